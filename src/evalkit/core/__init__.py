@@ -1,0 +1,1 @@
+"""The types every other layer speaks: protocol, estimand, estimate, results, errors, dates."""

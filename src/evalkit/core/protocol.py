@@ -1,0 +1,368 @@
+"""The protocol: everything decided before the data were seen, frozen and digested."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from evalkit.core.dates import PeriodName, Window
+from evalkit.core.errors import Fault, ProtocolError, suggest_name
+from evalkit.core.estimand import Estimand
+
+Setting = Literal[
+    "residential_care", "nursing_care", "supported_living_24h", "supported_living",
+    "floating_support", "own_tenancy", "family", "homeless", "prison",
+]  # fmt: skip
+WardType = Literal["acute", "picu", "rehab", "secure"]
+OutcomeRole = Literal["primary", "sensitivity"]
+RateEvent = Literal["placement_start", "placement_end", "ward_admission", "ward_days", "reported"]
+Denominator = Literal["population", "residents"]
+ReadmissionEstimator = Literal["overlap_aipw_did"]
+RateEstimator = Literal["poisson_did_permutation"]
+CostEstimator = Literal["log_link_did_bootstrap"]
+DisclosureProfile = Literal["strict", "acro", "nhse_sde", "opensafely", "mhsds_publication", "hes"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class Study(_Frozen):
+    """What is evaluated and the question asked of it."""
+
+    key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    title: str
+    service: str
+    place: str
+    question: str
+    plain_question: str
+    synthetic: bool
+    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    seed: Annotated[int, Field(ge=0)]
+
+
+class Exposure(_Frozen):
+    """Who counts as exposed: everybody a treated area answers for, or people in a programme."""
+
+    by: Literal["area", "programme"]
+    programme: str = ""
+
+    @model_validator(mode="after")
+    def _programme_is_named(self) -> Exposure:
+        if (self.by == "programme") != bool(self.programme):
+            raise ValueError('`programme` is named when, and only when, by = "programme"')
+        return self
+
+
+class Areas(_Frozen):
+    """Treated areas, comparators with people's records, and donors with published counts only."""
+
+    treated: tuple[str, ...] = Field(min_length=1)
+    comparators: tuple[str, ...] = ()
+    donors: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _no_area_twice(self) -> Areas:
+        names = [*self.treated, *self.comparators, *self.donors]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"an area has one role only; named twice: {', '.join(twice)}")
+        return self
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.treated, *self.comparators, *self.donors)
+
+    @property
+    def with_people(self) -> tuple[str, ...]:
+        """Areas whose people's records are expected in the tables."""
+        return (*self.treated, *self.comparators)
+
+
+class Dates(_Frozen):
+    """Study dates; windows are half-open, so `end` is the first day not studied.
+
+    `adoption` empty means that each area's own date is read from the `areas` table.
+    `baseline_start` opens the pre-period of the primary analyses: it may be later than
+    `study_start` so that another service's start does not fall inside it. The
+    `anticipation_days` before adoption belong to neither period.
+    """
+
+    study_start: dt.date
+    baseline_start: dt.date
+    adoption: dt.date | None = None
+    end: dt.date
+    anticipation_days: Annotated[int, Field(ge=0)] = 0
+    period: PeriodName = "quarter"
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Dates:
+        if not self.study_start <= self.baseline_start < self.end:
+            raise ValueError("dates must run study_start <= baseline_start < end")
+        if self.adoption and not self.baseline_start < self.adoption < self.end:
+            raise ValueError("adoption must fall after baseline_start and before end")
+        if self.adoption and self.anticipation_start <= self.baseline_start:
+            raise ValueError("anticipation_days leave no baseline")
+        return self
+
+    @property
+    def study(self) -> Window:
+        return Window(self.study_start, self.end)
+
+    @property
+    def anticipation_start(self) -> dt.date:
+        """First day on which behaviour may have changed ahead of the start."""
+        if self.adoption is None:
+            raise ValueError("the protocol names no single adoption date")
+        return self.adoption - dt.timedelta(days=self.anticipation_days)
+
+    @property
+    def baseline(self) -> Window:
+        return Window(self.baseline_start, self.anticipation_start)
+
+    @property
+    def after(self) -> Window:
+        if self.adoption is None:
+            raise ValueError("the protocol names no single adoption date")
+        return Window(self.adoption, self.end)
+
+
+class Population(_Frozen):
+    """Who is studied. `washout_days` decides eligibility, `lookback_days` what is known about people."""
+
+    label: str
+    min_age_years: Annotated[int, Field(ge=0)] = 18
+    max_age_years: Annotated[int, Field(le=120)] = 120
+    washout_days: Annotated[int, Field(ge=0)] = 0
+    lookback_days: Annotated[int, Field(ge=0)] = 730
+    eligible_use_days: Annotated[int, Field(ge=1)] = 365
+
+    @model_validator(mode="after")
+    def _ages_in_order(self) -> Population:
+        if self.min_age_years >= self.max_age_years:
+            raise ValueError("min_age_years must be below max_age_years")
+        return self
+
+
+class _Outcome(_Frozen):
+    key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    label: str
+    plain: str
+    definition: str
+    better: Literal["lower", "higher", "neither"]
+    role: OutcomeRole = "primary"
+
+
+class ReadmissionOutcome(_Outcome):
+    """A return to a ward within `horizon_days` of discharge; death competes."""
+
+    kind: Literal["readmission"]
+    horizon_days: Annotated[int, Field(ge=1)]
+    index_ward_types: tuple[WardType, ...] = ("acute", "picu", "rehab")
+    estimator: ReadmissionEstimator = "overlap_aipw_did"
+    scale: Literal["risk_difference"] = "risk_difference"
+
+
+class RateOutcome(_Outcome):
+    """Events counted by area and period, over person-time."""
+
+    kind: Literal["rate"]
+    event: RateEvent
+    settings: tuple[Setting, ...] = ()
+    ward_types: tuple[WardType, ...] = ()
+    out_of_area: bool | None = None
+    denominator: Denominator = "population"
+    count_unit: str = "events"
+    estimator: RateEstimator = "poisson_did_permutation"
+    scale: Literal["rate_ratio"] = "rate_ratio"
+
+    @model_validator(mode="after")
+    def _names_its_events(self) -> RateOutcome:
+        if self.event.startswith("placement") and not self.settings:
+            raise ValueError(f'event = "{self.event}" needs `settings`')
+        if self.event.startswith("ward") and not self.ward_types:
+            raise ValueError(f'event = "{self.event}" needs `ward_types`')
+        return self
+
+
+class CostOutcome(_Outcome):
+    """Public cost per person and quarter, alive or dead, over the period after adoption."""
+
+    kind: Literal["cost"]
+    perspective: Literal["nhs", "local_authority", "nhs_and_local_authority"]
+    include_programme: bool = True
+    estimator: CostEstimator = "log_link_did_bootstrap"
+    scale: Literal["gbp_per_person_quarter"] = "gbp_per_person_quarter"
+
+
+Outcome = Annotated[ReadmissionOutcome | RateOutcome | CostOutcome, Field(discriminator="kind")]
+
+
+class RiskModel(_Frozen):
+    """The readmission risk model: developed on discharges before `develop_until`, validated after."""
+
+    horizon_days: Annotated[int, Field(ge=1)] = 90
+    develop_until: dt.date
+    models: tuple[Literal["logistic", "gradient_boosting"], ...] = ("logistic", "gradient_boosting")
+    min_events_per_predictor: Annotated[float, Field(gt=0)] = 10
+
+
+class Inference(_Frozen):
+    """How much computing an interval may take."""
+
+    bootstrap_replicates: Annotated[int, Field(ge=100)] = 500
+    permutations: Annotated[int, Field(ge=99)] = 999
+
+
+class Disclosure(_Frozen):
+    """Which profile guards the way out."""
+
+    profile: DisclosureProfile = "strict"
+
+
+class Claim(_Frozen):
+    """Something the service said of itself, to be set beside what is found."""
+
+    key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    text: str
+    source: str
+    checked: Literal["seen", "seed", "remembered"]
+    outcome: str = ""
+    relative_change: float | None = None
+    amount_gbp: float | None = None
+    note: str = ""
+
+
+class Protocol(_Frozen):
+    """All that was decided before the data were seen. Holds no result."""
+
+    study: Study
+    exposure: Exposure
+    areas: Areas
+    dates: Dates
+    population: Population
+    outcomes: tuple[Outcome, ...] = Field(min_length=1)
+    inference: Inference = Inference()
+    risk_model: RiskModel | None = None
+    disclosure: Disclosure = Disclosure()
+    claims: tuple[Claim, ...] = ()
+
+    @model_validator(mode="after")
+    def _references_hold(self) -> Protocol:
+        problems = []
+        for what, keys in (
+            ("outcome", [o.key for o in self.outcomes]),
+            ("claim", [c.key for c in self.claims]),
+        ):
+            problems += [f"{what} key used twice: {k}" for k in sorted({k for k in keys if keys.count(k) > 1})]
+        known = [o.key for o in self.outcomes]
+        for claim in self.claims:
+            if claim.outcome and claim.outcome not in known:
+                hint = suggest_name(claim.outcome, known)
+                problems.append(f'claim "{claim.key}" names outcome "{claim.outcome}", which is not listed. {hint}')
+        if self.exposure.by == "area" and not (self.areas.comparators or self.areas.donors):
+            problems.append("an evaluation by area needs comparators or donors")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the protocol's content; layout and comments of the file do not matter."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def outcome(self, key: str) -> Outcome:
+        """The outcome with this key; an unknown key is a ProtocolError that names the nearest."""
+        found = {o.key: o for o in self.outcomes}
+        if key not in found:
+            raise ProtocolError(
+                Fault("outcomes", f'there is no outcome "{key}"', allowed=", ".join(found),
+                      next_step=suggest_name(key, list(found)))
+            )  # fmt: skip
+        return found[key]
+
+    def outcomes_of(self, kind: Literal["readmission", "rate", "cost"]) -> tuple[Outcome, ...]:
+        return tuple(o for o in self.outcomes if o.kind == kind)
+
+    def estimand(self, outcome: Outcome) -> Estimand:
+        """The estimand that this protocol attaches to an outcome."""
+        window = self.dates.after if self.dates.adoption else self.dates.study
+        contrast = "ATO" if outcome.kind == "readmission" else "ATT"
+        return Estimand(outcome.key, contrast, self.population.label, window, outcome.scale)
+
+
+def load_protocol(path: Path | str) -> Protocol:
+    """Read and validate a TOML protocol.
+
+    Raises
+    ------
+    ProtocolError
+        With every fault at once: unreadable file, unknown key (and the nearest known one), missing
+        key, value of the wrong type or out of range, contradiction between entries.
+    """
+    path = Path(path)
+    return protocol_from_text(_read_text(path), where=path.name)
+
+
+def protocol_from_text(text: str, *, where: str = "protocol") -> Protocol:
+    """Like `load_protocol`, from TOML text."""
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ProtocolError(
+            Fault(where, f"this is not TOML ({error})", next_step="Correct the line it names.")
+        ) from None
+    try:
+        return Protocol.model_validate(content)
+    except ValidationError as error:
+        raise ProtocolError([_fault(item, where) for item in error.errors()]) from None
+
+
+def _read_text(path: Path) -> str:
+    if not path.is_file():
+        raise ProtocolError(Fault(str(path), "there is no such file", next_step="Give the path of a TOML protocol."))
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ProtocolError(Fault(path.name, "this is not UTF-8 text", next_step="Save it as UTF-8.")) from None
+
+
+def _fault(item: dict[str, Any], where: str) -> Fault:
+    # Pydantic puts the union's tag into the path of a faulty outcome; a reader of TOML never wrote it.
+    steps = [s for i, s in enumerate(item["loc"]) if not (i == 2 and item["loc"][0] == "outcomes" and s in _KINDS)]
+    place = ".".join(str(step + 1) if isinstance(step, int) else step for step in steps)
+    place = f"{where}, {place}" if place else where
+    if item["type"] == "extra_forbidden":
+        allowed = _allowed_keys(item["loc"])
+        return Fault(place, "unknown key", allowed=", ".join(allowed), next_step=suggest_name(str(steps[-1]), allowed))
+    if item["type"] == "missing":
+        return Fault(place, "this key is missing", next_step="Add it.")
+    got = item.get("input")
+    shown = repr(got) if isinstance(got, str | int | float | bool | dt.date) else ""
+    return Fault(place, item["msg"].removeprefix("Value error, "), got=shown)
+
+
+_KINDS = ("readmission", "rate", "cost")
+_OUTCOME_MODELS = {
+    kind: model for kind, model in zip(_KINDS, get_args(get_args(Outcome)[0]), strict=True)
+}  # fmt: skip
+
+
+def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
+    if len(location) == 1:
+        return list(Protocol.model_fields)
+    if location[0] == "outcomes":
+        return list(_OUTCOME_MODELS[str(location[2])].model_fields)
+    section = {
+        "study": Study, "exposure": Exposure, "areas": Areas, "dates": Dates, "population": Population,
+        "inference": Inference, "risk_model": RiskModel, "disclosure": Disclosure, "claims": Claim,
+    }[str(location[0])]  # fmt: skip
+    return list(section.model_fields)
