@@ -1,0 +1,1 @@
+"""From tables to what estimators consume: cohort, spells, discharges, panel, costs, features."""

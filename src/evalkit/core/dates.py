@@ -62,9 +62,7 @@ def period_label(start: np.datetime64, period: PeriodName) -> str:
     return f"{year}" if month.endswith("-01") else f"{year}/{(year + 1) % 100:02d}"
 
 
-def overlap_days(
-    start: np.ndarray, end: np.ndarray, window_start: np.ndarray, window_end: np.ndarray
-) -> np.ndarray:
+def overlap_days(start: np.ndarray, end: np.ndarray, window_start: np.ndarray, window_end: np.ndarray) -> np.ndarray:
     """Days that `[start, end)` shares with `[window_start, window_end)`; arrays broadcast, never negative."""
     shared = np.minimum(end, window_end) - np.maximum(start, window_start)
     return np.maximum(shared.astype("timedelta64[D]").astype(np.int64), 0)

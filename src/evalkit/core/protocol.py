@@ -81,6 +81,11 @@ class Areas(_Frozen):
         return (*self.treated, *self.comparators, *self.donors)
 
     @property
+    def treated_label(self) -> str:
+        """What the treated areas are called together in tables and figures."""
+        return " and ".join(self.treated) if len(self.treated) <= 3 else "Treated areas"
+
+    @property
     def with_people(self) -> tuple[str, ...]:
         """Areas whose people's records are expected in the tables."""
         return (*self.treated, *self.comparators)
@@ -351,9 +356,7 @@ def _fault(item: dict[str, Any], where: str) -> Fault:
 
 
 _KINDS = ("readmission", "rate", "cost")
-_OUTCOME_MODELS = {
-    kind: model for kind, model in zip(_KINDS, get_args(get_args(Outcome)[0]), strict=True)
-}  # fmt: skip
+_OUTCOME_MODELS = dict(zip(_KINDS, get_args(get_args(Outcome)[0]), strict=True))
 
 
 def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -143,7 +143,7 @@ class Results:
             elif column in _INTS:
                 frame[column] = frame[column].fillna(0).astype("int64")
             else:
-                frame[column] = frame[column].fillna("").astype(str)
+                frame[column] = frame[column].astype(object).fillna("").astype(str)
         twice = frame["id"][frame["id"].duplicated()].unique()
         if len(twice):
             raise ParameterError([Fault("results", f'two numbers are called "{name}"') for name in twice])
@@ -176,23 +176,43 @@ class Results:
             rows.append(
                 shared
                 | {
-                    "id": f"{table}/{key}/{name}", "table": table, "row": key, "column": name, "order": order,
-                    "kind": "estimate", "value": e.value, "se": e.se, "lower": e.lower, "upper": e.upper,
-                    "level": e.level, "p_value": e.p_value, "unit": e.estimand.unit, "n_people": e.n_people,
-                    "n_events": e.n_events, "status": e.status, "reason": e.reason,
+                    "id": f"{table}/{key}/{name}",
+                    "table": table,
+                    "row": key,
+                    "column": name,
+                    "order": order,
+                    "kind": "estimate",
+                    "value": e.value,
+                    "se": e.se,
+                    "lower": e.lower,
+                    "upper": e.upper,
+                    "level": e.level,
+                    "p_value": e.p_value,
+                    "unit": e.estimand.unit,
+                    "n_people": e.n_people,
+                    "n_events": e.n_events,
+                    "status": e.status,
+                    "reason": e.reason,
                     "label": e.label or e.estimator.replace("_", " "),
-                }  # fmt: skip
+                }
             )
             for place, check in enumerate(e.checks):
                 passed = {True: "passed", False: "failed", None: "informs"}[check.passed]
                 rows.append(
                     shared
                     | {
-                        "id": f"checks.{table}/{key}.{name}/{check.name}", "table": f"checks.{table}",
-                        "row": f"{key}.{name}", "column": check.name, "order": order * 100 + place, "kind": "check",
-                        "value": check.value, "unit": passed, "reason": check.text, "status": "shown",
+                        "id": f"checks.{table}/{key}.{name}/{check.name}",
+                        "table": f"checks.{table}",
+                        "row": f"{key}.{name}",
+                        "column": check.name,
+                        "order": order * 100 + place,
+                        "kind": "check",
+                        "value": check.value,
+                        "unit": passed,
+                        "reason": check.text,
+                        "status": "shown",
                         "label": check.name.replace("_", " "),
-                    }  # fmt: skip
+                    }
                 )
         return cls(pd.DataFrame(rows, columns=list(GLOSSARY)))
 
@@ -205,15 +225,31 @@ class Results:
 
         rows = [
             {
-                "id": f"{table}/{c.row}/{c.column}", "table": table, "row": c.row, "column": c.column, "order": order,
-                "kind": c.kind, "outcome": outcome, "estimator": estimator, "role": "descriptive", "value": c.value,
-                "lower": c.lower, "upper": c.upper, "level": c.level, "unit": c.unit, "n_people": c.n_people,
-                "n_events": c.n_events, "numerator": full(c.numerator), "denominator": full(c.denominator),
-                "totals": ";".join(full(t) for t in c.totals), "status": c.status, "reason": c.reason,
+                "id": f"{table}/{c.row}/{c.column}",
+                "table": table,
+                "row": c.row,
+                "column": c.column,
+                "order": order,
+                "kind": c.kind,
+                "outcome": outcome,
+                "estimator": estimator,
+                "role": "descriptive",
+                "value": c.value,
+                "lower": c.lower,
+                "upper": c.upper,
+                "level": c.level,
+                "unit": c.unit,
+                "n_people": c.n_people,
+                "n_events": c.n_events,
+                "numerator": full(c.numerator),
+                "denominator": full(c.denominator),
+                "totals": ";".join(full(t) for t in c.totals),
+                "status": c.status,
+                "reason": c.reason,
                 "label": c.label or c.row,
             }
             for order, c in enumerate(cells)
-        ]  # fmt: skip
+        ]
         results = cls(pd.DataFrame(rows, columns=list(GLOSSARY)))
         results._links_hold()
         return results
@@ -225,8 +261,9 @@ class Results:
             for joined in self._frame[column]:
                 faults += [
                     Fault("results", f'"{column}" names "{name}", which is not a number of the table')
-                    for name in joined.split(";") if name and name not in known
-                ]  # fmt: skip
+                    for name in joined.split(";")
+                    if name and name not in known
+                ]
         if faults:
             raise ParameterError(faults)
 

@@ -1,0 +1,1 @@
+"""Estimators: plain functions from checked data and an estimand to an `Estimate`."""

@@ -1,0 +1,174 @@
+"""Event rates by area: effects, sensitivity, time path, placebos and trends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from evalkit.analysis.study import Study, attempt
+from evalkit.cohort.panel import Panel, build_panel
+from evalkit.core.dates import period_label
+from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.protocol import RateOutcome
+from evalkit.core.result import Cell, Estimate, Results
+from evalkit.estimators.naive import estimate_rate_before_after
+from evalkit.estimators.rates import RateOptions, estimate_event_study, estimate_placebos, estimate_rate_ratio_did
+
+DONORS = "Other areas"
+PER_PERSON_YEARS = 100
+MIN_SHOWN = 10  # trend periods are widened until the treated areas' counts reach this
+
+
+def estimate_rates(study: Study, outcome: RateOutcome) -> list[Estimate]:
+    """Primary, sensitivity and naive estimates of one outcome; each stands with a reason if refused."""
+    estimand, dates = study.protocol.estimand(outcome), study.protocol.dates
+    options = _options(study)
+
+    def panel() -> Panel:
+        return build_panel(study.tables, study.protocol, outcome)
+
+    def primary() -> Estimate:
+        cut = panel().between(dates.baseline_start, dates.end)
+        return estimate_rate_ratio_did(cut, estimand, options=options, rng=study.rng(outcome.key), role=outcome.role)
+
+    def long_baseline() -> Estimate:
+        if dates.baseline_start == dates.study_start:
+            raise NotEstimable(Fault("dates", "the baseline already starts with the study"))
+        found = estimate_rate_ratio_did(
+            panel().between(dates.study_start, dates.end),
+            estimand,
+            options=options,
+            rng=study.rng(outcome.key),
+            role="sensitivity",
+        )
+        return _renamed(found, "poisson_did_long_baseline", "The same with the baseline from the study's start")
+
+    def near_only() -> Estimate:
+        near = panel().only(study.protocol.areas.with_people).between(dates.baseline_start, dates.end)
+        found = estimate_rate_ratio_did(near, estimand, options=options, rng=study.rng(outcome.key), role="sensitivity")
+        return _renamed(found, "poisson_did_near_areas", "The same with the nearest areas only")
+
+    estimates = [
+        attempt(study, outcome, outcome.estimator, outcome.role, primary),
+        attempt(
+            study,
+            outcome,
+            "before_after",
+            "naive",
+            lambda: estimate_rate_before_after(panel(), estimand, level=study.level),
+        ),
+    ]
+    if outcome.role == "primary":
+        estimates.insert(1, attempt(study, outcome, "poisson_did_long_baseline", "sensitivity", long_baseline))
+        if study.protocol.areas.comparators and study.protocol.areas.donors:
+            estimates.insert(2, attempt(study, outcome, "poisson_did_near_areas", "sensitivity", near_only))
+    return estimates
+
+
+def _renamed(estimate: Estimate, estimator: str, label: str) -> Estimate:
+    return replace(estimate, estimator=estimator, label=label)
+
+
+def _options(study: Study) -> RateOptions:
+    dates = study.protocol.dates
+    ahead = np.datetime64(dates.anticipation_start) if dates.adoption and dates.anticipation_days else None
+    return RateOptions(level=study.level, permutations=study.protocol.inference.permutations, anticipation_start=ahead)
+
+
+def describe_rates(study: Study, outcome: RateOutcome) -> list[Results]:
+    """Trend, event study and placebos of one outcome; nothing where there is no panel."""
+    try:
+        panel = build_panel(study.tables, study.protocol, outcome)
+    except NotEstimable:
+        return []  # estimate_rates says why
+    found = [Results.from_cells(f"trend.{outcome.key}", _trend_cells(study, outcome, panel), outcome=outcome.key)]
+    options, dates = _options(study), study.protocol.dates
+    per_year = {"quarter": 4, "year": 1}[dates.period]
+    try:
+        path = estimate_event_study(panel, periods_per_step=per_year)
+        placebos = estimate_placebos(
+            panel.between(dates.baseline_start, dates.end), options=options, rng=study.rng(outcome.key)
+        )
+    except NotEstimable:
+        return found  # both are defined for one treated area only
+    steps = [
+        Cell(
+            str(s.step),
+            "effect",
+            s.ratio,
+            "statistic",
+            unit="ratio",
+            lower=s.lower,
+            upper=s.upper,
+            level=study.level,
+            n_events=s.n_events,
+            label=_step_label(s.step),
+        )
+        for s in path.itertuples()
+    ]
+    spread = [
+        Cell(p.unit, column, getattr(p, name), "statistic", unit=unit, label=p.unit)
+        for p in placebos.itertuples()
+        for column, name, unit in (
+            ("effect", "log_ratio", "log ratio"),
+            ("studentised", "studentised", "standard errors"),
+        )
+    ]
+    return [
+        *found,
+        Results.from_cells(f"event_study.{outcome.key}", steps, outcome=outcome.key),
+        Results.from_cells(f"placebo.{outcome.key}", spread, outcome=outcome.key),
+    ]
+
+
+def _step_label(step: int) -> str:
+    if step < 0:
+        return f"{-step} year{'s' if step < -1 else ''} before"
+    return f"Year {step + 1} after"
+
+
+def _trend_cells(study: Study, outcome: RateOutcome, panel: Panel) -> list[Cell]:
+    """Rates of treated and other areas, in the finest periods whose treated counts can be shown."""
+    treated = study.protocol.areas.treated_label
+    groups = {treated: panel.treated, DONORS: ~panel.treated}
+    width = _shown_width(panel, study.protocol.dates.period)
+    usable = len(panel.periods) // width * width
+    unit = "days" if outcome.event == "ward_days" else outcome.count_unit
+    cells = []
+    for begin in range(0, usable, width):
+        label = period_label(
+            panel.periods[begin].astype("datetime64[D]"), "year" if width * _months(study) == 12 else "quarter"
+        )
+        for name, rows in groups.items():
+            count = float(panel.outcome[rows, begin : begin + width].sum())
+            years = float(panel.denominator[rows, begin : begin + width].sum())
+            cells.append(Cell(label, f"{name} count", round(count), "count", unit=unit, label=label))
+            cells.append(
+                Cell(
+                    label,
+                    name,
+                    PER_PERSON_YEARS * count / years,
+                    "rate",
+                    unit=f"{unit} per {PER_PERSON_YEARS} person-years",
+                    numerator=f"{label}/{name} count",
+                    label=label,
+                )
+            )
+    return cells
+
+
+def _months(study: Study) -> int:
+    return {"quarter": 3, "year": 12}[study.protocol.dates.period]
+
+
+def _shown_width(panel: Panel, period: str) -> int:
+    """Periods to join: 1, 2 or 4 quarters, the first at which every treated count can be shown."""
+    if period == "year":
+        return 1
+    counts = panel.outcome[panel.treated].sum(axis=0)
+    for width in (1, 2, 4):
+        usable = len(counts) // width * width
+        if counts[:usable].reshape(-1, width).sum(axis=1).min() >= MIN_SHOWN:
+            return width
+    return 4

@@ -1,0 +1,204 @@
+"""Readmission: counts, curves, and the effect at each horizon."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from evalkit.analysis.study import Study, attempt
+from evalkit.cohort.discharges import build_discharges, derive_readmission_cells
+from evalkit.cohort.features import HISTORY_FEATURES, PERSON_FEATURES
+from evalkit.cohort.recurrence import derive_recurrence
+from evalkit.core.errors import NotEstimable
+from evalkit.core.protocol import ReadmissionOutcome
+from evalkit.core.result import Cell, Estimate, Results
+from evalkit.estimators.competing import estimate_cumulative_incidence
+from evalkit.estimators.naive import estimate_risk_before_after, estimate_unweighted_risk_did
+from evalkit.estimators.overlap import estimate_overlap_aipw_did, fit_overlap_weights
+
+COVARIATES = (*PERSON_FEATURES, *HISTORY_FEATURES)
+CURVE_DAYS = np.array([0, 7, 14, 30, 60, 90, 120, 150, 180, 240, 300, 365])
+
+
+def estimate_readmission(study: Study, outcome: ReadmissionOutcome) -> list[Estimate]:
+    """Primary, sensitivity and naive estimates of one horizon; each stands with a reason if refused."""
+    estimand, level, days = study.protocol.estimand(outcome), study.level, outcome.horizon_days
+
+    def cells() -> pd.DataFrame:
+        discharges = build_discharges(study.tables, study.protocol, index_ward_types=outcome.index_ward_types)
+        return derive_readmission_cells(discharges, study.protocol, outcome)
+
+    try:
+        rows = cells()
+    except NotEstimable as refusal:
+        refused = refusal  # the name bound by `except` is gone when the closure runs
+
+        def raise_again() -> Estimate:
+            raise refused
+
+        return [attempt(study, outcome, outcome.estimator, outcome.role, raise_again)]
+    return [
+        attempt(
+            study,
+            outcome,
+            outcome.estimator,
+            outcome.role,
+            lambda: estimate_overlap_aipw_did(
+                rows, estimand, covariates=COVARIATES, horizon_days=days, level=level, role=outcome.role
+            ),
+        ),
+        attempt(
+            study,
+            outcome,
+            "unweighted_did",
+            "sensitivity",
+            lambda: estimate_unweighted_risk_did(rows, estimand, horizon_days=days, level=level),
+        ),
+        attempt(
+            study,
+            outcome,
+            "before_after",
+            "naive",
+            lambda: estimate_risk_before_after(rows, estimand, horizon_days=days, level=level),
+        ),
+    ]
+
+
+def describe_readmission(study: Study) -> list[Results]:
+    """Counts, curves and balance of the longest horizon's cells; nothing where there are no cells."""
+    outcomes = study.protocol.outcomes_of("readmission")
+    if not outcomes:
+        return []
+    longest = max(outcomes, key=lambda o: o.horizon_days)
+    try:
+        discharges = build_discharges(study.tables, study.protocol, index_ward_types=longest.index_ward_types)
+        rows = derive_readmission_cells(discharges, study.protocol, longest)
+    except NotEstimable:
+        return []  # estimate_readmission says why
+    cell = np.where(rows["treated"], 0, 2) + (rows["period"] == "before").to_numpy(dtype=int)
+    found = [
+        Results.from_cells("readmission_counts", _count_cells(rows, sorted({o.horizon_days for o in outcomes}))),
+        Results.from_cells("readmission_curve", _curve_cells(rows, longest.horizon_days, study.level)),
+    ]
+    if len(np.unique(cell)) == 4:
+        balance = fit_overlap_weights(rows[list(COVARIATES)], cell).balance
+        found.append(Results.from_cells("balance", _balance_cells(balance, rows)))
+    return found
+
+
+def _named_cells(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [(f"{group}|{period}", inside) for (group, period), inside in rows.groupby(["group", "period"], sort=True)]
+
+
+def _count_cells(rows: pd.DataFrame, horizons: list[int]) -> list[Cell]:
+    cells = []
+    for name, inside in _named_cells(rows):
+        cells.append(Cell(name, "discharges", len(inside), "count", label="Discharges"))
+        readmitted = inside["event"] == 1
+        counts = {f"readmitted_{h}d": int((readmitted & (inside["time_days"] < h)).sum()) for h in horizons}
+        counts[f"died_{horizons[-1]}d"] = int((inside["event"] == 2).sum())
+        for column, count in counts.items():
+            what = column.replace("_", " within ").replace("d", " days") if column.startswith("died") else column
+            label = what.replace("readmitted_", "Readmitted within ").replace("d ", "d ")
+            cells.append(Cell(name, column, count, "count", label=label))
+            cells.append(
+                Cell(
+                    name,
+                    f"{column}_percent",
+                    100 * count / len(inside),
+                    "percent",
+                    unit="%",
+                    numerator=f"{name}/{column}",
+                    denominator=f"{name}/discharges",
+                    label=label,
+                )
+            )
+    return cells
+
+
+def _curve_cells(rows: pd.DataFrame, horizon_days: int, level: float) -> list[Cell]:
+    cells = []
+    days = CURVE_DAYS[horizon_days >= CURVE_DAYS]
+    for name, inside in _named_cells(rows):
+        time, event = inside["time_days"].to_numpy(), inside["event"].to_numpy()
+        curve = estimate_cumulative_incidence(time, event, at_days=days, level=level)
+        for point in curve.itertuples():
+            cells.append(
+                Cell(
+                    f"{name}|{point.day}",
+                    "risk",
+                    point.risk,
+                    "statistic",
+                    unit="risk (0 to 1)",
+                    lower=point.lower,
+                    upper=point.upper,
+                    level=level,
+                    n_people=inside["person_id"].nunique(),
+                    n_events=math.nan if point.day == 0 else int(((event == 1) & (time < point.day)).sum()),
+                    label=f"{name.replace('|', ', ')}: day {point.day}",
+                )
+            )
+    return cells
+
+
+def _balance_cells(balance: pd.DataFrame, rows: pd.DataFrame) -> list[Cell]:
+    people = rows["person_id"].nunique()
+    return [
+        Cell(
+            row.covariate,
+            column,
+            getattr(row, column),
+            "statistic",
+            unit="standard deviations",
+            n_people=people,
+            label=row.covariate.replace("_", " "),
+        )
+        for row in balance.itertuples()
+        for column in ("unweighted", "weighted")
+    ]
+
+
+def describe_recurrence(study: Study) -> list[Results]:
+    """People, readmissions, deaths and rates per 1,000 days at risk since each person's first discharge."""
+    outcomes = study.protocol.outcomes_of("readmission")
+    if not outcomes:
+        return []
+    try:
+        people = derive_recurrence(study.tables, study.protocol, index_ward_types=outcomes[0].index_ward_types)
+    except NotEstimable:
+        return []
+    cells: list[Cell] = []
+    groups = [("all", "Everybody", people)]
+    for column in ("group", "sex"):
+        groups += [
+            (f"{column}.{name}", str(name).capitalize() if column == "sex" else str(name), inside)
+            for name, inside in people.groupby(column, sort=True)
+        ]
+    for row, label, inside in groups:
+        top = {
+            "people": len(inside),
+            "readmissions": int(inside["readmissions"].sum()),
+            "deaths": int(inside["died"].sum()),
+            "people_readmitted": int((inside["readmissions"] > 0).sum()),
+        }
+        days = float(inside["days_at_risk"].sum())
+        for column, count in top.items():
+            part = (f"all/{column}",) if row.startswith("sex.") else ()
+            cells.append(Cell(row, column, count, "count", totals=part, label=label))
+        cells.append(Cell(row, "days_at_risk", days, "statistic", unit="days", n_people=len(inside), label=label))
+        if days > 0:
+            cells.append(
+                Cell(
+                    row,
+                    "readmissions_per_1000_days",
+                    1000 * top["readmissions"] / days,
+                    "rate",
+                    unit="per 1,000 days at risk",
+                    numerator=f"{row}/readmissions",
+                    n_people=len(inside),
+                    label=label,
+                )
+            )
+    return [Results.from_cells("description.recurrence", cells)]

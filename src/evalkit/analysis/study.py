@@ -1,0 +1,53 @@
+"""A protocol and its tables, opened once, and the way results leave a notebook."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from evalkit.core.errors import NotEstimable
+from evalkit.core.protocol import Outcome, Protocol, load_protocol
+from evalkit.core.result import Estimate, Results, Role, not_estimable
+from evalkit.data.tables import Tables, open_tables
+
+
+@dataclass(frozen=True)
+class Study:
+    """What every analysis starts from."""
+
+    protocol: Protocol
+    tables: Tables
+
+    def rng(self, name: str) -> np.random.Generator:
+        """A generator of its own for each named use, so that adding one analysis moves no other."""
+        return np.random.default_rng([self.protocol.study.seed, zlib.crc32(name.encode())])
+
+    @property
+    def level(self) -> float:
+        return self.protocol.study.level
+
+
+def open_study(protocol: Path | str, data: Path | str) -> Study:
+    """Load the protocol and open the tables; raises ProtocolError or DataError."""
+    return Study(load_protocol(protocol), open_tables(data))
+
+
+def attempt(study: Study, outcome: Outcome, estimator: str, role: Role, estimate: Callable[[], Estimate]) -> Estimate:
+    """The estimate, or one that says why there is none."""
+    try:
+        return estimate()
+    except NotEstimable as refusal:
+        return not_estimable(study.protocol.estimand(outcome), estimator, role=role, reason=refusal.reason)
+
+
+def save_results(study: Study, parts: Iterable[Results], *, notebook: str, workings: Path | str) -> Results:
+    """Stamp the numbers with their origin and write `<workings>/results/<notebook>.parquet`."""
+    results = Results.concat(parts).stamped(notebook=notebook, protocol=study.protocol.digest, data=study.tables.digest)
+    folder = Path(workings) / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    results.save(folder / f"{notebook}.parquet")
+    return results

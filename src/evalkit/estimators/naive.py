@@ -1,0 +1,98 @@
+"""The uncontrolled before and after, always shown beside an effect and never as one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from evalkit.cohort.panel import Panel
+from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.estimand import Estimand
+from evalkit.core.result import Estimate, Role
+from evalkit.estimators.competing import estimate_cumulative_incidence
+
+LABEL = "Uncontrolled before and after: not evidence of effect"
+
+
+def estimate_rate_before_after(panel: Panel, estimand: Estimand, *, level: float) -> Estimate:
+    """Treated areas' rate after adoption over their rate before it, with a Poisson interval."""
+    treated = np.flatnonzero(panel.treated)
+    after = panel.periods[None, :] >= panel.adoption[treated][:, None]
+    counts, time = panel.outcome[treated], panel.denominator[treated]
+    y1, y0 = counts[after].sum(), counts[~after].sum()
+    if min(y0, y1) == 0:
+        raise NotEstimable(Fault(f'outcome "{estimand.outcome}"', "no event before, or none after, adoption"))
+    value = float((y1 / time[after].sum()) / (y0 / time[~after].sum()))
+    se = math.sqrt(1 / y1 + 1 / y0)
+    low, high = (value * math.exp(sign * stats.norm.ppf(0.5 + level / 2) * se) for sign in (-1, 1))
+    return Estimate(
+        estimand,
+        "before_after",
+        "naive",
+        value,
+        low,
+        high,
+        level,
+        n_events=float(min(y0, y1)),
+        p_value=float(2 * stats.norm.sf(abs(math.log(value)) / se)),
+        label=LABEL,
+    )
+
+
+def estimate_risk_before_after(rows: pd.DataFrame, estimand: Estimand, *, horizon_days: int, level: float) -> Estimate:
+    """Risk after less risk before in the treated group alone, death competing."""
+    return _risk_contrast(
+        rows, estimand, ((True, "after", 1), (True, "before", -1)), "before_after", "naive", horizon_days, level, LABEL
+    )
+
+
+def estimate_unweighted_risk_did(
+    rows: pd.DataFrame, estimand: Estimand, *, horizon_days: int, level: float
+) -> Estimate:
+    """Difference-in-differences of the four cells' risks, nothing balanced: a sensitivity analysis."""
+    signs = ((True, "after", 1), (True, "before", -1), (False, "after", -1), (False, "before", 1))
+    label = "Difference-in-differences, unweighted"
+    return _risk_contrast(rows, estimand, signs, "unweighted_did", "sensitivity", horizon_days, level, label)
+
+
+def _risk_contrast(
+    rows: pd.DataFrame,
+    estimand: Estimand,
+    cells: tuple[tuple[bool, str, int], ...],
+    estimator: str,
+    role: Role,
+    horizon_days: int,
+    level: float,
+    label: str,
+) -> Estimate:
+    value, variance, people, events = 0.0, 0.0, 0, 0
+    for treated, period, sign in cells:
+        inside = rows[(rows["treated"] == treated) & (rows["period"] == period)]
+        if not (inside["event"] == 1).any():
+            raise NotEstimable(Fault("readmission", f"no readmission in the cell treated={treated}, {period}"))
+        risk = estimate_cumulative_incidence(
+            inside["time_days"].to_numpy(), inside["event"].to_numpy(), at_days=np.array([horizon_days]), level=level
+        ).iloc[0]
+        value += sign * risk["risk"]
+        variance += risk["se"] ** 2
+        people += inside["person_id"].nunique()
+        events += int((inside["event"] == 1).sum())
+    se = math.sqrt(variance)
+    half = stats.norm.ppf(0.5 + level / 2) * se
+    return Estimate(
+        estimand,
+        estimator,
+        role,
+        float(value),
+        float(value - half),
+        float(value + half),
+        level,
+        n_people=people,
+        n_events=events,
+        se=se,
+        p_value=float(2 * stats.norm.sf(abs(value) / se)),
+        label=label,
+    )
