@@ -9,7 +9,7 @@ import numpy as np
 from evalkit.analysis.study import Study, attempt
 from evalkit.cohort.panel import Panel, build_panel
 from evalkit.core.dates import period_label
-from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.errors import NotEstimable
 from evalkit.core.protocol import RateOutcome
 from evalkit.core.result import Cell, Estimate, Results
 from evalkit.estimators.naive import estimate_rate_before_after
@@ -33,8 +33,6 @@ def estimate_rates(study: Study, outcome: RateOutcome) -> list[Estimate]:
         return estimate_rate_ratio_did(cut, estimand, options=options, rng=study.rng(outcome.key), role=outcome.role)
 
     def long_baseline() -> Estimate:
-        if dates.baseline_start == dates.study_start:
-            raise NotEstimable(Fault("dates", "the baseline already starts with the study"))
         found = estimate_rate_ratio_did(
             panel().between(dates.study_start, dates.end),
             estimand,
@@ -60,9 +58,10 @@ def estimate_rates(study: Study, outcome: RateOutcome) -> list[Estimate]:
         ),
     ]
     if outcome.role == "primary":
-        estimates.insert(1, attempt(study, outcome, "poisson_did_long_baseline", "sensitivity", long_baseline))
+        if dates.baseline_start > dates.study_start:
+            estimates.insert(1, attempt(study, outcome, "poisson_did_long_baseline", "sensitivity", long_baseline))
         if study.protocol.areas.comparators and study.protocol.areas.donors:
-            estimates.insert(2, attempt(study, outcome, "poisson_did_near_areas", "sensitivity", near_only))
+            estimates.insert(-1, attempt(study, outcome, "poisson_did_near_areas", "sensitivity", near_only))
     return estimates
 
 

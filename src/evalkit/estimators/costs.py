@@ -47,19 +47,21 @@ class CostEffect:
     def difference(self) -> float:
         return self.actual - self.counterfactual
 
+    @property
+    def se(self) -> float:
+        """Bootstrap standard error of the difference."""
+        return float((self.draws[:, 0] - self.draws[:, 1]).std(ddof=1))
+
     def interval(self, level: float) -> tuple[float, float]:
-        """Percentile interval of the difference."""
-        return _percentile(self.draws[:, 0] - self.draws[:, 1], level)
+        """Normal interval of the difference with the bootstrap error."""
+        half = stats.norm.ppf(0.5 + level / 2) * self.se
+        return self.difference - half, self.difference + half
 
     def relative(self, level: float) -> tuple[float, float, float]:
-        """Difference as a share of the counterfactual, with its percentile interval."""
-        low, high = _percentile(self.draws[:, 0] / self.draws[:, 1] - 1, level)
-        return self.actual / self.counterfactual - 1, low, high
-
-
-def _percentile(draws: np.ndarray, level: float) -> tuple[float, float]:
-    low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2])
-    return float(low), float(high)
+        """Difference as a share of the counterfactual, with an interval normal on the log scale."""
+        ratio = math.log(self.actual / self.counterfactual)
+        half = stats.norm.ppf(0.5 + level / 2) * np.log(self.draws[:, 0] / self.draws[:, 1]).std(ddof=1)
+        return math.expm1(ratio), math.expm1(ratio - half), math.expm1(ratio + half)
 
 
 def compute_cost_effect(data: CostData, *, replicates: int, rng: np.random.Generator) -> CostEffect:
@@ -136,7 +138,6 @@ def estimate_cost_did(
     """
     effect = compute_cost_effect(data, replicates=replicates, rng=rng)
     low, high = effect.interval(level)
-    draws = effect.draws[:, 0] - effect.draws[:, 1]
     checks = (
         Check(
             "area_shocks",
@@ -154,7 +155,7 @@ def estimate_cost_did(
         high,
         level,
         n_people=float(data.treated.sum()),
-        se=float(draws.std(ddof=1)),
+        se=effect.se,
         checks=checks,
         label="Log-link difference-in-differences, bootstrap by person",
     )

@@ -1,0 +1,42 @@
+"""Results as small tables for a notebook's reader."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from evalkit.core.result import Results
+
+
+def view_effects(results: Results) -> pd.DataFrame:
+    """Estimates, one row each: outcome, role, estimator, value, interval, level, p, reason; rounded to read."""
+    rows = results.table("effects")
+    out = rows[["outcome", "role", "estimator", "value", "lower", "upper", "level", "p_value", "unit"]].copy()
+    for column in ("value", "lower", "upper"):
+        out[column] = [_short(v) for v in out[column]]
+    for column in ("level", "p_value"):
+        out[column] = ["" if np.isnan(v) else f"{v:.3f}" for v in out[column]]
+    return out.assign(reason=rows["reason"])
+
+
+def view_wide(results: Results, table: str) -> pd.DataFrame:
+    """A descriptive table as it will be read: rows by columns, numbers rounded to read."""
+    rows = results.table(table)
+    wide = rows.pivot(index="row", columns="column", values="value")
+    wide = wide.reindex(index=rows["row"].unique(), columns=rows["column"].unique())
+    return wide.map(_short).rename_axis(index=None, columns=None)
+
+
+def view_checks(results: Results) -> pd.DataFrame:
+    """Every check with what it found."""
+    rows = results.frame
+    rows = rows[rows["kind"] == "check"]
+    return rows[["row", "column", "unit", "reason"]].rename(columns={"unit": "result"}).reset_index(drop=True)
+
+
+def _short(value: float) -> str:
+    if np.isnan(value):
+        return ""
+    if abs(value) >= 1000 or float(value).is_integer():
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
