@@ -7,15 +7,20 @@ from dataclasses import replace
 import numpy as np
 
 from evalkit.analysis.study import Study, attempt
+from evalkit.cohort.mirror import count_before_after, derive_mirror_counts
 from evalkit.cohort.panel import Panel, build_panel
 from evalkit.core.dates import period_label
 from evalkit.core.errors import NotEstimable
 from evalkit.core.protocol import RateOutcome
-from evalkit.core.result import Cell, Estimate, Results
+from evalkit.core.result import Cell, Estimate, Results, Role
 from evalkit.estimators.naive import estimate_rate_before_after
 from evalkit.estimators.rates import RateOptions, estimate_event_study, estimate_placebos, estimate_rate_ratio_did
 
 DONORS = "Other areas"
+_BASELINE_LABELS = {
+    "whole": "The same with the baseline from the study's start",
+    "recent": "The same with the recent baseline only",
+}
 PER_PERSON_YEARS = 100
 MIN_SHOWN = 10  # trend periods are widened until the treated areas' counts reach this
 
@@ -23,50 +28,46 @@ MIN_SHOWN = 10  # trend periods are widened until the treated areas' counts reac
 def estimate_rates(study: Study, outcome: RateOutcome) -> list[Estimate]:
     """Primary, sensitivity and naive estimates of one outcome; each stands with a reason if refused."""
     estimand, dates = study.protocol.estimand(outcome), study.protocol.dates
-    options = _options(study)
+    baselines = {"whole": dates.study_start, "recent": dates.baseline_start}
+    other = "recent" if outcome.baseline == "whole" else "whole"
 
-    def panel() -> Panel:
-        return build_panel(study.tables, study.protocol, outcome)
+    def did(baseline: str, role: Role, areas: tuple[str, ...]) -> Estimate:
+        panel = build_panel(study.tables, study.protocol, outcome).only(areas)
+        cut = panel.between(baselines[baseline], dates.end)
+        return estimate_rate_ratio_did(cut, estimand, options=_options(study), rng=study.rng(outcome.key), role=role)
 
-    def primary() -> Estimate:
-        cut = panel().between(dates.baseline_start, dates.end)
-        return estimate_rate_ratio_did(cut, estimand, options=options, rng=study.rng(outcome.key), role=outcome.role)
-
-    def long_baseline() -> Estimate:
-        found = estimate_rate_ratio_did(
-            panel().between(dates.study_start, dates.end),
-            estimand,
-            options=options,
-            rng=study.rng(outcome.key),
-            role="sensitivity",
-        )
-        return _renamed(found, "poisson_did_long_baseline", "The same with the baseline from the study's start")
+    def other_baseline() -> Estimate:
+        found = did(other, "sensitivity", study.protocol.areas.all)
+        return replace(found, estimator=f"poisson_did_{other}_baseline", label=_BASELINE_LABELS[other])
 
     def near_only() -> Estimate:
-        near = panel().only(study.protocol.areas.with_people).between(dates.baseline_start, dates.end)
-        found = estimate_rate_ratio_did(near, estimand, options=options, rng=study.rng(outcome.key), role="sensitivity")
-        return _renamed(found, "poisson_did_near_areas", "The same with the nearest areas only")
+        found = did(outcome.baseline, "sensitivity", study.protocol.areas.with_people)
+        return replace(found, estimator="poisson_did_near_areas", label="The same with the nearest areas only")
 
+    planned = outcome.estimator
     estimates = [
-        attempt(study, outcome, outcome.estimator, outcome.role, primary),
         attempt(
-            study,
-            outcome,
-            "before_after",
-            "naive",
-            lambda: estimate_rate_before_after(panel(), estimand, level=study.level),
-        ),
+            study, outcome, planned, outcome.role, lambda: did(outcome.baseline, outcome.role, study.protocol.areas.all)
+        )
     ]
-    if outcome.role == "primary":
-        if dates.baseline_start > dates.study_start:
-            estimates.insert(1, attempt(study, outcome, "poisson_did_long_baseline", "sensitivity", long_baseline))
-        if study.protocol.areas.comparators and study.protocol.areas.donors:
-            estimates.insert(-1, attempt(study, outcome, "poisson_did_near_areas", "sensitivity", near_only))
-    return estimates
+    if outcome.role == "primary" and dates.baseline_start > dates.study_start:
+        estimates.append(attempt(study, outcome, f"poisson_did_{other}_baseline", "sensitivity", other_baseline))
+    if outcome.role == "primary" and study.protocol.areas.comparators and study.protocol.areas.donors:
+        estimates.append(attempt(study, outcome, "poisson_did_near_areas", "sensitivity", near_only))
+    return [*estimates, attempt(study, outcome, "before_after", "naive", lambda: _naive(study, outcome))]
 
 
-def _renamed(estimate: Estimate, estimator: str, label: str) -> Estimate:
-    return replace(estimate, estimator=estimator, label=label)
+def _naive(study: Study, outcome: RateOutcome) -> Estimate:
+    """The same people before and after where people are known, else the treated area before and after."""
+    estimand = study.protocol.estimand(outcome)
+    if study.tables.has("people") and study.protocol.dates.adoption is not None and outcome.event != "reported":
+        before, after = derive_mirror_counts(study.tables, study.protocol, outcome)
+    else:
+        panel = build_panel(study.tables, study.protocol, outcome)
+        before, after = count_before_after(panel)
+    return estimate_rate_before_after(
+        before, after, estimand, level=study.level, interval="none" if outcome.event == "ward_days" else "poisson"
+    )
 
 
 def _options(study: Study) -> RateOptions:
@@ -86,9 +87,8 @@ def describe_rates(study: Study, outcome: RateOutcome) -> list[Results]:
     per_year = {"quarter": 4, "year": 1}[dates.period]
     try:
         path = estimate_event_study(panel, periods_per_step=per_year)
-        placebos = estimate_placebos(
-            panel.between(dates.baseline_start, dates.end), options=options, rng=study.rng(outcome.key)
-        )
+        start = dates.study_start if outcome.baseline == "whole" else dates.baseline_start
+        placebos = estimate_placebos(panel.between(start, dates.end), options=options, rng=study.rng(outcome.key))
     except NotEstimable:
         return found  # both are defined for one treated area only
     steps = [

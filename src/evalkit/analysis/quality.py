@@ -6,6 +6,7 @@ import pandas as pd
 
 from evalkit.analysis.study import Study
 from evalkit.core.result import Cell, Results
+from evalkit.data.findings import Finding
 from evalkit.data.quality import QualityReport, check_tables
 
 
@@ -40,9 +41,13 @@ def describe_quality(report: QualityReport) -> list[Results]:
             )
         )
     findings = [
-        Cell(f"{f.table}.{f.column}.{f.what}".strip("."), "count", float(f.count), "count", label=f"{f.table}: {f.what}")
+        Cell(_finding_name(f), "count", float(f.count), "count", label=f"{f.table}: {f.what}")
         for f in report.findings
         if f.severity != "note"
     ]
     named = (("data_tables", tables), ("data_missing", missing), ("data_findings", findings))
     return [Results.from_cells(name, cells) for name, cells in named if cells]
+
+
+def _finding_name(finding: Finding) -> str:
+    return ".".join(part for part in (finding.table, finding.column, finding.what) if part)

@@ -90,7 +90,7 @@ def _priced_stays(tables: Tables, prices: pd.Series) -> tuple[pd.DataFrame, np.n
 def _priced_placements(tables: Tables, prices: pd.Series, funders: tuple[str, ...]) -> tuple[pd.DataFrame, np.ndarray]:
     rows = tables.read("placements")
     rows = rows[rows["funder"].isin(funders)].reset_index(drop=True)
-    weekly = rows["weekly_cost_gbp"].to_numpy(dtype=np.float64, na_value=np.nan)
+    weekly = rows["weekly_cost_gbp"].to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     unpriced = np.isnan(weekly)
     if unpriced.any():
         weekly[unpriced] = _price(prices, "placement_week." + rows.loc[unpriced, "setting"].astype(str))

@@ -204,20 +204,16 @@ def derive_area_counts(tables: Tables, protocol: Protocol, outcome: RateOutcome)
     Returns `area, period_start, count, person_time` (years), one row per area with people's records
     and period. Raises NotEstimable where the table of events is absent or the outcome is only reported.
     """
-    table = _EVENT_TABLE.get(outcome.event)
-    if table is None or not tables.has(table) or not tables.has("people"):
-        needs = f"area_counts or {table}" if table else "area_counts"
-        raise NotEstimable(Fault(f'outcome "{outcome.key}"', f"it needs the table {needs}"))
+    table = event_table(tables, outcome)
     starts = period_starts(protocol.dates.study, protocol.dates.period)
     ends = period_ends(starts, protocol.dates.period)
     residence = derive_residence(tables, protocol)
     residence = residence[residence["area"].isin(protocol.areas.with_people)]
-    stays = _outcome_stays(tables.read(table), outcome)
+    stays = select_stays(tables.read(table), outcome)
     if outcome.event == "ward_days":
         counted = _days_by_area(stays, residence, starts, ends)
     else:
-        people = tables.read("people", ["person_id", "death_date"])
-        events = _events(stays, people, outcome)
+        events = event_days(stays, tables, outcome)
         area = area_on(residence, events["person_id"], as_days(events["day"]))
         place = np.searchsorted(starts, as_days(events["day"]), side="right") - 1
         inside = (place >= 0) & (as_days(events["day"]) < ends[-1]) & area.notna().to_numpy()
@@ -241,7 +237,16 @@ def derive_area_counts(tables: Tables, protocol: Protocol, outcome: RateOutcome)
     return out.dropna().reset_index()
 
 
-def _outcome_stays(stays: pd.DataFrame, outcome: RateOutcome) -> pd.DataFrame:
+def event_table(tables: Tables, outcome: RateOutcome) -> str:
+    """The table of people's records that holds the outcome's events; NotEstimable where it is absent."""
+    table = _EVENT_TABLE.get(outcome.event)
+    if table is None or not tables.has(table) or not tables.has("people"):
+        needs = f"area_counts or {table}" if table else "area_counts"
+        raise NotEstimable(Fault(f'outcome "{outcome.key}"', f"it needs the table {needs}"))
+    return table
+
+
+def select_stays(stays: pd.DataFrame, outcome: RateOutcome) -> pd.DataFrame:
     """The stays or placements of the outcome's settings or ward types."""
     kind = "setting" if "setting" in stays else "ward_type"
     kept = stays[stays[kind].isin(outcome.settings or outcome.ward_types)]
@@ -250,13 +255,14 @@ def _outcome_stays(stays: pd.DataFrame, outcome: RateOutcome) -> pd.DataFrame:
     return kept.sort_values(["person_id", "start", "end"], kind="stable").reset_index(drop=True)
 
 
-def _events(stays: pd.DataFrame, people: pd.DataFrame, outcome: RateOutcome) -> pd.DataFrame:
-    """Days on which an entry or an end is counted; a move straight to another such stay is neither."""
+def event_days(stays: pd.DataFrame, tables: Tables, outcome: RateOutcome) -> pd.DataFrame:
+    """`person_id, day` of each entry or end; a move straight to another such stay is neither."""
     same = stays["person_id"].eq(stays["person_id"].shift())
     follows = same & (stays["start"] <= stays["end"].shift())
     if outcome.event != "placement_end":
         return stays[~follows][["person_id", "start"]].rename(columns={"start": "day"})
     is_followed = follows.shift(-1, fill_value=False)
+    people = tables.read("people", ["person_id", "death_date"])
     death = stays["person_id"].map(people.set_index("person_id")["death_date"])
     died = death.notna() & (stays["end"] >= death)
     return stays[~is_followed & stays["end"].notna() & ~died][["person_id", "end"]].rename(columns={"end": "day"})

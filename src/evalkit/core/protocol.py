@@ -95,8 +95,8 @@ class Dates(_Frozen):
     """Study dates; windows are half-open, so `end` is the first day not studied.
 
     `adoption` empty means that each area's own date is read from the `areas` table.
-    `baseline_start` opens the pre-period of the primary analyses: it may be later than
-    `study_start` so that another service's start does not fall inside it. The
+    `baseline_start` opens the pre-period of person-level analyses, and of rates whose baseline is
+    `recent`: it may be later than `study_start` so that another service's start does not fall inside. The
     `anticipation_days` before adoption belong to neither period.
     """
 
@@ -176,9 +176,14 @@ class ReadmissionOutcome(_Outcome):
 
 
 class RateOutcome(_Outcome):
-    """Events counted by area and period, over person-time."""
+    """Events counted by area and period, over person-time.
+
+    `baseline` is the pre-period of the primary estimate: `whole` from `study_start`, `recent` from
+    `baseline_start`. The other one is a sensitivity analysis.
+    """
 
     kind: Literal["rate"]
+    baseline: Literal["whole", "recent"] = "whole"
     event: RateEvent
     settings: tuple[Setting, ...] = ()
     ward_types: tuple[WardType, ...] = ()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evalkit.cohort.panel import Panel
+from evalkit.cohort.mirror import RateCount
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Estimate, Role
@@ -17,16 +18,17 @@ from evalkit.estimators.competing import estimate_cumulative_incidence
 LABEL = "Uncontrolled before and after: not evidence of effect"
 
 
-def estimate_rate_before_after(panel: Panel, estimand: Estimand, *, level: float) -> Estimate:
-    """Treated areas' rate after adoption over their rate before it, with a Poisson interval."""
-    treated = np.flatnonzero(panel.treated)
-    after = panel.periods[None, :] >= panel.adoption[treated][:, None]
-    counts, time = panel.outcome[treated], panel.denominator[treated]
-    y1, y0 = counts[after].sum(), counts[~after].sum()
-    if min(y0, y1) == 0:
+def estimate_rate_before_after(
+    before: RateCount, after: RateCount, estimand: Estimand, *, level: float, interval: Literal["poisson", "none"]
+) -> Estimate:
+    """Rate after over rate before, with a Poisson interval unless the events come in clusters.
+
+    Days of one stay are not independent: such counts are given no interval.
+    """
+    if min(before.events, after.events) == 0:
         raise NotEstimable(Fault(f'outcome "{estimand.outcome}"', "no event before, or none after, adoption"))
-    value = float((y1 / time[after].sum()) / (y0 / time[~after].sum()))
-    se = math.sqrt(1 / y1 + 1 / y0)
+    value = (after.events / after.years) / (before.events / before.years)
+    se = math.nan if interval == "none" else math.sqrt(1 / after.events + 1 / before.events)
     low, high = (value * math.exp(sign * stats.norm.ppf(0.5 + level / 2) * se) for sign in (-1, 1))
     return Estimate(
         estimand,
@@ -36,7 +38,7 @@ def estimate_rate_before_after(panel: Panel, estimand: Estimand, *, level: float
         low,
         high,
         level,
-        n_events=float(min(y0, y1)),
+        n_events=min(before.events, after.events),
         p_value=float(2 * stats.norm.sf(abs(math.log(value)) / se)),
         label=LABEL,
     )

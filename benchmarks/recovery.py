@@ -1,0 +1,94 @@
+"""How often the primary intervals hold the truth: many worlds, the analysis that the notebooks run.
+
+    python benchmarks/recovery.py --worlds 200 --jobs 2
+
+For each estimand and estimator: bias with its Monte-Carlo error, coverage with its own, and the share of
+worlds in which there was no estimate. Definitions as in Morris, White and Crowther 2019, Stat Med 38:2074.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_world(seed: int, *, settings: str, protocol: str) -> list[dict[str, object]]:
+    """Simulate one world, analyse it, and set each estimate beside its truth."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    from evalkit.analysis.effects import estimate_all
+    from evalkit.analysis.study import open_study
+    from evalkit.simulate import load_settings, write_world
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "world"
+        write_world(load_settings(settings), folder, seed=seed)
+        truth = json.loads((folder / "truth.json").read_text())
+        estimates = estimate_all(open_study(protocol, folder))
+    return [
+        {
+            "seed": seed, "estimand": e.estimand.key, "estimator": e.estimator, "role": e.role, "value": e.value,
+            "lower": e.lower, "upper": e.upper, "se": e.se, "truth": truth[e.estimand.key], "scale": e.estimand.scale,
+        }
+        for e in estimates
+    ]  # fmt: skip
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """Bias (log scale for ratios) and coverage with Monte-Carlo errors, one row an estimator of an estimand."""
+    rows = rows.copy()
+    ratio = rows["scale"] == "rate_ratio"
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_error = np.log(rows["value"].to_numpy(float)) - np.log(rows["truth"].to_numpy(float))
+    rows["error"] = np.where(ratio, log_error, rows["value"] - rows["truth"])
+    rows["covered"] = (rows["lower"] <= rows["truth"]) & (rows["truth"] <= rows["upper"])
+    out = []
+    for (estimand, role, estimator), inside in rows.groupby(["estimand", "role", "estimator"], sort=True):
+        shown = inside[np.isfinite(inside["error"]) & inside["lower"].notna()]
+        n = len(shown)
+        if n < 2:
+            out.append({"estimand": estimand, "role": role, "estimator": estimator, "worlds": n})
+            continue
+        coverage = shown["covered"].mean()
+        out.append(
+            {
+                "estimand": estimand, "role": role, "estimator": estimator, "worlds": n,
+                "truth": shown["truth"].mean(), "bias": shown["error"].mean(),
+                "bias_mcse": shown["error"].std() / np.sqrt(n), "coverage": coverage,
+                "coverage_mcse": np.sqrt(coverage * (1 - coverage) / n), "spread": shown["error"].std(),
+                "refused": 1 - n / len(inside),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--worlds", type=int, default=200)
+    parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--settings", default=str(ROOT / "data/synthetic/settings/ipsa.toml"))
+    parser.add_argument("--protocol", default=str(ROOT / "protocols/ipsa.toml"))
+    parser.add_argument("--out", type=Path, help="write every estimate to this Parquet file")
+    asked = parser.parse_args()
+    run = partial(run_world, settings=asked.settings, protocol=asked.protocol)
+    seeds = range(asked.first_seed, asked.first_seed + asked.worlds)
+    with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:
+        rows = pd.DataFrame([row for world in pool.map(run, seeds) for row in world])
+    if asked.out:
+        rows.to_parquet(asked.out, index=False)
+    print(summarise(rows).round(4).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
