@@ -51,7 +51,8 @@ def derive_mirror_counts(tables: Tables, protocol: Protocol, outcome: RateOutcom
         raise NotEstimable(Fault("cohort", "nobody in the treated area had recent use at go-live"))
     stays = select_stays(tables.read(name), outcome)
     stays = stays[stays["person_id"].isin(members)]
-    time = derive_residence(tables, protocol)
+    residence = derive_residence(tables, protocol)
+    time = residence
     if outcome.denominator == "residents":
         time = tables.read("placements")
         time = time[time["setting"].isin(outcome.settings)]
@@ -65,7 +66,7 @@ def derive_mirror_counts(tables: Tables, protocol: Protocol, outcome: RateOutcom
         if outcome.event == "ward_days":
             stop = np.where(stays["end"].isna(), last, as_days(stays["end"]))
             return RateCount(float(overlap_days(as_days(stays["start"]), stop, start, end).sum()), years)
-        day = as_days(event_days(stays, tables, outcome)["day"])
+        day = as_days(event_days(stays, residence, outcome)["day"])
         return RateCount(float(((day >= start) & (day < end)).sum()), years)
 
     return count(adoption - span, adoption), count(adoption, adoption + span)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from evalkit.cohort.residence import area_on, derive_residence
+from evalkit.cohort.residence import area_on, derive_residence, last_followed
 from evalkit.core.dates import DAYS_PER_YEAR, as_days, overlap_days, period_ends, period_starts
 from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_name
 from evalkit.core.protocol import Protocol, RateOutcome
@@ -213,7 +213,7 @@ def derive_area_counts(tables: Tables, protocol: Protocol, outcome: RateOutcome)
     if outcome.event == "ward_days":
         counted = _days_by_area(stays, residence, starts, ends)
     else:
-        events = event_days(stays, tables, outcome)
+        events = event_days(stays, residence, outcome)
         area = area_on(residence, events["person_id"], as_days(events["day"]))
         place = np.searchsorted(starts, as_days(events["day"]), side="right") - 1
         inside = (place >= 0) & (as_days(events["day"]) < ends[-1]) & area.notna().to_numpy()
@@ -255,17 +255,19 @@ def select_stays(stays: pd.DataFrame, outcome: RateOutcome) -> pd.DataFrame:
     return kept.sort_values(["person_id", "start", "end"], kind="stable").reset_index(drop=True)
 
 
-def event_days(stays: pd.DataFrame, tables: Tables, outcome: RateOutcome) -> pd.DataFrame:
-    """`person_id, day` of each entry or end; a move straight to another such stay is neither."""
+def event_days(stays: pd.DataFrame, residence: pd.DataFrame, outcome: RateOutcome) -> pd.DataFrame:
+    """`person_id, day` of each entry or end; a move straight to another such stay is neither.
+
+    An end on a person's last followed day is a death or a move out of sight, not a discharge.
+    """
     same = stays["person_id"].eq(stays["person_id"].shift())
     follows = same & (stays["start"] <= stays["end"].shift())
     if outcome.event != "placement_end":
         return stays[~follows][["person_id", "start"]].rename(columns={"start": "day"})
     is_followed = follows.shift(-1, fill_value=False)
-    people = tables.read("people", ["person_id", "death_date"])
-    death = stays["person_id"].map(people.set_index("person_id")["death_date"])
-    died = death.notna() & (stays["end"] >= death)
-    return stays[~is_followed & stays["end"].notna() & ~died][["person_id", "end"]].rename(columns={"end": "day"})
+    until = stays["person_id"].map(last_followed(residence))
+    seen = stays["end"].notna() & ~(stays["end"] >= until)
+    return stays[~is_followed & seen][["person_id", "end"]].rename(columns={"end": "day"})
 
 
 def _days_by_area(stays: pd.DataFrame, residence: pd.DataFrame, starts: np.ndarray, ends: np.ndarray) -> pd.DataFrame:

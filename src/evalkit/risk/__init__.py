@@ -1,0 +1,1 @@
+"""Readmission risk: `data` checks and splits, `model` develops or refuses, `validate` measures, `cells` lays out."""

@@ -1,0 +1,86 @@
+# Everything a newcomer needs, from Python 3.11, git and make alone: `make evaluate`, `make test`.
+
+PROTOCOL ?= protocols/ipsa.toml
+DATA ?= data/synthetic/ipsa
+OUT ?= reports/ipsa
+SETTINGS ?= data/synthetic/settings/ipsa.toml
+JOBS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTHON ?= $(shell for name in python3.11 python3.12 python3 python; do \
+	"$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null \
+	&& { echo "$$name"; break; }; done)
+
+ANALYSIS := $(wildcard notebooks/0*.ipynb)
+REPORTS := $(wildcard notebooks/*_report.ipynb)
+EXECUTE := $(BIN)/python .ci/execute_notebooks.py
+PYTEST := $(BIN)/python -m pytest
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg
+
+# Numbers must not depend on how many cores there are or on a hash seed.
+export PYTHONHASHSEED := 0
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export JUPYTER_PREFER_ENV_PATH := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup evaluate test test-quick lint format lab notebooks simulate lock clean
+
+help: ## Say what can be asked for
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Create .venv and install the locked dependencies and evalkit
+
+$(READY): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "evalkit needs Python 3.11 or 3.12, and none is on the PATH." \
+		"Install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make a virtual environment; on Debian or Ubuntu install python3-venv." >&2; exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@# matplotlib builds its list of fonts at first use and says so in the notebook that happens to be first.
+	@$(BIN)/python -c "import matplotlib.font_manager" 2>/dev/null
+	@touch $@
+
+evaluate: $(READY) ## Run the default evaluation (PROTOCOL=, DATA=, OUT= and JOBS= choose another)
+	$(BIN)/evalkit evaluate --protocol "$(PROTOCOL)" --data "$(DATA)" --out "$(OUT)" --jobs $(JOBS)
+
+test: lint ## Run everything: lint, import contract, tests, doctests, notebooks
+	$(PYTEST) -n 2 --dist worksteal tests
+	$(PYTEST) --doctest-modules src
+	$(PYTEST) $(NBVAL) -n 2 --dist loadfile notebooks
+
+test-quick: lint ## Run what takes less than two minutes
+	$(PYTEST) -n 2 --dist worksteal -m "not slow" tests
+	$(PYTEST) --doctest-modules src
+
+lint: $(READY) ## Check style and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: $(READY) ## Bring the code into the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lab: $(READY) ## Open JupyterLab on the notebooks
+	$(BIN)/jupyter lab notebooks
+
+notebooks: $(READY) ## For authors: run the notebooks in place and keep their outputs, the reports on a fresh release
+	$(EXECUTE) $(ANALYSIS)
+	$(MAKE) evaluate
+	$(EXECUTE) $(REPORTS)
+
+simulate: $(READY) ## Write the default world again, byte for byte
+	$(BIN)/evalkit simulate --settings $(SETTINGS) --out data/synthetic/ipsa
+
+lock: $(READY) ## Bring requirements.lock and environment.yml into step with pyproject.toml (UPGRADE=--upgrade: newest versions)
+	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal \
+		--generate-hashes --no-emit-index-url --no-emit-find-links $(UPGRADE) -o requirements.lock
+	$(BIN)/python .ci/environment.py > environment.yml
+
+clean: ## Remove what can be made again, but for .venv
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache reports/.*.partial reports/.*.old
+	find src tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +

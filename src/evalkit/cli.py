@@ -1,0 +1,104 @@
+"""The command line: thin, so that all it does can be had from Python too."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import evalkit
+from evalkit.core.errors import EvalkitError
+
+app = typer.Typer(
+    name="evalkit",
+    help="Evaluate an integrated mental-health service: from event tables to a peer and an academic report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(*, asked: bool) -> None:
+    if asked:
+        typer.echo(f"evalkit {evalkit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=lambda asked: _print_version(asked=asked))
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def evaluate(
+    *,
+    protocol: Annotated[Path, typer.Option(help="The protocol, a TOML file.")],
+    data: Annotated[Path, typer.Option(help="The folder of tables, Parquet or CSV.")],
+    out: Annotated[Path, typer.Option(help="The folder to write, replaced in one step at the end.")],
+    notebooks: Annotated[Path | None, typer.Option(help="The folder of notebooks. Default: evalkit's own.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="How many notebooks run at once.")] = 2,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from where a failed run stopped.")] = False,
+) -> None:
+    """Run the whole evaluation: tables, notebooks, disclosure control, both reports."""
+    from evalkit.pipeline import evaluate as run
+
+    written = run(protocol, data, out, notebooks=notebooks, jobs=jobs, start="resume" if resume else "anew")
+    typer.echo(f"The reports are in {written}. Its folder workings/ must not leave the secure environment.")
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="The folder of tables, Parquet or CSV.")],
+    protocol: Annotated[Path | None, typer.Option(help="Also hold the tables to this protocol.")] = None,
+) -> None:
+    """Report on the quality of the tables. Exits with 0, 1 (warnings) or 2 (they cannot be used)."""
+    from rich.console import Console
+
+    from evalkit.core.protocol import load_protocol
+    from evalkit.data import check_tables
+
+    report = check_tables(folder, load_protocol(protocol) if protocol else None)
+    report.render(Console())
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def simulate(
+    *,
+    settings: Annotated[Path, typer.Option(help="The settings of the world, a TOML file.")],
+    out: Annotated[Path, typer.Option(help="The folder to write the tables and their truth to.")],
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed than that of the settings.")] = None,
+) -> None:
+    """Write a simulated world, its tables and the truth about every estimand."""
+    from evalkit.simulate import load_settings, write_world
+
+    loaded = load_settings(settings)
+    write_world(loaded, out, seed=loaded.world.seed if seed is None else seed)
+    typer.echo(f"The world is in {out}.")
+
+
+@app.command()
+def dictionary() -> None:
+    """Print the data dictionary: every table, every column, what it may hold."""
+    from evalkit.data import data_dictionary_markdown
+
+    typer.echo(data_dictionary_markdown())
+
+
+def main() -> None:
+    """Run the command line. What a user can cause is told in plain words, without a traceback."""
+    # A run that is asked to end goes the way of one that fails, so that it ends its notebooks first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        app()
+    except EvalkitError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,272 @@
+"""Row by row: what is withheld because of the counts behind it, and how the rest is coarsened."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from evalkit.core.errors import DisclosureError, Fault
+from evalkit.disclose.policy import Policy
+from evalkit.disclose.suppress import Ruling
+from evalkit.disclose.texts import without_counts
+
+RISK_COLUMNS = ("risk", "observed")
+NUMBERS = ("value", "se", "lower", "upper", "level", "p_value")
+WHY_LINKED = "worked out from a number that is withheld"
+WHY_NO_COUNTS = "not released: the counts behind it are not given"
+
+_EXTREMES = {"min", "max", "minimum", "maximum", "youngest", "oldest", "shortest", "longest"}
+_COUNTED = {
+    "people", "persons", "events", "admissions", "readmissions", "discharges", "entries", "stays", "spells", "deaths",
+    "placements", "residents", "participants", "individuals", "readmitted",
+}  # fmt: skip
+_LEAST_MASKED = 100
+Row = dict[str, object]
+
+
+def check_kinds(frame: pd.DataFrame) -> None:
+    """Refuse a smallest or largest value: it belongs to one person.
+
+    Raises
+    ------
+    DisclosureError
+        Naming every such row.
+    """
+    faults = []
+    described = frame[frame["kind"].isin(["statistic", "mean"])]
+    for name, row, column in zip(described["id"], described["row"], described["column"], strict=True):
+        if _EXTREMES & set(re.split(r"[^a-z]+", f"{row} {column}".lower())):
+            faults.append(Fault(name, "a smallest or largest value belongs to one person and is never released",
+                                next_step="Give a mean or a share instead."))  # fmt: skip
+    if faults:
+        raise DisclosureError(faults)
+
+
+# ---- rulings -------------------------------------------------------------------------------------
+
+
+def rule_on_rows(frame: pd.DataFrame, counts: Mapping[str, Ruling], policy: Policy) -> dict[str, Ruling]:
+    """Rulings on all rows, by id: those on counts, few people or events behind a row, and links."""
+    rulings = dict(counts)
+    rows: list[Row] = frame[frame["status"] == "shown"].to_dict("records")
+    exact = {str(r["id"]): float(r["value"]) for r in rows if r["kind"] == "count"}
+    withheld = {exact[name] for name, ruling in counts.items() if ruling.rule == "complementary"}
+    linked = {str(r["id"]): [str(r[c]) for c in ("numerator", "denominator") if r[c]] for r in rows}
+    for row in rows:
+        name = str(row["id"])
+        ruling = None if any(need in counts for need in linked[name]) else _rule_on_row(row, policy)
+        ruling = ruling or _rule_on_sources(row, exact, withheld, policy)
+        if ruling:
+            rulings.setdefault(name, ruling)
+    changed = True
+    while changed:
+        new = {n: Ruling("linked", WHY_LINKED) for n, needs in linked.items() if n not in rulings
+               and any(need in rulings for need in needs)}  # fmt: skip
+        rulings |= new
+        changed = bool(new)
+    return rulings
+
+
+def _rule_on_row(row: Row, policy: Policy) -> Ruling | None:
+    """Too few people or events behind the row itself."""
+    few = f"not released: fewer than {policy.threshold}"
+    if policy.too_few(row["n_people"]):
+        return Ruling("primary", f"{few} people behind it")
+    if policy.too_few(row["n_events"]) and row["kind"] != "count":
+        return Ruling("primary", f"{few} events behind it")
+    if is_count_check(row) and policy.too_few(row["value"]):
+        return Ruling("primary", f"fewer than {policy.threshold}")
+    if is_risk(row) and 0 <= row["n_people"] - row["n_events"] < policy.threshold:
+        return Ruling("primary", f"{few} people without the event")
+    return None
+
+
+def _rule_on_sources(row: Row, exact: Mapping[str, float], withheld: set[float], policy: Policy) -> Ruling | None:
+    """A number whose counts are not given, so that the gate cannot judge it, or are withheld elsewhere."""
+    kind = row["kind"]
+    if kind in ("mean", "estimate"):
+        given = math.isfinite(row["n_people"]) or row["denominator"] in exact
+        given |= kind == "estimate" and math.isfinite(row["n_events"])
+        return None if given else Ruling("linked", WHY_NO_COUNTS)
+    if kind not in ("rate", "percent") and not is_risk(row):
+        return None
+    on_top = row["numerator"] in exact or math.isfinite(row["n_events"])
+    below = kind != "statistic" or math.isfinite(row["n_people"])
+    if row["numerator"] and row["numerator"] not in exact:
+        on_top = False
+    if not (on_top and below):
+        return Ruling("linked", WHY_NO_COUNTS)
+    if kind == "percent" and row["denominator"] not in exact:
+        top, whole = _share(row, exact)
+        if 0 <= whole - top < policy.threshold:
+            return Ruling("primary", f"not released: fewer than {policy.threshold} outside it")
+    own = {row["n_people"], row["n_events"]} if not row["numerator"] else set()
+    return Ruling("linked", WHY_LINKED) if own & withheld else None
+
+
+def is_risk(row: Row) -> bool:
+    """Whether a statistic is a share of people, so that times the people it would give the events."""
+    if row["kind"] != "statistic" or not 0 <= row["value"] <= 1:
+        return False
+    if row["column"] in RISK_COLUMNS:
+        return True
+    return bool(abs(row["value"] * row["n_people"] - row["n_events"]) < 0.5)
+
+
+def is_count_check(row: Row) -> bool:
+    """Whether a check's value counts people or events, going by the last word of its name."""
+    words = re.split(r"[^a-z]+", str(row["column"]).lower())
+    whole = float(row["value"]).is_integer() if math.isfinite(row["value"]) else False
+    return row["kind"] == "check" and whole and words[-1] in _COUNTED
+
+
+# ---- numbers -------------------------------------------------------------------------------------
+
+
+def coarsen(frame: pd.DataFrame, rulings: Mapping[str, Ruling], policy: Policy) -> pd.DataFrame:
+    """The table as it may be shown: withheld rows without numbers, the others rounded by `policy`."""
+    rows: list[Row] = frame.to_dict("records")
+    exact = {str(r["id"]): float(r["value"]) for r in rows if r["kind"] == "count" and r["status"] == "shown"}
+    secret = {exact[n] for n, ruling in rulings.items() if n in exact and ruling.rule == "complementary"}
+    masks = _masks(frame, policy)
+    done = []
+    for row in rows:
+        name = str(row["id"])
+        if name in rulings:
+            new = _withheld(row, rulings[name])
+        elif row["status"] != "shown":
+            new = row | dict.fromkeys(NUMBERS, math.nan)
+        else:
+            new = row | _numbers(row, exact, policy)
+            new["level"] = significant(row["level"], 4)
+        new["reason"] = without_counts(str(new["reason"]), masks.get(str(row["table"]), ()))
+        for column in ("n_people", "n_events"):
+            hide = policy.too_few(new[column]) or row[column] in secret
+            new[column] = math.nan if hide else policy.rounded(new[column])
+        done.append(new)
+    return pd.DataFrame(done, columns=list(frame.columns))
+
+
+def _withheld(row: Row, ruling: Ruling) -> Row:
+    new = row | dict.fromkeys(NUMBERS, math.nan) | {"status": "suppressed", "reason": ruling.why}
+    if ruling.rule != "primary" or row["kind"] == "count":
+        new |= {"n_people": math.nan, "n_events": math.nan}
+    return new
+
+
+def _masks(frame: pd.DataFrame, policy: Policy) -> dict[str, set[int]]:
+    """For each table the exact counts that its sentences must not tell; those of a table bind its checks."""
+    found: dict[str, set[int]] = {}
+    for table, rows in frame.groupby("table"):
+        numbers = pd.concat([rows.loc[rows["kind"] == "count", "value"], rows["n_people"], rows["n_events"]])
+        numbers = numbers[np.isfinite(numbers) & (numbers >= _LEAST_MASKED)]
+        found[str(table)] = {int(n) for n in numbers if float(n).is_integer() and n % policy.base}
+    for table in list(found):
+        found[table] |= found.get(table.removeprefix("checks."), set())
+    return found
+
+
+def _numbers(row: Row, exact: Mapping[str, float], policy: Policy) -> Row:
+    """The numbers of a row that is shown, coarsened as its kind asks."""
+    match row["kind"]:
+        case "count":
+            return _count(row, policy)
+        case "percent":
+            return _percent(row, exact, policy)
+        case "rate":
+            return _rate(row, exact, policy)
+        case "statistic" if is_risk(row):
+            return _risk(row, policy)
+        case "check" if is_count_check(row):
+            return _count(row, policy)
+        case "mean":
+            return _digits(row, policy.descriptive_digits, policy)
+        case "estimate" if row["role"] == "naive":
+            # A naive contrast is a ratio or difference of plain counts, so it is shown like a description.
+            return _digits(row, policy.descriptive_digits, policy)
+        case _:
+            return _digits(row, policy.estimate_digits, policy)
+
+
+def _count(row: Row, policy: Policy) -> Row:
+    return dict.fromkeys(NUMBERS, math.nan) | {"value": policy.rounded(row["value"])}
+
+
+def _share(row: Row, exact: Mapping[str, float]) -> tuple[float, float]:
+    """Exact numerator and denominator of a percentage; a denominator that is not given follows from its value."""
+    top = exact.get(str(row["numerator"]), float(row["n_events"]))
+    whole = exact.get(str(row["denominator"]), float(row["n_people"]))
+    if not math.isfinite(whole) and row["value"] > 0:
+        whole = 100 * top / float(row["value"])
+    return top, whole
+
+
+def _percent(row: Row, exact: Mapping[str, float], policy: Policy) -> Row:
+    """Worked out anew from the rounded counts, with Wilson's interval where one was given."""
+    top, whole = _share(row, exact)
+    given = str(row["denominator"]) in exact or math.isfinite(row["n_people"])
+    shown_top, shown_whole = policy.rounded(top), policy.rounded(whole) if given else whole
+    if not (shown_whole > 0 and math.isfinite(shown_top) and math.isfinite(row["value"])):
+        return dict.fromkeys(NUMBERS, math.nan) | {"value": 0.0 if top == 0 else math.nan}
+    scale = 1 if abs(row["value"] - top / whole) < abs(row["value"] - 100 * top / whole) else 100
+    share = min(shown_top / shown_whole, 1.0)
+    decimals = policy.percent_decimals + (2 if scale == 1 else 0)
+    new: Row = dict.fromkeys(NUMBERS, math.nan) | {"value": round(scale * share, decimals)}
+    if given and math.isfinite(row["lower"]):
+        ends = stats.binomtest(round(share * shown_whole), round(shown_whole)).proportion_ci(_level(row), "wilson")
+        new |= {"lower": round(scale * ends.low, decimals), "upper": round(scale * ends.high, decimals)}
+    return new
+
+
+def _rate(row: Row, exact: Mapping[str, float], policy: Policy) -> Row:
+    """Scaled to the rounded count, with the exact Poisson interval of that count where one was given.
+
+    The interval handed in would tell the exact count: its ends over its middle depend on nothing else.
+    """
+    top = exact.get(str(row["numerator"]), row["n_events"])
+    shown = policy.rounded(top)
+    below = exact.get(str(row["denominator"]), 1.0)
+    change = below / policy.rounded(below) if str(row["denominator"]) in exact else 1.0
+    value = row["value"] * change * (shown / top if top > 0 else 1.0)
+    digits = policy.descriptive_digits
+    new: Row = dict.fromkeys(NUMBERS, math.nan) | {"value": significant(value, digits)}
+    if math.isfinite(row["lower"]) and shown > 0:
+        tail = (1 - _level(row)) / 2
+        low, high = stats.chi2.ppf(tail, 2 * shown) / 2, stats.chi2.ppf(1 - tail, 2 * shown + 2) / 2
+        new |= {"lower": significant(value * low / shown, digits), "upper": significant(value * high / shown, digits)}
+    return new
+
+
+def _risk(row: Row, policy: Policy) -> Row:
+    """A share of people, as a step of whole multiples of the rounding base over the rounded people."""
+    people = policy.rounded(row["n_people"])
+    unit = (6 if policy.steps == "midpoint6" else policy.base) / people
+    value = min(float(policy.step(row["value"] * row["n_people"])) / people, 1.0)
+    moved = value - row["value"]
+    # Ends go outwards to the same steps, so that they do not tell where within its step the value was.
+    low, high = math.nan, math.nan
+    if math.isfinite(row["lower"]) and math.isfinite(row["upper"]):
+        low = max(math.floor((row["lower"] + moved) / unit + 1e-9) * unit, 0.0)
+        high = min(math.ceil((row["upper"] + moved) / unit - 1e-9) * unit, 1.0)
+    shown = {"value": value, "lower": low, "upper": high}
+    return dict.fromkeys(NUMBERS, math.nan) | {k: significant(v, policy.estimate_digits) for k, v in shown.items()}
+
+
+def _digits(row: Row, digits: int, policy: Policy) -> Row:
+    new = {column: significant(row[column], digits) for column in ("value", "se", "lower", "upper")}
+    p_value = float(row["p_value"])
+    return new | {"p_value": round(p_value, policy.p_decimals)}
+
+
+def _level(row: Row) -> float:
+    return float(row["level"]) if math.isfinite(row["level"]) else 0.95
+
+
+def significant(number: float, digits: int) -> float:
+    """`number` at so many significant digits; what is not finite stays as it is."""
+    return float(f"{number:.{digits}g}") if math.isfinite(number) else number

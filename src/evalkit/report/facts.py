@@ -1,0 +1,141 @@
+"""Look-ups in a release: what it holds, and one number of it at a time."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from evalkit.core.protocol import Outcome, Protocol
+from evalkit.report.words import Finding, listed, read_finding
+
+if TYPE_CHECKING:
+    from evalkit.disclose.release import Release
+
+
+def release_has(release: Release, table: str) -> bool:
+    """Whether the release holds any row of this table, shown or not."""
+    return len(release.table(table)) > 0
+
+
+def tables_like(release: Release, prefix: str) -> list[str]:
+    """Names of the tables that start with `prefix`, in order of appearance."""
+    return [str(t) for t in pd.unique(release.results.frame["table"]) if str(t).startswith(prefix)]
+
+
+def treated_group(protocol: Protocol) -> str:
+    """The name under which the treated areas appear in tables and figures."""
+    return " and ".join(protocol.areas.treated)
+
+
+def adoption_text(protocol: Protocol) -> str:
+    start = protocol.dates.adoption
+    return f"{start.day} {start:%B %Y}" if start else "a date of each area's own"
+
+
+def threshold(release: Release) -> int:
+    """The smallest count that the release shows."""
+    profile = release.manifest.get("profile", {})
+    return int(profile.get("threshold", 10)) if isinstance(profile, dict) else 10
+
+
+def effects(release: Release, *, roles: tuple[str, ...] = ("primary", "sensitivity", "naive")) -> pd.DataFrame:
+    """Rows of the effects table in the order of the protocol's outcomes and then of `roles`."""
+    rows = release.table("effects")
+    rows = rows[rows["role"].isin(roles)]
+    outcomes = [o.key for o in release.protocol.outcomes]
+    place = {key: i for i, key in enumerate(outcomes)}
+    order = sorted(
+        rows.index, key=lambda i: (place.get(rows.at[i, "outcome"], 99), roles.index(rows.at[i, "role"]), i)
+    )
+    return rows.loc[order].reset_index(drop=True)
+
+
+def main_row(release: Release, outcome: Outcome) -> pd.Series | None:
+    """The planned estimate of an outcome: its primary row; for a sensitivity outcome its first planned row."""
+    rows = release.table("effects")
+    rows = rows[(rows["outcome"] == outcome.key) & rows["role"].isin(["primary", "sensitivity"])]
+    if rows.empty:
+        return None
+    first = rows[rows["role"] == "primary"]
+    return (first if len(first) else rows).iloc[0]
+
+
+def naive_row(release: Release, outcome: Outcome) -> pd.Series | None:
+    rows = release.table("effects")
+    rows = rows[(rows["outcome"] == outcome.key) & (rows["role"] == "naive")]
+    return None if rows.empty else rows.iloc[0]
+
+
+def checks_of(release: Release, row: pd.Series) -> pd.DataFrame:
+    """Checks of one estimate."""
+    checks = release.table("checks.effects")
+    return checks[checks["row"] == f"{row['row']}.{row['column']}"]
+
+
+def failed_checks(release: Release, row: pd.Series) -> list[str]:
+    """Sentences of the checks that this estimate failed."""
+    checks = checks_of(release, row)
+    return [str(text) for text in checks["reason"][checks["unit"] == "failed"]]
+
+
+def finding(release: Release, outcome: Outcome) -> Finding | None:
+    """The planned estimate of an outcome, read; None where the release has no row for it."""
+    row = main_row(release, outcome)
+    if row is None:
+        return None
+    return read_finding(
+        row, outcome, failed_checks=failed_checks(release, row), asked_level=release.protocol.study.level
+    )
+
+
+def naive_finding(release: Release, outcome: Outcome) -> Finding | None:
+    row = naive_row(release, outcome)
+    return None if row is None else read_finding(row, outcome, asked_level=release.protocol.study.level)
+
+
+def cell(release: Release, table: str, row: str, column: str) -> pd.Series | None:
+    rows = release.table(table)
+    rows = rows[(rows["row"] == row) & (rows["column"] == column)]
+    return None if rows.empty else rows.iloc[0]
+
+
+def cell_value(release: Release, table: str, row: str, column: str) -> float:
+    """The number of one cell; NaN where there is none or it is not released."""
+    found = cell(release, table, row, column)
+    return math.nan if found is None else float(found["value"])
+
+
+def observed_risk(release: Release, outcome: Outcome) -> float:
+    """Risk (0 to 1) of readmission seen in the treated group after the start; NaN if not released."""
+    if outcome.kind != "readmission":
+        return math.nan
+    row = f"{treated_group(release.protocol)}|after"
+    return cell_value(release, "readmission_counts", row, f"readmitted_{outcome.horizon_days}d_percent") / 100
+
+
+def counterfactual_cost(release: Release) -> float:
+    """Mean cost without the service, GBP per person-quarter, from `cost_parts`; NaN if it cannot be had."""
+    parts = release.table("cost_parts")
+    parts = parts[parts["column"] == f"{treated_group(release.protocol)}|counterfactual"]
+    total = parts[parts["row"].isin(["total", "all"])]
+    if len(total):
+        return float(total["value"].iloc[0])
+    return float(parts["value"].sum(skipna=False)) if len(parts) else math.nan
+
+
+def not_shown(release: Release) -> pd.DataFrame:
+    """Planned estimates for which there is no number."""
+    rows = effects(release, roles=("primary", "sensitivity"))
+    return rows[rows["status"] != "shown"]
+
+
+def comparators_text(protocol: Protocol) -> str:
+    """`Croydon, Lewisham and Southwark`; for donors their number."""
+    parts = []
+    if protocol.areas.comparators:
+        parts.append(listed(protocol.areas.comparators))
+    if protocol.areas.donors:
+        parts.append(f"{len(protocol.areas.donors)} other areas")
+    return " and ".join(parts) if parts else "no other area"

@@ -1,0 +1,42 @@
+"""Every figure and its alt text, in one place.
+
+Each `plot_*` takes tidy rows in the columns of the results glossary and returns a matplotlib Figure;
+each `describe_*` beside it takes the same and returns alt text made from the numbers.
+"""
+
+from evalkit.report.figures_effects import (
+    describe_balance,
+    describe_calibration,
+    describe_forest,
+    describe_placebo,
+    plot_balance,
+    plot_calibration,
+    plot_forest,
+    plot_placebo,
+)  # fmt: skip
+from evalkit.report.figures_people import (
+    describe_flow,
+    describe_ratio_icons,
+    describe_risk_icons,
+    plot_flow,
+    plot_ratio_icons,
+    plot_risk_icons,
+)  # fmt: skip
+from evalkit.report.figures_time import (
+    describe_cost_trend,
+    describe_curve,
+    describe_event_study,
+    describe_trend,
+    plot_cost_trend,
+    plot_curve,
+    plot_event_study,
+    plot_trend,
+    trend_groups,
+)  # fmt: skip
+
+__all__ = [
+    "describe_balance", "describe_calibration", "describe_cost_trend", "describe_curve", "describe_event_study",
+    "describe_flow", "describe_forest", "describe_placebo", "describe_ratio_icons", "describe_risk_icons",
+    "describe_trend", "plot_balance", "plot_calibration", "plot_cost_trend", "plot_curve", "plot_event_study",
+    "plot_flow", "plot_forest", "plot_placebo", "plot_ratio_icons", "plot_risk_icons", "plot_trend", "trend_groups",
+]  # fmt: skip

@@ -1,0 +1,219 @@
+"""Figures of effects and of the checks on them: forest, placebo, balance, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator
+
+from evalkit.report import figures_style as style
+from evalkit.report.words import with_interval
+
+_LOOKS = {
+    "primary": {"marker": "s", "color": style.TREATED, "fill": True},
+    "sensitivity": {"marker": "o", "color": style.OTHER, "fill": False},
+    "exploratory": {"marker": "D", "color": style.FOURTH, "fill": False},
+    "naive": {"marker": "X", "color": style.THIRD, "fill": False},
+}
+_ROLE_WORDS = {"primary": "", "sensitivity": "sensitivity", "exploratory": "exploratory",
+               "naive": "before and after only: not evidence of effect"}  # fmt: skip
+_PANELS = (
+    ("risk (0 to 1)", "Difference in risk", 0.0),
+    ("ratio", "Rate ratio (log scale)", 1.0),
+    ("GBP per person-quarter", "Difference in cost, £ per person and quarter", 0.0),
+)
+
+
+def plot_forest(rows: pd.DataFrame, *, labels: Mapping[str, str]) -> Figure:
+    """Every estimate with its interval; one panel a scale, ratios on a log axis.
+
+    Parameters
+    ----------
+    rows : rows of `effects` (`outcome`, `role`, `label`, `unit`, `value`, `lower`, `upper`, `status`), in order.
+    labels : outcome key -> name in words.
+    """
+    panels = [(unit, title, null) for unit, title, null in _PANELS if (rows["unit"] == unit).any()]
+    counts = [int((rows["unit"] == unit).sum()) for unit, *_ in panels]
+    # A panel needs room for its title and axis beside its rows; an inch and a half suits two rows.
+    heights = [0.38 * n + 0.75 for n in counts]
+    figure, axes = style.new_figure(max(sum(heights), 1.6), rows=max(len(panels), 1), ratios=heights or None)
+    for ax, (unit, title, null) in zip(axes[:, 0], panels, strict=False):
+        _forest_panel(ax, rows[rows["unit"] == unit], labels, title=title, null=null)
+    return figure
+
+
+def _forest_panel(ax: Axes, rows: pd.DataFrame, labels: Mapping[str, str], *, title: str, null: float) -> None:
+    if null == 1.0:
+        ax.set_xscale("log")
+    ax.axvline(null, color=style.INK, linewidth=1)
+    names = []
+    for place, row in enumerate(rows.itertuples()):
+        names.append(_forest_name(row, labels))
+        look = _LOOKS[row.role]
+        if np.isfinite(row.value):
+            if np.isfinite(row.lower) and np.isfinite(row.upper):
+                ax.hlines(place, row.lower, row.upper, color=look["color"], linewidth=2)
+            ax.plot(row.value, place, look["marker"], color=look["color"], markersize=7,
+                    markerfacecolor=look["color"] if look["fill"] else "white", markeredgewidth=1.5)  # fmt: skip
+        text = with_interval(row.value, row.lower, row.upper, row.unit) if np.isfinite(row.value) else (
+            "not released" if row.status == "suppressed" else "not estimable")  # fmt: skip
+        ax.text(1.02, place, text, transform=ax.get_yaxis_transform(), va="center", fontsize=8, color=style.INK)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(visible=False)
+    ax.spines["left"].set_visible(False)
+    _limits(ax, rows, null)
+    style.name_axes(ax, title=title)
+
+
+def _forest_name(row: object, labels: Mapping[str, str]) -> str:
+    role = _ROLE_WORDS[row.role]
+    name = labels.get(row.outcome, row.outcome)
+    return style.wrap(f"{name} ({role})" if role else name, 44)
+
+
+def _limits(ax: Axes, rows: pd.DataFrame, null: float) -> None:
+    ends = rows[["value", "lower", "upper"]].to_numpy(dtype=float)
+    ends = np.append(ends[np.isfinite(ends)], null)
+    if null == 1.0:
+        low, high = max(ends[ends > 0].min(), 0.02) * 0.85, ends.max() * 1.15
+        low, high = min(low, 0.7), max(high, 1.4)
+        ax.set_xlim(low, high)
+        nice = np.array([0.02, 0.05, 0.1, 0.2, 0.33, 0.5, 0.7, 1, 1.4, 2, 3, 5, 10, 20])
+        ticks = nice[(nice >= low) & (nice <= high)]
+        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        spread = max(ends.max() - ends.min(), 1e-6)
+        ax.set_xlim(ends.min() - 0.08 * spread, ends.max() + 0.08 * spread)
+
+
+def describe_forest(rows: pd.DataFrame, *, labels: Mapping[str, str]) -> str:
+    """Alt text of `plot_forest`: every estimate, its interval and its role."""
+    parts = ["Forest plot of estimates with intervals"]
+    for row in rows.itertuples():
+        name = _forest_name(row, labels).replace("\n", " ")
+        if np.isfinite(row.value):
+            parts.append(f"{name}: {with_interval(row.value, row.lower, row.upper, row.unit)}")
+        else:
+            parts.append(f"{name}: {'not released' if row.status == 'suppressed' else 'not estimable'}")
+    return style.sentences(parts)
+
+
+def plot_placebo(rows: pd.DataFrame, *, treated: Sequence[str], column: str = "studentised") -> Figure:
+    """The effect "found" in every area had it been the treated one; the treated areas are marked.
+
+    `column` is `effect` (log rate ratio) or `studentised` (divided by its standard error).
+    """
+    kept = _placebo(rows, column)
+    figure, axes = style.new_figure(0.16 * len(kept) + 1.0)
+    ax = axes[0, 0]
+    ax.axvline(0, color=style.INK, linewidth=1)
+    for place, (area, value) in enumerate(kept.items()):
+        real = area in treated
+        ax.hlines(place, 0, value, color=style.TREATED if real else style.RULE, linewidth=3 if real else 2)
+        ax.plot(value, place, "o" if real else "s", color=style.TREATED if real else style.THIRD,
+                markersize=8 if real else 4)  # fmt: skip
+    ax.set_yticks(range(len(kept)), list(kept.index), fontsize=7.5)
+    for label, area in zip(ax.get_yticklabels(), kept.index, strict=True):
+        label.set(color=style.TREATED if area in treated else style.INK,
+                  fontweight="bold" if area in treated else "normal")  # fmt: skip
+    ax.grid(visible=False)
+    ax.set_ylim(-0.8, len(kept) - 0.2)
+    style.name_axes(ax, x={"studentised": "Studentised effect", "effect": "Log rate ratio"}[column])
+    return figure
+
+
+def _placebo(rows: pd.DataFrame, column: str) -> pd.Series:
+    kept = rows[(rows["column"] == column) & rows["value"].notna()]
+    return kept.set_index("row")["value"].sort_values(kind="stable")
+
+
+def describe_placebo(rows: pd.DataFrame, *, treated: Sequence[str], column: str = "studentised") -> str:
+    """Alt text of `plot_placebo`: where the treated areas rank by size."""
+    kept = _placebo(rows, column)
+    size = kept.abs().sort_values(ascending=False, kind="stable")
+    parts = [f"Effects had each of {len(kept)} areas been the treated one, from {style.number_text(kept.min())} to "
+             f"{style.number_text(kept.max())}"]  # fmt: skip
+    for area in treated:
+        if area in kept.index:
+            rank = list(size.index).index(area) + 1
+            parts.append(f"{area}: {style.number_text(kept[area])}, number {rank} of {len(kept)} by size")
+    return style.sentences(parts)
+
+
+def plot_balance(rows: pd.DataFrame, *, limit: float = 0.1) -> Figure:
+    """Standardised mean differences before and after weighting ("love plot"); `limit` is marked."""
+    table = rows.pivot(index="row", columns="column", values="value").reindex(pd.unique(rows["row"]))
+    names = rows.drop_duplicates("row").set_index("row")["label"]
+    figure, axes = style.new_figure(0.27 * len(table) + 1.1)
+    ax = axes[0, 0]
+    ax.axvspan(-limit, limit, color=style.SHADE, zorder=0)
+    ax.axvline(0, color=style.INK, linewidth=1)
+    places = np.arange(len(table))
+    ax.plot(table["unweighted"], places, "o", color=style.OTHER, markerfacecolor="white", markersize=6,
+            markeredgewidth=1.5, label="unweighted")  # fmt: skip
+    ax.plot(table["weighted"], places, "s", color=style.TREATED, markersize=6, label="weighted")
+    ax.set_yticks(places, [style.wrap(str(names[row]), 40) for row in table.index])
+    ax.set_ylim(len(table) - 0.4, -0.6)
+    ax.grid(visible=False)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8.5, borderaxespad=0)
+    style.name_axes(ax, x=f"Standardised mean difference (shaded: within {limit:g})")
+    return figure
+
+
+def describe_balance(rows: pd.DataFrame, *, limit: float = 0.1) -> str:
+    """Alt text of `plot_balance`: how many covariates are out of balance before and after."""
+    parts = []
+    for column in ("unweighted", "weighted"):
+        values = rows[rows["column"] == column]["value"].abs().dropna()
+        if len(values):
+            parts.append(f"{column.capitalize()}: largest standardised difference {style.number_text(values.max())}, "
+                         f"{int((values > limit).sum())} of {len(values)} beyond {limit:g}")  # fmt: skip
+    return style.sentences(["Balance of covariates between groups", *parts])
+
+
+def plot_calibration(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Observed against predicted risk by tenth of predicted risk, one panel a model.
+
+    `tables` maps a model's name to its rows (`row` = tenth; columns "predicted" and "observed").
+    """
+    figure, axes = style.new_figure(3.5, columns=max(len(tables), 1), share_y=True)
+    top = max((100 * float(np.nanmax(rows[["value", "upper"]].to_numpy(dtype=float))) for rows in tables.values()
+               if rows["value"].notna().any()), default=10.0) * 1.08  # fmt: skip
+    for ax, (name, rows) in zip(axes[0], tables.items(), strict=False):
+        table = rows.pivot(index="row", columns="column", values="value")
+        seen = rows[rows["column"] == "observed"].set_index("row").reindex(table.index)
+        x, y = 100 * table["predicted"], 100 * table["observed"]
+        ax.plot([0, top], [0, top], color=style.MUTED, linewidth=1, linestyle="--")
+        ax.text(top * 0.97, top * 0.9, "perfect", color=style.MUTED, fontsize=8, ha="right", va="top")
+        ax.vlines(x, 100 * seen["lower"], 100 * seen["upper"], color=style.TREATED, linewidth=1.6)
+        ax.plot(x, y, "o", color=style.TREATED, markersize=6)
+        ax.set_xlim(0, top)
+        ax.set_ylim(0, top)
+        style.name_axes(ax, x="Predicted, out of 100", y="Seen, out of 100" if ax is axes[0, 0] else "",
+                        title=name.replace("_", " ").capitalize())  # fmt: skip
+    return figure
+
+
+def describe_calibration(tables: Mapping[str, pd.DataFrame]) -> str:
+    """Alt text of `plot_calibration`: predicted and observed in the lowest and highest tenth."""
+    parts = ["Observed against predicted risk by tenth of predicted risk"]
+    for name, rows in tables.items():
+        table = rows.pivot(index="row", columns="column", values="value").dropna().sort_values("predicted")
+        if table.empty:
+            parts.append(f"{name.replace('_', ' ')}: not released")
+            continue
+        low, high = table.iloc[0], table.iloc[-1]
+        parts.append(
+            f"{name.replace('_', ' ')}: lowest tenth predicted {100 * low['predicted']:.0f} and seen "
+            f"{100 * low['observed']:.0f} out of 100; highest tenth predicted {100 * high['predicted']:.0f} and seen "
+            f"{100 * high['observed']:.0f}"
+        )
+    return style.sentences(parts)
