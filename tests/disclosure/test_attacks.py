@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from counts_factory import GROUPS, PROTOCOL, PROVENANCE, make_results, rate_cell, under_profile
+from counts_factory import GROUPS, PROTOCOL, PROVENANCE, estimate, make_results, rate_cell, under_profile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onlooker import every_text, feasible_ranges, neighbours, recovered, subtractions, too_narrow
@@ -164,6 +165,31 @@ def test_a_mean_fits_more_than_one_number_of_people() -> None:
         fits = [n for n in range(10, 13) if any(abs(total / n - row["value"]) <= 0.05 for total in range(300, 700))]
         assert row["n_people"] == 10
         assert fits == [10, 11, 12]
+
+
+def _before_after(pairs: list[tuple[int, int, float]]) -> list[tuple[float, ...]]:
+    """What is shown of before/after ratios with Wald intervals: counts after and before, ratio of person-time."""
+    made = []
+    for i, (after, before, time_ratio) in enumerate(pairs):
+        ratio, half = time_ratio * after / before, 1.96 * np.sqrt(1 / after + 1 / before)
+        one = estimate(ratio, role="naive", n_events=min(after, before), estimator=f"e{i}", p_value=np.nan)
+        estimand = replace(one.estimand, scale="rate_ratio")
+        made.append(replace(one, lower=ratio * np.exp(-half), upper=ratio * np.exp(half), estimand=estimand))
+    frame = let_out(Results.from_estimates(made)).results.frame
+    assert frame[["se", "n_events"]].isna().all(axis=None)
+    return list(frame[["value", "lower", "upper"]].itertuples(index=False, name=None))
+
+
+def test_a_naive_ratio_and_its_interval_do_not_give_both_counts() -> None:
+    """Ratio and width are two equations in two counts; person-time is taken to be known within one percent."""
+    pairs = [(a, b, 1.0) for a in range(10, 40) for b in range(10, 40)]
+    guesses = [(a, b, t) for a in range(10, 100) for b in range(10, 50) for t in (0.99, 0.995, 1.0, 1.005, 1.01)]
+    fits: dict[tuple[float, ...], list[tuple[int, int, float]]] = {}
+    for guess, shown in zip(guesses, _before_after(guesses), strict=True):
+        fits.setdefault(shown, []).append(guess)
+    for pair, shown in zip(pairs, _before_after(pairs), strict=True):
+        assert len({a for a, _, _ in fits[shown]}) > 1, pair
+        assert len({b for _, b, _ in fits[shown]}) > 1, pair
 
 
 def test_a_quantity_in_two_tables_is_shown_alike_in_both() -> None:

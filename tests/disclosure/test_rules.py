@@ -76,6 +76,10 @@ def test_an_estimate_is_shown_at_four_digits_and_a_naive_one_at_three() -> None:
     assert first[["value", "se", "lower", "upper"]].tolist() == [0.01235, 0.02346, -0.03457, 0.05912]
     assert first[["p_value", "level", "n_people", "n_events"]].tolist() == [0.123, 0.95, 810, 10]
     assert naive[["value", "lower", "upper"]].tolist() == [0.0123, -0.0346, 0.0591]
+    few = let_out(Results.from_estimates([estimate(role="naive", n_events=36)])).iloc[0]
+    # 36 events look like 25, whose interval would be wider by 1.2, the root of 36/25.
+    assert few[["value", "lower", "upper"]].tolist() == [0.012, -0.045, 0.069]
+    assert few[["se", "n_events"]].isna().all()
 
 
 def test_what_is_not_estimable_passes_with_its_reason() -> None:
@@ -157,9 +161,15 @@ def test_a_step_of_a_risk_curve_is_a_multiple_of_the_base_and_its_interval_goes_
     assert one(cell, "opensafely")["value"] == pytest.approx(27 / 200)  # midpoint of 25 to 30
 
 
-def test_a_statistic_that_is_no_share_of_people_keeps_four_digits() -> None:
-    row = one(Cell("logistic", "auroc", 0.712345, "statistic", n_people=812, n_events=143))
-    assert row["value"] == 0.7123
+def test_a_risk_curve_starts_at_nought_whoever_is_followed() -> None:
+    row = one(Cell("Lambeth|before|0", "risk", 0.0, "statistic", n_people=94))
+    assert (row["status"], row["value"], row["n_people"]) == ("shown", 0.0, 95.0)
+    assert one(Cell("Lambeth|before|30", "risk", 0.0, "statistic", n_people=94))["status"] == "suppressed"
+
+
+@pytest.mark.parametrize(("events", "shown"), [(math.nan, 0.7123), (2000, 0.7123), (143, 0.712), (99, 0.71)])
+def test_a_statistic_has_fewer_digits_the_fewer_events_it_rests_on(events: float, shown: float) -> None:
+    assert one(Cell("logistic", "auroc", 0.712345, "statistic", n_people=9812, n_events=events))["value"] == shown
 
 
 @pytest.mark.parametrize("column", ["min", "max", "age max", "Minimum", "oldest"])

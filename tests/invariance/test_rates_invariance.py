@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.panels import ESTIMAND, make_panel
 
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import NotEstimable
 from evalkit.core.result import Estimate
 from evalkit.estimators.rates import RateOptions, estimate_placebos, estimate_rate_ratio_did
+from tests.panels import ESTIMAND, make_panel
 
 
 def estimate(panel: Panel, **options) -> Estimate:

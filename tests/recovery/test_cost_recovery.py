@@ -13,7 +13,8 @@ from evalkit.core.errors import NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.estimators.costs import CostData, compute_cost_effect, estimate_cost_before_after, estimate_cost_did
 
-ESTIMAND = Estimand("public_cost", "ATT", "people", Window(dt.date(2015, 4, 1), dt.date(2018, 7, 1)), "gbp_per_person_quarter")
+WINDOW = Window(dt.date(2015, 4, 1), dt.date(2018, 7, 1))
+ESTIMAND = Estimand("public_cost", "ATT", "people", WINDOW, "gbp_per_person_quarter")
 
 
 def draw(seed: int, *, n: int = 600, saving: float = 0.2) -> tuple[CostData, float]:

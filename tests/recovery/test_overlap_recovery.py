@@ -13,7 +13,8 @@ from evalkit.core.errors import NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.estimators.overlap import estimate_overlap_aipw_did, fit_overlap_weights
 
-ESTIMAND = Estimand("readmission_90d", "ATO", "people", Window(dt.date(2015, 4, 1), dt.date(2018, 7, 1)), "risk_difference")
+WINDOW = Window(dt.date(2015, 4, 1), dt.date(2018, 7, 1))
+ESTIMAND = Estimand("readmission_90d", "ATO", "people", WINDOW, "risk_difference")
 COVARIATES = ("x1", "x2")
 EFFECT = -0.08
 
@@ -45,7 +46,6 @@ def estimate(rows: pd.DataFrame):
 
 
 def test_weights_balance_every_covariate():
-    """Overlap weights of a fitted multinomial logit balance means exactly up to convergence in two cells; closely in four."""
     rows = draw(1)
     cell = np.where(rows["treated"], 0, 2) + (rows["period"] == "before").to_numpy(int)
     balance = fit_overlap_weights(rows[list(COVARIATES)], cell).balance.set_index("covariate")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.panels import ESTIMAND, make_panel
 
 from evalkit.estimators.rates import RateOptions, estimate_rate_ratio_did
+from tests.panels import ESTIMAND, make_panel
 
 
 @pytest.mark.slow

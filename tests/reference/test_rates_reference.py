@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
-from tests.panels import ESTIMAND, make_panel
 
 from evalkit.estimators.rates import RateOptions, estimate_rate_ratio_did, impute_untreated
+from tests.panels import ESTIMAND, make_panel
 
 
 def regression_forecast(outcome, denominator, fitted, target) -> float:

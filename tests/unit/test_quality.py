@@ -105,6 +105,7 @@ def test_without_a_protocol_good_tables_pass_too(tmp_path):
 def test_printout_says_rows_empties_and_coverage(tmp_path, protocol):
     printed = _printed(check_tables(write_folder(tmp_path), protocol))
     assert re.search(r"ward_stays +6 +4 +\d", printed)
+    assert re.search(r"area_counts +each of 4 areas +8 +1 +1 +████████", printed)
     assert re.search(r"placements.end +3 +75.0 +still open", printed)
     assert re.search(r"ward_stays +Croydon +2 +0 +1 +····▄··▄ *\n +Lambeth +4 +0 +2 +█▄····▄·", printed)
 
@@ -464,12 +465,12 @@ def test_missing_answers_and_gaps_in_coverage_are_warnings(tmp_path, protocol):
     days = days[(days < "2014-07-01") | (days >= "2014-10-01")]
     contacts = pd.DataFrame({"person_id": "p-one", "date": days, "team": "t", "kind": "k", "attended": True})
     folder = write_folder(
-        tmp_path, contacts=contacts, assessments=_set("score", None, 0), placements=_set("provider", None, 1)
+        tmp_path, contacts=contacts, assessments=_set("score", None, 0), ward_stays=_set("legal_status", None, 0)
     )
     report = _check(folder, protocol)
     assert report.exit_code == 1
     found = {f.code: f for f in report.findings}
-    assert set(found) == {"contacts.date.gap", "assessments.score.missing", "placements.provider.missing"}
+    assert set(found) == {"contacts.date.gap", "assessments.score.missing", "ward_stays.legal_status.missing"}
     assert found["contacts.date.gap"].count == 1
     assert "Lambeth (1 quarter)" in found["contacts.date.gap"].text
     assert found["assessments.score.missing"].count == 2

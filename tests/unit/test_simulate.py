@@ -11,6 +11,7 @@ import pytest
 
 from evalkit.core.errors import OutputError, ParameterError
 from evalkit.core.protocol import load_protocol
+from evalkit.data.contracts import data_dictionary_markdown
 from evalkit.data.quality import check_tables
 from evalkit.simulate import WorldSettings, load_settings, simulate_world, write_world
 from evalkit.simulate.people import choose, uniform
@@ -46,6 +47,10 @@ def test_the_committed_world_comes_out_byte_for_byte(settings, tmp_path):
     assert [name for name in kept if made.get(name) != kept[name]] == []
     assert set(made) == set(kept)
     assert sum(len(content) for content in kept.values()) < 10_000_000
+
+
+def test_the_committed_dictionary_is_the_present_one():
+    assert (COMMITTED / "DATA_DICTIONARY.md").read_text(encoding="utf-8") == data_dictionary_markdown()
 
 
 def test_same_seed_same_bytes_and_another_seed_other_people(small, tmp_path):

@@ -86,7 +86,9 @@ def test_a_spell_with_an_open_stay_is_open_however_its_rows_are_ordered():
 
 
 def follow(next_admission: str, death: str, censor: str, horizon_days: int = 30) -> tuple[int, int]:
-    discharges = pd.DataFrame({"discharge": pd.to_datetime(["2015-01-01"]), "next_admission": pd.to_datetime([next_admission])})
+    discharges = pd.DataFrame(
+        {"discharge": pd.to_datetime(["2015-01-01"]), "next_admission": pd.to_datetime([next_admission])}
+    )
     found = derive_follow_up(
         discharges, death=np.array([death], "datetime64[D]"), censor=np.array([censor], "datetime64[D]"),
         horizon_days=horizon_days,

@@ -28,7 +28,7 @@ _CODE = re.compile(r"^[a-z][a-z_]{0,23}$")
 _SHOWN_CODES = 3
 # An empty cell in these has a meaning of its own, so that many empty cells are no fault.
 _EMPTY_BY_DESIGN = ("end", "death_date", "ready_date", "adoption_date", "discharge_method", "discharge_destination",
-                    "weekly_cost_gbp")  # fmt: skip
+                    "weekly_cost_gbp", "provider")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ _COLUMNS: dict[str, dict[str, Column]] = {
             "number", "Weekly price.", null="priced from `unit_costs`", check=_NOT_NEGATIVE, unit="GBP per week"
         ),
         "funder": _column("text", "Who pays.", codes="funder"),
-        "provider": _column("text", "Who runs the place.", null=_UNKNOWN),
+        "provider": _column("text", "Who runs the place.", null="not known, or nobody runs it"),
     },
     "programme_episodes": {
         "person_id": _PERSON,

@@ -69,8 +69,8 @@ def coverage_findings(coverage: pd.DataFrame, protocol: Protocol) -> list[Findin
     """Quarters without any event in an area of the protocol that has 10 or more in a mean quarter."""
     findings = []
     for name in coverage["table"].unique():
-        if name == "area_counts":
-            continue  # `period_missing` says it exactly
+        if name in ("area_counts", "programme_episodes"):
+            continue  # `period_missing` says it exactly; a programme has not always been there
         wide = coverage_table(coverage, str(name))
         wide = wide[wide.index.isin(protocol.areas.with_people)]
         gaps = (wide == 0).sum(axis=1)[wide.mean(axis=1) >= GAP_MEAN]

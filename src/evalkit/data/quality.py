@@ -228,8 +228,12 @@ def _print_coverage(coverage: pd.DataFrame, console: Console) -> None:
     for name in coverage["table"].unique():
         wide = coverage_table(coverage, str(name))
         top = int(wide.to_numpy().max())
-        for place, (area, counts) in enumerate(wide.iterrows()):
+        # Areas with the very same counts share a line: thirty identical ones tell no more than one.
+        alike = wide.groupby(list(wide.columns), sort=False).apply(lambda rows: list(rows.index), include_groups=False)
+        for place, (counts, areas) in enumerate(alike.items()):
+            counts = np.atleast_1d(counts)
             line = "".join(bars[(int(n) * len(bars) - 1) // top] if n else none for n in counts)
+            label = areas[0] if len(areas) == 1 else f"each of {len(areas)} areas"
             numbers = (f"{int(n):,}" for n in (counts.sum(), counts.min(), counts.max()))
-            table.add_row("" if place else str(name), escape(str(area)), *numbers, line)
+            table.add_row("" if place else str(name), escape(str(label)), *numbers, line)
     console.print(table)

@@ -26,6 +26,8 @@ _COUNTED = {
     "placements", "residents", "participants", "individuals", "readmitted",
 }  # fmt: skip
 _LEAST_MASKED = 100
+_MANY_EVENTS = 100
+_CLASSES = (10, 25, 50)  # least numbers of events of the classes within which naive contrasts look alike
 Row = dict[str, object]
 
 
@@ -93,7 +95,7 @@ def _rule_on_sources(row: Row, exact: Mapping[str, float], withheld: set[float],
         given = math.isfinite(row["n_people"]) or row["denominator"] in exact
         given |= kind == "estimate" and math.isfinite(row["n_events"])
         return None if given else Ruling("linked", WHY_NO_COUNTS)
-    if kind not in ("rate", "percent") and not is_risk(row):
+    if kind not in ("rate", "percent") and (not is_risk(row) or _starts_curve(row)):
         return None
     on_top = row["numerator"] in exact or math.isfinite(row["n_events"])
     below = kind != "statistic" or math.isfinite(row["n_people"])
@@ -116,6 +118,11 @@ def is_risk(row: Row) -> bool:
     if row["column"] in RISK_COLUMNS:
         return True
     return bool(abs(row["value"] * row["n_people"] - row["n_events"]) < 0.5)
+
+
+def _starts_curve(row: Row) -> bool:
+    """Whether this is the first step of a risk curve, which is 0 whoever is followed."""
+    return row["value"] == 0 and row["column"] == "risk" and str(row["row"]).split("|")[-1] == "0"
 
 
 def is_count_check(row: Row) -> bool:
@@ -147,6 +154,7 @@ def coarsen(frame: pd.DataFrame, rulings: Mapping[str, Ruling], policy: Policy) 
         new["reason"] = without_counts(str(new["reason"]), masks.get(str(row["table"]), ()))
         for column in ("n_people", "n_events"):
             hide = policy.too_few(new[column]) or row[column] in secret
+            hide |= column == "n_events" and _hides_events(row)
             new[column] = math.nan if hide else policy.rounded(new[column])
         done.append(new)
     return pd.DataFrame(done, columns=list(frame.columns))
@@ -180,6 +188,8 @@ def _numbers(row: Row, exact: Mapping[str, float], policy: Policy) -> Row:
             return _percent(row, exact, policy)
         case "rate":
             return _rate(row, exact, policy)
+        case "statistic" if _starts_curve(row):
+            return dict.fromkeys(NUMBERS, math.nan) | {"value": 0.0, "lower": 0.0, "upper": 0.0}
         case "statistic" if is_risk(row):
             return _risk(row, policy)
         case "check" if is_count_check(row):
@@ -187,8 +197,11 @@ def _numbers(row: Row, exact: Mapping[str, float], policy: Policy) -> Row:
         case "mean":
             return _digits(row, policy.descriptive_digits, policy)
         case "estimate" if row["role"] == "naive":
-            # A naive contrast is a ratio or difference of plain counts, so it is shown like a description.
-            return _digits(row, policy.descriptive_digits, policy)
+            return _naive(row, policy)
+        case "statistic" if math.isfinite(row["n_events"]):
+            # Ratios of few events are nearly arithmetic on them: the fewer there are, the fewer digits.
+            fewer = (row["n_events"] < _MANY_EVENTS) + (row["n_events"] < 10 * _MANY_EVENTS)
+            return _digits(row, policy.estimate_digits - fewer, policy)
         case _:
             return _digits(row, policy.estimate_digits, policy)
 
@@ -255,6 +268,44 @@ def _risk(row: Row, policy: Policy) -> Row:
         high = min(math.ceil((row["upper"] + moved) / unit - 1e-9) * unit, 1.0)
     shown = {"value": value, "lower": low, "upper": high}
     return dict.fromkeys(NUMBERS, math.nan) | {k: significant(v, policy.estimate_digits) for k, v in shown.items()}
+
+
+def _naive(row: Row, policy: Policy) -> Row:
+    """A ratio or difference of plain counts: from few events, with less precision.
+
+    The width of its interval is known arithmetic on two counts, and with the middle would give both.
+    So the interval is widened to what the fewest events of a wide class would have had, and the
+    number of events is not shown (`_hides_events`).
+    """
+    if not _hides_events(row):
+        return _digits(row, policy.descriptive_digits, policy)
+    digits = policy.descriptive_digits - 1
+    fewest = max((n for n in _CLASSES if n <= row["n_events"]), default=policy.threshold)
+    widen = math.sqrt(row["n_events"] / fewest)
+    value = significant(row["value"], digits)
+    if row["unit"] == "ratio" and row["value"] > 0 and row["lower"] > 0:
+        # A half-width to one decimal: finer ones would tell the ratio of the counts apart from the person-time.
+        below, above = (math.ceil(widen * abs(math.log(row[end] / row["value"])) * 10 - 1e-9) / 10
+                        for end in ("lower", "upper"))  # fmt: skip
+        lower, upper = value * math.exp(-below), value * math.exp(above)
+    else:
+        lower = value + widen * (row["lower"] - row["value"])
+        upper = value + widen * (row["upper"] - row["value"])
+    shown = {"value": value, "lower": _outwards(lower, -1, digits), "upper": _outwards(upper, 1, digits)}
+    return dict.fromkeys(NUMBERS, math.nan) | shown
+
+
+def _hides_events(row: Row) -> bool:
+    """Whether a row is a naive contrast of few events, whose number would help to solve for both counts."""
+    return row["kind"] == "estimate" and row["role"] == "naive" and bool(row["n_events"] < _MANY_EVENTS)
+
+
+def _outwards(number: float, direction: int, digits: int) -> float:
+    """The next number of so many significant digits below (`direction` -1) or above (1)."""
+    if number == 0 or not math.isfinite(number):
+        return number
+    unit = 10.0 ** (math.floor(math.log10(abs(number))) - digits + 1)
+    return significant(direction * math.ceil(direction * number / unit - 1e-9) * unit, digits + 1)
 
 
 def _digits(row: Row, digits: int, policy: Policy) -> Row:

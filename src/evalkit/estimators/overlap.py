@@ -134,11 +134,7 @@ def estimate_overlap_aipw_did(
     _refuse_thin_cells(cell, readmitted)
     fit = fit_overlap_weights(rows[list(covariates)], cell)
     ipcw = compute_censoring_weights(time, event, cell, horizon_days=horizon_days)
-    design = _design(rows[list(covariates)], cell)
-    outcome_model = sm.GLM(readmitted, design, family=sm.families.Binomial(), var_weights=ipcw).fit()
-    by_cell = np.column_stack(
-        [outcome_model.predict(_design(rows[list(covariates)], np.full(len(cell), k))) for k in range(len(CELLS))]
-    )
+    by_cell = _predict_cells(rows[list(covariates)], cell, readmitted, ipcw)
     value, influence = _combine(readmitted, ipcw, fit, by_cell)
     per_person = pd.Series(influence).groupby(rows["person_id"].to_numpy()).sum().to_numpy()
     n, people = len(rows), len(per_person)
@@ -159,6 +155,12 @@ def estimate_overlap_aipw_did(
         checks=_checks(fit, rows),
         label="Overlap-weighted doubly robust difference-in-differences",
     )
+
+
+def _predict_cells(covariates: pd.DataFrame, cell: np.ndarray, readmitted: np.ndarray, ipcw: np.ndarray) -> np.ndarray:
+    """Risk of every row as if it were in each cell, shape (n, 4), by weighted logistic regression."""
+    model = sm.GLM(readmitted, _design(covariates, cell), family=sm.families.Binomial(), var_weights=ipcw).fit()
+    return np.column_stack([model.predict(_design(covariates, np.full(len(cell), k))) for k in range(len(CELLS))])
 
 
 def _design(covariates: pd.DataFrame, cell: np.ndarray) -> np.ndarray:

@@ -125,32 +125,28 @@ def estimate_rate_ratio_did(
     _refuse_thin_panel(panel, options)
     assignments, exact = _assignments(panel, options, rng)
     fitted, target = _masks(panel, assignments, options)
-    treated_cells = target[0]
 
     def impute(ratio: float) -> Imputation:
-        adjusted = np.where(treated_cells, panel.outcome / ratio, panel.outcome)
+        adjusted = np.where(target[0], panel.outcome / ratio, panel.outcome)
         return impute_untreated(adjusted[None], panel.denominator[None], fitted=fitted, target=target)
-
-    real = impute(1.0)
-    observed, expected = float(real.observed[0]), float(real.expected[0])
-    if real.before[0] == 0 or expected == 0:
-        raise NotEstimable(Fault(f'outcome "{estimand.outcome}"', "the treated area had no event before adoption"))
-    value = observed / expected
-    alpha = 1 - options.level
-    rank_needed = math.floor(alpha * len(assignments) + 1e-9)  # most extreme ranks that are rejected
-    attained = 1 - rank_needed / len(assignments)
 
     def p_value(ratio: float) -> float:
         extremes = np.abs(impute(ratio).studentised)
         return float((extremes >= extremes[0] - 1e-12).mean())
 
-    lower, upper = (math.nan, math.nan)
+    real = impute(1.0)
+    observed, expected = float(real.observed[0]), float(real.expected[0])
+    if real.before[0] == 0 or expected == 0:
+        raise NotEstimable(Fault(f'outcome "{estimand.outcome}"', "the treated area had no event before adoption"))
+    value, alpha = observed / expected, 1 - options.level
+    rank_needed = math.floor(alpha * len(assignments) + 1e-9)  # most extreme ranks that are rejected
     checks = list(_checks(panel, assignments, real, exact=exact))
     if rank_needed == 0 or observed == 0:
         why = "too few areas for an interval at this level" if rank_needed == 0 else "no event after adoption"
         checks.append(Check("interval", False, math.nan, f"No interval is given: {why}."))
-        attained = math.nan
+        lower = upper = attained = math.nan
     else:
+        attained = 1 - rank_needed / len(assignments)
         lower, upper = _invert(p_value, value, float(real.spread[0]), alpha)
     return Estimate(
         estimand,

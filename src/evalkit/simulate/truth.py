@@ -112,6 +112,7 @@ class Discharges:
     """Ends of hospital spells, ward moves and transfers merged; `next_days` is FAR where none follows."""
 
     person: Ints
+    admitted: Ints
     day: Ints
     next_days: Ints
 
@@ -130,7 +131,7 @@ def index_discharges(lives: Lives) -> Discharges:
     same = person[1:] == person[:-1]
     following[:-1] = np.where(same, start[1:] - end[:-1], FAR)
     kept = (end < FAR) & ((method == PLANNED) | (method == SELF)) & (other > 0)
-    return Discharges(person[kept], end[kept], following[kept])
+    return Discharges(person[kept], start[kept], end[kept], following[kept])
 
 
 def shadow_readmissions(
@@ -149,7 +150,8 @@ def shadow_readmissions(
     onward = np.array([s.rehab + s.secure for s in steps])
     rise = rise_after_discharge(settings)
     found = np.full(len(person), FAR)
-    first_week = -(-day // 7)
+    # The week of the admission itself has had its draw, even when the stay began and ended on its first day.
+    first_week = np.maximum(-(-day // 7), discharges.admitted // 7 + 1)
     for offset in range(max(HORIZONS) // 7 + 2):
         week = first_week + offset
         rows = np.flatnonzero((found == FAR) & (week < n_weeks) & (week * 7 < exit_day))
@@ -174,7 +176,7 @@ def true_readmissions(
     year = calendar.date(d.day).astype("datetime64[Y]").astype(np.int64) + 1970
     age = year - people.birth_year[d.person]
     kept = (area == effects.treated_area) & (d.day >= calendar.adoption) & (age >= MIN_AGE) & (age <= MAX_AGE)
-    d = Discharges(d.person[kept], d.day[kept], d.next_days[kept])
+    d = Discharges(d.person[kept], d.admitted[kept], d.day[kept], d.next_days[kept])
     return {
         "day": d.day,
         "weight": 1 - overlap_propensity(settings, people)[d.person],
