@@ -78,10 +78,12 @@ def simulate(
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than that of the settings.")] = None,
 ) -> None:
     """Write a simulated world, its tables and the truth about every estimand."""
+    from evalkit.data import data_dictionary_markdown
     from evalkit.simulate import load_settings, write_world
 
     loaded = load_settings(settings)
-    write_world(loaded, out, seed=loaded.world.seed if seed is None else seed)
+    texts = {"DATA_DICTIONARY.md": data_dictionary_markdown()}
+    write_world(loaded, out, seed=loaded.world.seed if seed is None else seed, texts=texts)
     typer.echo(f"The world is in {out}.")
 
 

@@ -256,6 +256,22 @@ def test_whole_numbers_may_end_in_point_nought_and_dates_carry_midnight(few, tmp
     _same(few, write_folder(tmp_path / "parquet", only=FEW, people=loosen))
 
 
+def test_columns_without_one_value_are_read_as_their_type(few, tmp_path):
+    bare = ("imd_decile", "primary_diagnosis", "dual_diagnosis", "death_date")
+
+    def empty(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.astype(dict.fromkeys(bare, object)).assign(**dict.fromkeys(bare))
+
+    other = write_folder(tmp_path / "bare", only=FEW, people=empty)
+    people = open_tables(other).read("people")
+    assert people.dtypes.equals(open_tables(few).read("people").dtypes)
+    assert people[list(bare)].isna().all(axis=None)
+    assert (
+        open_tables(other).digest
+        == open_tables(write_folder(tmp_path / "csv", form="csv", only=FEW, people=empty)).digest
+    )
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "expected"),
     [
