@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
@@ -70,8 +69,9 @@ def fit_overlap_weights(covariates: pd.DataFrame, cell: np.ndarray) -> OverlapFi
     x = covariates.to_numpy(dtype=np.float64)
     spread = x.std(axis=0)
     z = (x[:, spread > 0] - x[:, spread > 0].mean(axis=0)) / spread[spread > 0]
-    # Unpenalised, so that the score equations balance the cells.
-    model = LogisticRegression(C=np.inf, max_iter=2000, tol=1e-8).fit(z, cell)
+    # All but unpenalised, so that the score equations balance the cells; a breath of ridge keeps a
+    # characteristic that one cell lacks from running off to infinity.
+    model = LogisticRegression(C=1e3, max_iter=5000, tol=1e-8).fit(z, cell)
     propensity = model.predict_proba(z)
     tilt = 1 / (1 / propensity).sum(axis=1)
     weights = tilt / propensity[np.arange(len(cell)), cell]
@@ -158,17 +158,24 @@ def estimate_overlap_aipw_did(
 
 
 def _predict_cells(covariates: pd.DataFrame, cell: np.ndarray, readmitted: np.ndarray, ipcw: np.ndarray) -> np.ndarray:
-    """Risk of every row as if it were in each cell, shape (n, 4), by weighted logistic regression."""
-    model = sm.GLM(readmitted, _design(covariates, cell), family=sm.families.Binomial(), var_weights=ipcw).fit()
-    return np.column_stack([model.predict(_design(covariates, np.full(len(cell), k))) for k in range(len(CELLS))])
+    """Risk of every row as if it were in each cell, shape (n, 4), by weighted ridge logistic regression.
+
+    Slopes are common to the cells, which have too few events for their own, and lightly penalised:
+    a characteristic without any event must not stop the fit. The augmentation undoes the shrinkage.
+    """
+    model = LogisticRegression(C=10.0, max_iter=5000, tol=1e-8)
+    model.fit(_design(covariates, cell), readmitted.astype(int), sample_weight=ipcw)
+    return np.column_stack(
+        [model.predict_proba(_design(covariates, np.full(len(cell), k)))[:, 1] for k in range(len(CELLS))]
+    )
 
 
 def _design(covariates: pd.DataFrame, cell: np.ndarray) -> np.ndarray:
-    """Cell intercepts and common slopes, shape (n, 4 + p): too few events to give each cell its own."""
+    """Indicators of all cells but the first, and standardised covariates, shape (n, 3 + p)."""
     x = covariates.to_numpy(dtype=np.float64)
     spread = x.std(axis=0)
     z = (x[:, spread > 0] - x[:, spread > 0].mean(axis=0)) / spread[spread > 0]
-    return np.column_stack([(cell == k).astype(float) for k in range(len(CELLS))] + [z])
+    return np.column_stack([(cell == k).astype(float) for k in range(1, len(CELLS))] + [z])
 
 
 def _combine(
