@@ -81,8 +81,8 @@ class Engine(Backend):
 def connect(engine: EngineName = "duckdb") -> Engine:
     """A new in-memory connection that reads files and writes none, fetches no extension.
 
-    What does not fit into memory spills into the system's temporary folder while a query runs: set
-    TMPDIR to keep it on a disk of the secure environment.
+    What does not fit into memory spills into the system's temporary folder, and is removed with the
+    connection: set TMPDIR to keep it on a disk of the secure environment.
     """
     if engine != "duckdb":
         raise ValueError(f'engine must be "duckdb", got "{engine}"')
@@ -134,10 +134,16 @@ def _view(engine: Engine, view: str, source: str) -> ir.Table:
     return engine.table(view)
 
 
-def name_table(engine: Engine, view: str, table: ir.Table) -> ir.Table:
+def name_table(engine: Engine, name: str, table: ir.Table) -> ir.Table:
     """`table` under a name of its own in the connection: still lazy, and quicker to build queries on."""
-    engine.con.execute(f"CREATE OR REPLACE TEMP VIEW {_identifier(view)} AS {engine.compile(table)}")
-    return engine.table(view)
+    engine.con.execute(f"CREATE OR REPLACE TEMP VIEW {_identifier(name)} AS {engine.compile(table)}")
+    return engine.table(name)
+
+
+def keep_table(engine: Engine, name: str, table: ir.Table) -> ir.Table:
+    """`table` computed once and kept in the connection, in memory or, where that is short, in its spill files."""
+    engine.con.execute(f"CREATE OR REPLACE TEMP TABLE {_identifier(name)} AS {engine.compile(table)}")
+    return engine.table(name)
 
 
 def typed(column: ir.Column, kind: str) -> ir.Column:
@@ -156,7 +162,7 @@ def typed(column: ir.Column, kind: str) -> ir.Column:
         if source.is_boolean():
             return column
         said = (column.cast(dt.string) if text is None else text).lower()
-        return said.cases(*((word, True) for word in _YES), *((word, False) for word in _NO), else_=None)
+        return said.cases(*_YES_OR_NO, else_=None)
     if kind == "date":
         return _date(column, text)
     number = column.cast(dt.float64) if text is None else text.try_cast(dt.float64)
@@ -172,7 +178,12 @@ def typed(column: ir.Column, kind: str) -> ir.Column:
 def cleaned(column: ir.StringColumn) -> ir.StringColumn:
     """Text without blanks at its ends, null where it says nothing."""
     text = column.strip()
-    return text.isin(["", *MISSING_WORDS]).ifelse(None, text)
+    return says_nothing(text).ifelse(None, text)
+
+
+def says_nothing(text: ir.StringColumn) -> ir.BooleanColumn:
+    """Whether trimmed text is empty or a word for "missing"; most cells are too long to be looked at twice."""
+    return (text.length() <= _LONGEST_MISSING) & text.re_search(_MISSING_PATTERN)
 
 
 def can_hold(source: dt.DataType, kind: str) -> bool:
@@ -190,7 +201,10 @@ def can_hold(source: dt.DataType, kind: str) -> bool:
 
 def _date(column: ir.Column, text: ir.StringColumn | None) -> ir.Column:
     if text is not None:
-        return text.re_search(_DATE_PATTERN).ifelse(text.substr(0, 10), None).try_cast(dt.date)
+        # Nearly every cell is written plainly: the pattern, which is slow, is for the others.
+        plain = (text.length() == 10) & (text[4] == "-") & (text[7] == "-") & (text >= "0")
+        midnight = text.re_search(_MIDNIGHT_PATTERN).ifelse(text.substr(0, 10), None)
+        return plain.ifelse(text, midnight).try_cast(dt.date)
     if column.type().is_date():
         return column
     day = column.cast(dt.timestamp).truncate("D")
@@ -205,7 +219,10 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-MISSING_WORDS = ("NA", "NaN", "nan", "NaT", "NULL", "null", "None", "<NA>")
-_YES = ("true", "t", "yes", "y", "1", "1.0")
-_NO = ("false", "f", "no", "n", "0", "0.0")
-_DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T]00:00(:00(\.0+)?)?)?$"
+_MISSING_WORDS = ("NA", "NaN", "nan", "NaT", "NULL", "null", "None", "<NA>")
+_LONGEST_MISSING = 4
+_MISSING_PATTERN = f"^({'|'.join(['', *_MISSING_WORDS])})$"
+_YES = ("true", "1", "yes", "t", "y", "1.0")
+_NO = ("false", "0", "no", "f", "n", "0.0")
+_YES_OR_NO = tuple(pair for yes, no in zip(_YES, _NO, strict=True) for pair in ((yes, True), (no, False)))
+_MIDNIGHT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T]00:00(:00(\.0+)?)?$"

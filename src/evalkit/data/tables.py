@@ -14,14 +14,15 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from evalkit.core.errors import DataError, Fault, ParameterError, suggest_name
-from evalkit.data.contracts import DTYPES, INFO, TABLE_NAMES, TypeName, column_names, null_meaning, type_name
+from evalkit.data.contracts import INFO, TABLE_NAMES, TypeName, column_names, null_meaning, type_name
 from evalkit.data.engine import (
-    MISSING_WORDS,
     Engine,
     EngineName,
     can_hold,
     connect,
+    keep_table,
     name_table,
+    says_nothing,
     scan_csv,
     scan_parquet,
     typed,
@@ -41,7 +42,10 @@ _PANDAS: dict[TypeName, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Tables:
-    """The canonical tables that a folder holds, as lazy ibis tables. Nothing is copied, nothing written.
+    """The canonical tables that a folder holds, as lazy ibis tables. Nothing is written to the folder.
+
+    Parquet is read in place, query by query. CSV, which is slow to parse, is parsed once into the
+    connection, which spills what memory does not hold.
 
     `names` are the tables that are there, in contract order; `notes` the oddities that were accepted.
     """
@@ -100,7 +104,7 @@ class Tables:
 def open_tables(folder: Path | str, *, engine: EngineName = "duckdb") -> Tables:
     """Open the canonical tables of a folder of Parquet or CSV files, read-only and lazily.
 
-    Files of CSV are read through once, to see that every cell is of its column's type.
+    Every file is read through once, to see that each cell is of its column's type.
 
     Raises
     ------
@@ -147,9 +151,8 @@ def _open_source(connection: Engine, source: Source) -> tuple[ir.Table | None, l
         else:
             raw = scan_parquet(connection, view, source.paths)
         findings = [*findings, *column_findings(source, raw.columns)]
-        found, table = _typed_table(raw, source)
-        named = None if table is None else name_table(connection, source.table, table)
-        return named, [*findings, *found]
+        found, table = _typed_table(connection, raw, source)
+        return table, [*findings, *found]
     except duckdb.Error:
         # DuckDB's message quotes the row: it may not be passed on.
         what = {
@@ -160,49 +163,54 @@ def _open_source(connection: Engine, source: Source) -> tuple[ir.Table | None, l
         return None, [*findings, Finding("error", source.table, "", "unreadable", 1, f"{source.paths[0].name} {what}")]
 
 
-def _typed_table(raw: ir.Table, source: Source) -> tuple[list[Finding], ir.Table | None]:
+def _typed_table(connection: Engine, raw: ir.Table, source: Source) -> tuple[list[Finding], ir.Table | None]:
     name = source.table
-    expected = [column for column in column_names(name) if column in raw.columns]
     findings, cast = [], {}
-    for column in expected:
+    for column in (column for column in column_names(name) if column in raw.columns):
         kind = type_name(name, column)
         if can_hold(raw[column].type(), kind):
             cast[column] = typed(raw[column], kind)
             continue
         what = f"the column is of type {raw[column].type()}, but must be {_wanted(kind)}"
         findings.append(Finding("error", name, column, "wrong_type", 0, what))
-    findings += _cell_findings(raw, cast, name)
-    complete = len(cast) == len(column_names(name))
-    return findings, raw.select(**cast) if complete else None
+    if not cast:
+        return findings, None
+    hold = {"csv": keep_table, "parquet": name_table}[source.form]
+    table = hold(connection, name, raw.select(**cast))
+    findings += _cell_findings(raw, table, name)
+    return findings, table if len(cast) == len(column_names(name)) else None
 
 
-def _cell_findings(raw: ir.Table, cast: Mapping[str, ir.Column], name: str) -> list[Finding]:
-    """Cells that are not of their column's type, and words read as missing; one pass over the file."""
-    counts = {"rows": raw.count()}
-    for column, value in cast.items():
-        source = raw[column].type()
-        given = raw[column].notnull()  # noqa: PD004
-        if source.is_floating():
-            given &= ~raw[column].isnan()
-        if source.is_string():
-            text = raw[column].strip()
-            given &= ~text.isin(["", *MISSING_WORDS])
-            counts[f"word {column}"] = text.isin(MISSING_WORDS).sum()
-        kind = type_name(name, column)
-        if source.is_floating() or source != DTYPES[kind]:  # else it cannot fail
-            counts[f"wrong {column}"] = (given & value.isnull()).sum()  # noqa: PD003
-    found = raw.aggregate(**counts).execute().iloc[0].fillna(0).astype("int64")
+def _cell_findings(raw: ir.Table, table: ir.Table, name: str) -> list[Finding]:
+    """Cells that are not of their column's type: empty in `table`, though `raw` says something there."""
+    silent, words = {}, {}
+    for column in table.columns:
+        value = raw[column]
+        nothing = value.isnull()
+        if value.type().is_floating():
+            nothing = nothing | value.isnan()
+        if value.type().is_string():
+            text = value.strip()
+            nothing = nothing | says_nothing(text)
+            words[f"word {column}"] = (says_nothing(text) & (text != "")).sum()
+        silent[column] = nothing.sum()
+    given = _counts(raw.aggregate(**silent, **words))
+    empty = _counts(table.aggregate(**{column: table[column].isnull().sum() for column in table.columns}))
     findings = []
-    for column in cast:
-        wrong = int(found.get(f"wrong {column}", 0))
+    for column in table.columns:
+        wrong = empty[column] - given[column]
         if wrong:
-            what = f"{plural(wrong, 'cell')} of {found['rows']:,} cannot be read as {_wanted(type_name(name, column))}"
+            what = f"{plural(wrong, 'cell')} cannot be read as {_wanted(type_name(name, column))}"
             findings.append(Finding("error", name, column, "wrong_type", wrong, what))
-    words = sum(int(found.get(f"word {column}", 0)) for column in cast)
-    if words:
-        what = f"{plural(words, 'cell')} that said NA, NaN, NaT, NULL or None were read as empty"
-        findings.append(Finding("note", name, "", "missing_words", words, what))
+    read_empty = sum(given[key] for key in words)
+    if read_empty:
+        what = f"{plural(read_empty, 'cell')} that said NA, NaN, NaT, NULL or None were read as empty"
+        findings.append(Finding("note", name, "", "missing_words", read_empty, what))
     return findings
+
+
+def _counts(table: ir.Table) -> dict[str, int]:
+    return {key: int(value or 0) for key, value in table.to_pyarrow().to_pylist()[0].items()}
 
 
 def _wanted(kind: TypeName) -> str:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 from evalkit.core.protocol import Claim
 from evalkit.report import facts
-from evalkit.report.words import Finding, counterfactual_risk, full_stop, percent_change, starts_with_capital
+from evalkit.report.phrases import counterfactual_risk, full_stop, percent_change, starts_with_capital
+from evalkit.report.plain import plain_reason
+from evalkit.report.words import Finding
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
@@ -77,8 +79,8 @@ def assess_claim(release: Release, claim: Claim) -> ClaimFinding:
     if finding.certainty == "not_released":
         return _without(claim, "cannot", "The estimate is not released, because too few people are behind it.")
     if not finding.has_number:
-        return _without(claim, "cannot", finding.reason or "The estimate could not be worked out.")
-    change = relative_change(release, finding)
+        return _without(claim, "cannot", plain_reason(finding.reason))
+    change = _stated_change(release, finding) or relative_change(release, finding)
     if not all(math.isfinite(x) for x in change):
         return _without(
             claim, "cannot", "The estimate cannot be turned into a percentage, because what was expected is not released."
@@ -86,6 +88,14 @@ def assess_claim(release: Release, claim: Claim) -> ClaimFinding:
     naive = facts.naive_finding(release, finding.outcome)
     before = relative_change(release, naive)[0] if naive and finding.outcome.scale == "rate_ratio" else math.nan
     return _compared(claim, *change, before)
+
+
+def _stated_change(release: Release, finding: Finding) -> tuple[float, float, float] | None:
+    """The relative change of cost with an interval of its own, where the release holds one."""
+    row = facts.cell(release, "cost_relative", finding.outcome.key, "relative_change")
+    if finding.outcome.kind != "cost" or row is None or row["status"] != "shown":
+        return None
+    return float(row["value"]), float(row["lower"]), float(row["upper"])
 
 
 def relative_change(release: Release, finding: Finding) -> tuple[float, float, float]:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from evalkit.core.estimand import NULL_VALUES
 from evalkit.core.protocol import Outcome, Protocol
-from evalkit.report.words import Finding, listed, read_finding
+from evalkit.report.phrases import listed
+from evalkit.report.plain import plain_check
+from evalkit.report.words import Finding, read_finding
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
@@ -26,7 +29,7 @@ def tables_like(release: Release, prefix: str) -> list[str]:
 
 def treated_group(protocol: Protocol) -> str:
     """The name under which the treated areas appear in tables and figures."""
-    return " and ".join(protocol.areas.treated)
+    return protocol.areas.treated_label
 
 
 def adoption_text(protocol: Protocol) -> str:
@@ -80,13 +83,45 @@ def failed_checks(release: Release, row: pd.Series) -> list[str]:
     return [str(text) for text in checks["reason"][checks["unit"] == "failed"]]
 
 
+def weaknesses(release: Release, row: pd.Series) -> list[str]:
+    """Known weaknesses of a planned estimate, one plain sentence each; any of them caps its words.
+
+    Failed checks; a year before the start in which the treated area already differed (its interval leaves
+    out no difference); another planned estimate of the same outcome that does not bear the first one out.
+    """
+    checks = checks_of(release, row)
+    failed = checks[checks["unit"] == "failed"]
+    found = [plain_check(str(name), str(text)) for name, text in zip(failed["column"], failed["reason"], strict=True)]
+    null = NULL_VALUES[release.protocol.outcome(str(row["outcome"])).scale]
+    early = release.table(f"event_study.{row['outcome']}")
+    early = early[pd.to_numeric(early["row"], errors="coerce") < 0]
+    if ((early["lower"] > null) | (early["upper"] < null)).any():
+        found.append("Even before the start, this area was not changing like the others.")
+    return found + _other_ways(release, row, null)
+
+
+def _other_ways(release: Release, row: pd.Series, null: float) -> list[str]:
+    if not (row["lower"] > null or row["upper"] < null):
+        return []
+    rows = release.table("effects")
+    others = rows[(rows["outcome"] == row["outcome"]) & (rows["role"] == "sensitivity") & (rows["id"] != row["id"])]
+    others = others[others["lower"].notna() & others["upper"].notna()]
+    side = row["value"] > null
+    found = []
+    if (((others["lower"] <= null) & (others["upper"] >= null))).any():
+        found.append("Another planned way of working it out could not rule out no change.")
+    if ((others["lower"] > null) if not side else (others["upper"] < null)).any():
+        found.append("Another planned way of working it out pointed the other way.")
+    return found
+
+
 def finding(release: Release, outcome: Outcome) -> Finding | None:
     """The planned estimate of an outcome, read; None where the release has no row for it."""
     row = main_row(release, outcome)
     if row is None:
         return None
     return read_finding(
-        row, outcome, failed_checks=failed_checks(release, row), asked_level=release.protocol.study.level
+        row, outcome, weaknesses=weaknesses(release, row), asked_level=release.protocol.study.level
     )
 
 
@@ -116,13 +151,10 @@ def observed_risk(release: Release, outcome: Outcome) -> float:
 
 
 def counterfactual_cost(release: Release) -> float:
-    """Mean cost without the service, GBP per person-quarter, from `cost_parts`; NaN if it cannot be had."""
-    parts = release.table("cost_parts")
-    parts = parts[parts["column"] == f"{treated_group(release.protocol)}|counterfactual"]
-    total = parts[parts["row"].isin(["total", "all"])]
-    if len(total):
-        return float(total["value"].iloc[0])
-    return float(parts["value"].sum(skipna=False)) if len(parts) else math.nan
+    """Mean cost without the service, GBP per person-quarter, from `cost_relative`; NaN if it cannot be had."""
+    rows = release.table("cost_relative")
+    rows = rows[rows["column"] == "counterfactual"]
+    return float(rows["value"].iloc[0]) if len(rows) else math.nan
 
 
 def not_shown(release: Release) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from evalkit.report import figures_style as style
-from evalkit.report.words import with_interval
+from evalkit.report.phrases import starts_with_capital, with_interval
 
 _LOOKS = {
     "primary": {"marker": "s", "color": style.TREATED, "fill": True},

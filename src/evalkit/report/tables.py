@@ -9,7 +9,7 @@ import pandas as pd
 
 from evalkit.report import facts
 from evalkit.report.claims import assess_claims
-from evalkit.report.words import full_stop, percent_change, starts_with_capital, with_interval
+from evalkit.report.phrases import full_stop, percent_change, starts_with_capital, with_interval
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
