@@ -45,30 +45,30 @@ def run_world(seed: int, *, settings: str, protocol: str) -> list[dict[str, obje
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """Bias (log scale for ratios) and coverage with Monte-Carlo errors, one row an estimator of an estimand."""
-    rows = rows.copy()
-    ratio = rows["scale"] == "rate_ratio"
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_error = np.log(rows["value"].to_numpy(float)) - np.log(rows["truth"].to_numpy(float))
-    rows["error"] = np.where(ratio, log_error, rows["value"] - rows["truth"])
+    """Bias in the estimand's own unit and coverage, with Monte-Carlo errors, one row an estimator of an estimand.
+
+    `log_bias` is the mean error of the log ratio, which for counts is not nought even without bias.
+    """
+    rows = rows.assign(error=rows["value"] - rows["truth"])
     rows["covered"] = (rows["lower"] <= rows["truth"]) & (rows["truth"] <= rows["upper"])
     out = []
     for (estimand, role, estimator), inside in rows.groupby(["estimand", "role", "estimator"], sort=True):
-        shown = inside[np.isfinite(inside["error"]) & inside["lower"].notna()]
+        shown = inside[np.isfinite(inside["error"].astype(float)) & inside["lower"].notna()]
         n = len(shown)
-        if n < 2:
-            out.append({"estimand": estimand, "role": role, "estimator": estimator, "worlds": n})
-            continue
-        coverage = shown["covered"].mean()
-        out.append(
-            {
-                "estimand": estimand, "role": role, "estimator": estimator, "worlds": n,
-                "truth": shown["truth"].mean(), "bias": shown["error"].mean(),
-                "bias_mcse": shown["error"].std() / np.sqrt(n), "coverage": coverage,
-                "coverage_mcse": np.sqrt(coverage * (1 - coverage) / n), "spread": shown["error"].std(),
-                "refused": 1 - n / len(inside),
+        line = {"estimand": estimand, "role": role, "estimator": estimator, "worlds": n, "refused": 1 - n / len(inside)}
+        if n >= 2:
+            coverage = shown["covered"].mean()
+            line |= {
+                "truth": shown["truth"].mean(),
+                "bias": shown["error"].mean(),
+                "bias_mcse": shown["error"].std() / np.sqrt(n),
+                "coverage": coverage,
+                "coverage_mcse": np.sqrt(coverage * (1 - coverage) / n),
+                "spread": shown["error"].std(),
             }
-        )  # fmt: skip
+            if shown["scale"].iloc[0] == "rate_ratio":
+                line["log_bias"] = np.mean(np.log(shown["value"] / shown["truth"]))
+        out.append(line)
     return pd.DataFrame(out)
 
 
@@ -80,14 +80,28 @@ def main() -> None:
     parser.add_argument("--settings", default=str(ROOT / "data/synthetic/settings/ipsa.toml"))
     parser.add_argument("--protocol", default=str(ROOT / "protocols/ipsa.toml"))
     parser.add_argument("--out", type=Path, help="write every estimate to this Parquet file")
+    parser.add_argument("--summarise", type=Path, nargs="+", help="only sum up files that earlier runs wrote")
     asked = parser.parse_args()
+    if asked.summarise:
+        report(pd.concat([pd.read_parquet(path) for path in asked.summarise], ignore_index=True))
+        return
     run = partial(run_world, settings=asked.settings, protocol=asked.protocol)
     seeds = range(asked.first_seed, asked.first_seed + asked.worlds)
     with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:
         rows = pd.DataFrame([row for world in pool.map(run, seeds) for row in world])
     if asked.out:
         rows.to_parquet(asked.out, index=False)
-    print(summarise(rows).round(4).to_string(index=False))
+    report(rows)
+
+
+def report(rows: pd.DataFrame) -> None:
+    """Print the summary as a table in Markdown."""
+    found = summarise(rows).round(4).astype(object)
+    found = found.where(found.notna(), "")
+    print("| " + " | ".join(found.columns) + " |")
+    print("|" + "---|" * len(found.columns))
+    for line in found.itertuples(index=False):
+        print("| " + " | ".join(str(cell) for cell in line) + " |")
 
 
 if __name__ == "__main__":

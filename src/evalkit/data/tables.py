@@ -186,7 +186,7 @@ def _cell_findings(raw: ir.Table, table: ir.Table, name: str) -> list[Finding]:
     silent, words = {}, {}
     for column in table.columns:
         value = raw[column]
-        nothing = value.isnull()
+        nothing = value.isnull()  # noqa: PD003
         if value.type().is_floating():
             nothing = nothing | value.isnan()
         if value.type().is_string():
@@ -195,7 +195,7 @@ def _cell_findings(raw: ir.Table, table: ir.Table, name: str) -> list[Finding]:
             words[f"word {column}"] = (says_nothing(text) & (text != "")).sum()
         silent[column] = nothing.sum()
     given = _counts(raw.aggregate(**silent, **words))
-    empty = _counts(table.aggregate(**{column: table[column].isnull().sum() for column in table.columns}))
+    empty = _counts(table.aggregate(**{column: table[column].isnull().sum() for column in table.columns}))  # noqa: PD003
     findings = []
     for column in table.columns:
         wrong = empty[column] - given[column]

@@ -138,16 +138,9 @@ def estimate_rate_ratio_did(
     observed, expected = float(real.observed[0]), float(real.expected[0])
     if real.before[0] == 0 or expected == 0:
         raise NotEstimable(Fault(f'outcome "{estimand.outcome}"', "the treated area had no event before adoption"))
-    value, alpha = observed / expected, 1 - options.level
-    rank_needed = math.floor(alpha * len(assignments) + 1e-9)  # most extreme ranks that are rejected
-    checks = list(_checks(panel, assignments, real, exact=exact))
-    if rank_needed == 0 or observed == 0:
-        why = "too few areas for an interval at this level" if rank_needed == 0 else "no event after adoption"
-        checks.append(Check("interval", False, math.nan, f"No interval is given: {why}."))
-        lower = upper = attained = math.nan
-    else:
-        attained = 1 - rank_needed / len(assignments)
-        lower, upper = _invert(p_value, value, float(real.spread[0]), alpha)
+    value = observed / expected
+    lower, upper, attained, refusal = _interval(p_value, value, float(real.spread[0]), len(assignments), options.level)
+    checks = (*_checks(panel, assignments, real, exact=exact), *refusal)
     return Estimate(
         estimand,
         "poisson_did_permutation",
@@ -158,7 +151,7 @@ def estimate_rate_ratio_did(
         attained,
         n_events=min(observed, float(real.before[0])),
         p_value=p_value(1.0),
-        checks=tuple(checks),
+        checks=checks,
         label="Poisson difference-in-differences, permutation interval",
     )
 
@@ -166,13 +159,12 @@ def estimate_rate_ratio_did(
 def estimate_placebos(panel: Panel, *, options: RateOptions, rng: np.random.Generator) -> pd.DataFrame:
     """The same analysis with each untreated area in the treated one's place: `unit, log_ratio, studentised`.
 
-    The treated area is left out of its placebos' comparisons. One row a unit, the treated first.
+    These are the statistics that the permutation test of no effect ranks. One row a unit, the treated first.
     """
     assignments, _ = _assignments(panel, options, rng)
     if int(panel.treated.sum()) != 1:
         raise NotEstimable(Fault("placebos", "placebos by area are listed for one treated area only"))
     fitted, target = _masks(panel, assignments, options)
-    fitted[1:, panel.treated, :] = False
     placebo = impute_untreated(panel.outcome[None], panel.denominator[None], fitted=fitted, target=target)
     names = [panel.units[row.argmax()] for row in assignments != -1]
     return pd.DataFrame({"unit": names, "log_ratio": placebo.log_ratio, "studentised": placebo.studentised})
@@ -242,6 +234,18 @@ def _masks(panel: Panel, assignments: np.ndarray, options: RateOptions) -> tuple
         ahead = panel.periods >= np.asarray(options.anticipation_start, panel.periods.dtype)
         fitted &= ~(ahead[None, None, :] & (assignments >= 0)[:, :, None])
     return fitted, target
+
+
+def _interval(
+    p_value: Callable[[float], float], value: float, spread: float, n_assignments: int, level: float
+) -> tuple[float, float, float, tuple[Check, ...]]:
+    """Ends of the interval, the level it attains, and a failed check where there can be none."""
+    alpha = 1 - level
+    rank_needed = math.floor(alpha * n_assignments + 1e-9)  # most extreme ranks that are rejected
+    if rank_needed == 0 or value == 0:
+        why = "too few areas for an interval at this level" if rank_needed == 0 else "no event after adoption"
+        return math.nan, math.nan, math.nan, (Check("interval", False, math.nan, f"No interval is given: {why}."),)
+    return *_invert(p_value, value, spread, alpha), 1 - rank_needed / n_assignments, ()
 
 
 def _invert(p_value: Callable[[float], float], value: float, spread: float, alpha: float) -> tuple[float, float]:

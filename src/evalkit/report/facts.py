@@ -83,15 +83,20 @@ def failed_checks(release: Release, row: pd.Series) -> list[str]:
     return [str(text) for text in checks["reason"][checks["unit"] == "failed"]]
 
 
+def check_words(release: Release, row: pd.Series) -> list[str]:
+    """Failed checks of an estimate in plain words."""
+    checks = checks_of(release, row)
+    failed = checks[checks["unit"] == "failed"]
+    return [plain_check(str(name), str(text)) for name, text in zip(failed["column"], failed["reason"], strict=True)]
+
+
 def weaknesses(release: Release, row: pd.Series) -> list[str]:
     """Known weaknesses of a planned estimate, one plain sentence each; any of them caps its words.
 
     Failed checks; a year before the start in which the treated area already differed (its interval leaves
     out no difference); another planned estimate of the same outcome that does not bear the first one out.
     """
-    checks = checks_of(release, row)
-    failed = checks[checks["unit"] == "failed"]
-    found = [plain_check(str(name), str(text)) for name, text in zip(failed["column"], failed["reason"], strict=True)]
+    found = check_words(release, row)
     null = NULL_VALUES[release.protocol.outcome(str(row["outcome"])).scale]
     early = release.table(f"event_study.{row['outcome']}")
     early = early[pd.to_numeric(early["row"], errors="coerce") < 0]
@@ -171,3 +176,42 @@ def comparators_text(protocol: Protocol) -> str:
     if protocol.areas.donors:
         parts.append(f"{len(protocol.areas.donors)} other areas")
     return " and ".join(parts) if parts else "no other area"
+
+
+def any_number(release: Release) -> bool:
+    """Whether any planned estimate has a number."""
+    rows = effects(release, roles=("primary", "sensitivity"))
+    return bool((rows["status"] == "shown").any())
+
+
+def table_row(release: Release, table: str, row: str) -> pd.DataFrame:
+    rows = release.table(table)
+    return rows[rows["row"] == row]
+
+
+def treated_first(groups: list[str], treated: str) -> list[str]:
+    """The groups with the treated one first, as figures draw them."""
+    return sorted(groups, key=lambda g: g != treated)
+
+
+def attrition(release: Release) -> pd.DataFrame:
+    """Rows of `attrition` with the treated group before the others."""
+    rows = release.table("attrition")
+    last = rows["row"].str.startswith("group.") & (rows["row"] != f"group.{treated_group(release.protocol)}")
+    return pd.concat([rows[~last], rows[last]])
+
+
+def trend(release: Release, outcome: Outcome) -> tuple[pd.DataFrame, int]:
+    """Rows of an outcome's trend with the treated group first, and the people-years that a rate is given for.
+
+    Rates come per 100 person-years; where all are below 0.1 they are turned into rates per 100,000.
+    """
+    rows = release.table(f"trend.{outcome.key}")
+    if rows.empty:
+        return rows, 100
+    rates = rows["kind"] == "rate"
+    per = 100_000 if rates.any() and rows.loc[rates, "value"].max() < 0.1 else 100
+    rows = rows.copy()
+    rows.loc[rates, ["value", "lower", "upper"]] *= per / 100
+    first = rows["column"].str.startswith(treated_group(release.protocol))
+    return pd.concat([rows[first], rows[~first]]), per

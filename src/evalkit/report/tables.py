@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from evalkit.report import facts
 from evalkit.report.claims import assess_claims
+from evalkit.report.plain import empty_by_nature, referee_reason
 from evalkit.report.phrases import full_stop, percent_change, starts_with_capital, with_interval
 
 if TYPE_CHECKING:
@@ -18,6 +20,13 @@ ROLE_WORDS = {
     "primary": "Primary", "sensitivity": "Sensitivity", "exploratory": "Exploratory",
     "naive": "Before and after only (not evidence of effect)", "descriptive": "",
 }  # fmt: skip
+SCALE_WORDS = {"risk_difference": "risk difference", "rate_ratio": "rate ratio",
+               "gbp_per_person_quarter": "GBP per person-quarter"}  # fmt: skip
+ESTIMATOR_WORDS = {
+    "overlap_aipw_did": "overlap-weighted doubly robust difference-in-differences",
+    "poisson_did_permutation": "Poisson difference-in-differences, permutation interval",
+    "log_link_did_bootstrap": "log-link difference-in-differences, bootstrap by person",
+}  # fmt: skip
 CHECK_WORDS = {"passed": "passed", "failed": "failed", "informs": "for information"}
 
 
@@ -26,7 +35,7 @@ def shown(row: pd.Series, *, threshold: int = 10) -> str:
     if row["status"] == "suppressed":
         return f"not released (fewer than {threshold})"
     if row["status"] in ("not_estimable", "refused"):
-        return f"not estimable: {row['reason']}" if row["reason"] else "not estimable"
+        return f"not estimable: {referee_reason(str(row['reason']))}" if row["reason"] else "not estimable"
     value = float(row["value"])
     if not math.isfinite(value):
         return "not available"
@@ -88,6 +97,47 @@ def checks_table(release: Release) -> pd.DataFrame:
     })  # fmt: skip
 
 
+def risk_checks_table(release: Release) -> pd.DataFrame:
+    """Every check of the risk models and what it found."""
+    rows = release.table("checks.risk")
+    return pd.DataFrame({
+        "Model": [starts_with_capital(str(r.row).replace("_", " ")) for r in rows.itertuples()],
+        "Check": [starts_with_capital(str(r.label)) for r in rows.itertuples()],
+        "Result": [CHECK_WORDS.get(r.unit, r.unit) for r in rows.itertuples()],
+        "What it found": [full_stop(str(r.reason)) if r.reason else "" for r in rows.itertuples()],
+    })  # fmt: skip
+
+
+def data_table(release: Release) -> pd.DataFrame:
+    """The tables read, with rows and people."""
+    table = wide(release.table("data_tables"), first="Table", threshold=facts.threshold(release))
+    return table.rename(columns={"rows": "Rows", "people": "People"})
+
+
+def missing_numbers(release: Release) -> pd.DataFrame:
+    """Columns with gaps that are gaps: how many values, and what share."""
+    rows = release.table("data_missing")
+    rows = rows[[not empty_by_nature(str(row)) for row in rows["row"]]]
+    if rows.empty:
+        return pd.DataFrame(columns=["Column", "Missing", "Share"])
+    table = wide(rows, first="Column", threshold=facts.threshold(release))
+    return table.rename(columns={"missing": "Missing", "percent": "Share"})
+
+
+def cost_relative_table(release: Release) -> pd.DataFrame:
+    """Spent, would have been spent, and the relative change with its interval."""
+    rows = release.table("cost_relative")
+    limit = facts.threshold(release)
+    out = []
+    for _, row in rows.iterrows():
+        text = shown(row, threshold=limit)
+        if row["column"] == "relative_change" and math.isfinite(row["value"]):
+            ends = [f"{100 * row[c]:+.1f}%".replace("-", "−") for c in ("value", "lower", "upper")]
+            text = f"{ends[0]} ({ends[1]} to {ends[2]})"
+        out.append({"Quantity": str(row["label"]), "Value": text})
+    return pd.DataFrame(out, columns=["Quantity", "Value"])
+
+
 def claims_table(release: Release) -> pd.DataFrame:
     """Claims for referees: text, source, whether the source was seen, claimed and found change, relation."""
     seen = {"seen": "source seen", "seed": "given in the brief", "remembered": "from memory, not verified"}
@@ -147,11 +197,17 @@ def estimands_table(release: Release) -> pd.DataFrame:
     for outcome in protocol.outcomes:
         estimand = protocol.estimand(outcome)
         rows.append({
-            "Outcome": outcome.label, "Role": outcome.role, "Contrast": estimand.contrast,
-            "Scale": estimand.scale.replace("_", " "), "Estimator": outcome.estimator.replace("_", " "),
-            "Better": outcome.better, "Definition": outcome.definition,
+            "Outcome": outcome.label, "Role": outcome.role.capitalize(), "Contrast": estimand.contrast,
+            "Scale": SCALE_WORDS[estimand.scale], "Estimator": ESTIMATOR_WORDS[outcome.estimator],
+            "Better": outcome.better,
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def definitions_table(release: Release) -> pd.DataFrame:
+    """Each outcome's definition."""
+    outcomes = release.protocol.outcomes
+    return pd.DataFrame({"Outcome": [o.label for o in outcomes], "Definition": [o.definition for o in outcomes]})
 
 
 def not_estimable_table(release: Release) -> pd.DataFrame:
@@ -161,6 +217,7 @@ def not_estimable_table(release: Release) -> pd.DataFrame:
     limit = facts.threshold(release)
     return pd.DataFrame({
         "Outcome": [outcomes.get(r["outcome"], r["outcome"]) for _, r in rows.iterrows()],
+        "Estimate": [f"{r['role']}: {str(r['label']).replace('_', ' ')}" for _, r in rows.iterrows()],
         "Why there is no number": [starts_with_capital(shown(r, threshold=limit)) for _, r in rows.iterrows()],
     })  # fmt: skip
 
@@ -233,6 +290,34 @@ def digests_table(release: Release) -> pd.DataFrame:
     elif environment:
         lines["Environment"] = environment
     return pd.DataFrame({"What": list(lines), "Value": [str(v) for v in lines.values()]})
+
+
+def recurrence_table(release: Release) -> pd.DataFrame:
+    """Returns to hospital: people, those who came back, returns, deaths and the rate per 1,000 days at risk."""
+    rows = release.table("description.recurrence")
+    limit = facts.threshold(release)
+    names = {"people": "People", "people_readmitted": "Came back", "readmissions": "Returns", "deaths": "Deaths",
+             "readmissions_per_1000_days": "Returns per 1,000 days"}  # fmt: skip
+    out = []
+    for row in dict.fromkeys(rows["row"]):
+        cells = rows[rows["row"] == row].set_index("column")
+        line = {"Group": starts_with_capital(str(cells["label"].iloc[0]))}
+        line |= {name: shown(cells.loc[c], threshold=limit) if c in cells.index else "" for c, name in names.items()}
+        out.append(line)
+    return pd.DataFrame(out, columns=["Group", *names.values()])
+
+
+def plain_money_table(release: Release, *, names: Callable[[str], str]) -> pd.DataFrame:
+    """What was spent on each person in the treated area, before and after, by kind of service."""
+    rows = release.table("cost_parts")
+    limit = facts.threshold(release)
+    group = facts.treated_group(release.protocol)
+    cells = {(r["row"], r["column"]): shown(r, threshold=limit) for _, r in rows.iterrows()}
+    return pd.DataFrame({
+        "Kind of service": [names(str(row)) for row in dict.fromkeys(rows["row"])],
+        "Before": [cells.get((row, f"{group}|before"), "") for row in dict.fromkeys(rows["row"])],
+        "After": [cells.get((row, f"{group}|after"), "") for row in dict.fromkeys(rows["row"])],
+    })  # fmt: skip
 
 
 def money_parts_table(release: Release) -> pd.DataFrame:

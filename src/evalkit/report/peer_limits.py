@@ -1,0 +1,161 @@
+"""The peer report's last parts: limits, who is missing, how it was done, glossary, how to question it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from evalkit.report import facts, figures
+from evalkit.report.display import show_figure, show_table, show_text
+from evalkit.report.phrases import headline, service_short, starts_with_capital
+from evalkit.report.plain import empty_by_nature, glossary, plain_column, plain_reason
+
+if TYPE_CHECKING:
+    from evalkit.disclose.release import Release
+
+_NOT_PLANNED = {
+    "activities": "work, volunteering, learning and connections", "assessments": "what people said of their own lives",
+    "health_checks": "physical health",
+}  # fmt: skip
+
+
+def show_limits(release: Release) -> None:
+    """What these records and this design cannot say."""
+    protocol, service = release.protocol, service_short(release.protocol.study)
+    lines = []
+    if protocol.study.synthetic:
+        lines.append("The records are simulated. Nothing here is true of real people or of the real service.")
+    for row in facts.not_shown(release).itertuples():
+        outcome = protocol.outcome(row.outcome)
+        if row.role == "primary" or outcome.role == "sensitivity" and row.estimator == outcome.estimator:
+            why = "Too few people are behind it." if row.status == "suppressed" else plain_reason(row.reason)
+            lines.append(f"{starts_with_capital(outcome.plain)}: there is no number. {why}")
+    if protocol.exposure.by == "area" and facts.any_number(release):
+        lines.append("Nobody drew lots for who got the service. So the places may differ in ways we cannot see.")
+        lines.append("We looked at everybody in the area, whether or not they met the service.")
+        lines.append(f"It cannot say what would happen if another place set up {service}.")
+    held = [words for table, words in _NOT_PLANNED.items() if len(facts.table_row(release, "data_tables", table))]
+    if held:
+        lines.append(f"The plan did not ask about {'; '.join(held)}. Records of these are there.")
+    lines.append("It does not say what people wanted, how they felt, or if they had a choice.")
+    lines.append("Records were made for running services. They leave out what nobody wrote down.")
+    show_text("\n".join(f"- {line}" for line in lines), id="text-limits")
+
+
+def show_missing(release: Release) -> None:
+    """Who was left out, what was not recorded, and how many numbers are held back."""
+    limit = facts.threshold(release)
+    rows = facts.attrition(release)
+    if len(rows):
+        show_text("The picture shows who was counted, who was not, and why.", id="text-flow")
+        show_figure(figures.plot_flow(rows, threshold=limit), id="fig-flow", caption="Who was counted and who was not",
+                    alt=figures.describe_flow(rows, threshold=limit))  # fmt: skip
+    else:
+        show_text("This study has no chart of who was counted.", id="text-no-flow")
+    table = missing_table(release)
+    if len(table):
+        show_table(table, id="tab-missing", caption="What was not written down",
+                   note="If gaps are more common for some groups of people, the results fit those people less well.")  # fmt: skip
+    counts = release.manifest.get("counts", {})
+    held = int(counts.get("suppressed", 0))
+    if held:
+        text = (f"{held:,} of {int(counts.get('numbers', held)):,} numbers are held back. A number below {limit} could point "
+                "at one person. Others are held back so that nobody can work it out. All other counts are rounded.")  # fmt: skip
+    else:
+        text = f"No number had to be held back. Any count below {limit} would have been. Counts are rounded."
+    show_text(text, id="text-withheld")
+
+
+def missing_table(release: Release) -> pd.DataFrame:
+    """Columns with gaps that are gaps, and how large they are."""
+    rows = release.table("data_missing")
+    out = []
+    for row in dict.fromkeys(rows["row"]):
+        if empty_by_nature(str(row)):
+            continue
+        percent = facts.cell_value(release, "data_missing", row, "percent")
+        count = facts.cell_value(release, "data_missing", row, "missing")
+        size = f"about {percent:.0f} out of 100" if percent >= 0.5 else "fewer than 1 out of 100"
+        if not math.isfinite(percent):
+            size = f"{count:,.0f} records" if math.isfinite(count) else "not released"
+        out.append({"What": starts_with_capital(plain_column(str(row))), "Missing": size})
+    return pd.DataFrame(out, columns=["What", "Missing"])
+
+
+def show_method(release: Release) -> None:
+    """How it was done, in plain words, and why before and after is not evidence."""
+    protocol, service = release.protocol, service_short(release.protocol.study)
+    parts = ["We wrote a plan before we saw any result. It says what to count and how."]
+    if facts.any_number(release):
+        parts += _comparison(release, service)
+    else:
+        parts.append("The plan found no fair way to work out an effect. So we only describe what happened.")
+    if any(o.kind == "rate" for o in protocol.outcomes) and facts.any_number(release):
+        parts.append("Then we pretended that each other place had the service. "
+                     "If many of them show as big a change, chance can explain ours. That gives the range of doubt.")  # fmt: skip
+    parts.append("Last, a check held back every small number. Only what passed it is in this report.")
+    show_text("\n\n".join(parts), id="text-method")
+    table = naive_table(release)
+    if len(table):
+        show_text(
+            "### Why before and after is not evidence\n\nPeople often come to a service when things are at their worst. "
+            "Most would get better anyway. Other things change too: laws, money, other services. "
+            "So a fall after the start does not show that the service caused it. "
+            "The table shows how far the two ways can differ.",
+            id="text-naive",
+        )  # fmt: skip
+        show_table(table, id="tab-naive", caption="Before and after only (not evidence of effect), and our comparison")
+
+
+def _comparison(release: Release, service: str) -> list[str]:
+    protocol = release.protocol
+    where = facts.treated_group(protocol)
+    place = "those areas" if len(protocol.areas.treated) > 3 else where
+    said = [f"Then we compared {place} with {facts.comparators_text(protocol)}. They did not have {service}."]
+    said.append(f"We looked at how things changed there. That shows what may have happened in {place} without {service}. "
+                "The difference between the two is our answer.")  # fmt: skip
+    if any(o.kind == "readmission" for o in protocol.outcomes):
+        said.append("For going back to hospital, we compared people who were alike. "
+                    "We took account of age, sex, ethnic group, illness and earlier stays.")  # fmt: skip
+    if protocol.dates.adoption and protocol.dates.anticipation_days:
+        said.append(f"We left out the {protocol.dates.anticipation_days} days before the start. People may have begun to "
+                    "change things already.")  # fmt: skip
+    return said
+
+
+def naive_table(release: Release) -> pd.DataFrame:
+    """Each planned outcome: what before and after alone would say, and what the comparison says."""
+    service = service_short(release.protocol.study)
+    out = []
+    for outcome in release.protocol.outcomes:
+        naive, planned = facts.naive_finding(release, outcome), facts.finding(release, outcome)
+        if naive is None or planned is None:
+            continue
+        said = headline(naive, service=service).split(": ", 1)[-1]
+        out.append({"What": starts_with_capital(outcome.plain),
+                    "Before and after only (not evidence)": starts_with_capital(said.replace("as we would have expected", "as before")
+                                                                              .replace("than we would have expected", "than before")),
+                    "Compared with other places": starts_with_capital(headline(planned, service=service).replace("**", ""))})  # fmt: skip
+    return pd.DataFrame(out, columns=["What", "Before and after only (not evidence)", "Compared with other places"])
+
+
+def show_glossary(release: Release) -> None:
+    """Words and what they mean."""
+    words = glossary(release.protocol.study, service=service_short(release.protocol.study))
+    show_text("\n\n".join(f"**{word}.** {meaning}" for word, meaning in words), id="text-glossary")
+
+
+def show_questions(release: Release) -> None:
+    """How to question the report."""
+    lines = [
+        "Who decided what to count? The plan lists it. Was anything left out that matters to you?",
+        "Does a number not fit what you have lived? Say so. Say which picture or table.",
+        "Is a word or a picture unclear, wrong or upsetting? Say which one.",
+        "Who is missing? Would the answer be different for them?",
+        "Could something else have made the change? Tell us what else happened at that time.",
+    ]
+    ending = (f"Every picture and table has a number. Give it, and the plan's number: {release.protocol.digest[:12]}. "
+              "Send your questions to the people who gave you this report. You have a right to an answer.")  # fmt: skip
+    show_text("\n".join(f"- {line}" for line in lines) + f"\n\n{ending}", id="text-questions")

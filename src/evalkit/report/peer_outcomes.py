@@ -1,0 +1,218 @@
+"""What the peer report says of each outcome: sentences, a picture, the range of doubt, and why not surer."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from evalkit.core.protocol import Outcome
+from evalkit.report import facts, figures
+from evalkit.report.display import show_figure, show_table, show_text
+from evalkit.report.phrases import (
+    confidence_sentences,
+    count_unit,
+    counterfactual_risk,
+    effect_sentences,
+    full_stop,
+    number,
+    ratio_base,
+    risk_base,
+    service_short,
+    starts_with_capital,
+    times_right,
+    worst_case,
+)  # fmt: skip
+from evalkit.report.plain import plain_resource
+from evalkit.report.tables import plain_money_table, recurrence_table
+from evalkit.report.words import Finding
+
+if TYPE_CHECKING:
+    from evalkit.disclose.release import Release
+
+_WANTED = {"lower": "Fewer is better.", "higher": "More is better.", "neither": "Neither more nor fewer is better by itself."}
+
+
+def slug(outcome: Outcome) -> str:
+    return outcome.key.replace("_", "-")
+
+
+def show_outcomes(release: Release) -> None:
+    """Every planned outcome but money and displacement; plain counts where no effect could be worked out."""
+    kept = [o for o in release.protocol.outcomes if o.role == "primary" and o.kind != "cost"]
+    for outcome in kept:
+        show_outcome(release, outcome)
+    found = [facts.finding(release, o) for o in kept]
+    if not any(f is not None and f.has_number for f in found):
+        show_description(release)
+
+
+def show_outcome(release: Release, outcome: Outcome) -> None:
+    """One outcome: what was found, how sure, why not surer, with its pictures."""
+    finding = facts.finding(release, outcome)
+    if finding is None:
+        return
+    service = service_short(release.protocol.study)
+    name = slug(outcome)
+    show_text("\n\n".join(_outcome_text(release, finding, service)), id=f"text-{name}")
+    _show_icons(release, finding, service)
+    _show_trend(release, outcome, service)
+
+
+def _outcome_text(release: Release, finding: Finding, service: str) -> list[str]:
+    observed = facts.observed_risk(release, finding.outcome)
+    parts = [f"### {starts_with_capital(finding.outcome.plain)}", _WANTED[finding.outcome.better]]
+    parts.append(" ".join(effect_sentences(finding, service=service, observed=observed)))
+    if finding.has_range and math.isfinite(finding.level):
+        parts[-1] += f" {times_right(finding.level)}"
+    sure = confidence_sentences(finding, service=service)
+    if sure:
+        parts.append(f"**How sure are we?** {' '.join(sure)}")
+    if finding.weaknesses and finding.has_number:
+        parts.append("Why we are not surer:")
+        parts.append("\n".join(f"- {full_stop(w)}" for w in finding.weaknesses))
+    return parts
+
+
+def _show_icons(release: Release, finding: Finding, service: str) -> None:
+    if not finding.has_number:
+        return
+    outcome = finding.outcome
+    caption = f"{starts_with_capital(outcome.plain)}, with and without {service}"
+    if outcome.scale == "risk_difference":
+        observed = facts.observed_risk(release, outcome)
+        if not math.isfinite(observed):
+            return
+        without = counterfactual_risk(finding, observed)
+        if not finding.has_range:
+            without = (without[0], math.nan, math.nan)
+        options = {"without": without, "seen": observed, "happened": "went back", "not_happened": "did not go back",
+                   "titles": (f"Without {service} (our estimate)", f"With {service} (seen)"),
+                   "base": risk_base(finding.value) if risk_base(finding.value) == 100 else 100}  # fmt: skip
+        show_figure(figures.plot_risk_icons(**options), id=f"fig-{slug(outcome)}-icons", caption=caption,
+                    alt=figures.describe_risk_icons(**options))  # fmt: skip
+    elif outcome.scale == "rate_ratio":
+        options = {"ratio": (finding.value, finding.lower, finding.upper), "unit": count_unit(outcome),
+                   "titles": (f"Expected without {service}", f"Seen with {service}"),
+                   "base": ratio_base(finding.value, finding.lower, finding.upper)}  # fmt: skip
+        show_figure(figures.plot_ratio_icons(**options), id=f"fig-{slug(outcome)}-icons", caption=caption,
+                    alt=figures.describe_ratio_icons(**options))  # fmt: skip
+
+
+def _show_trend(release: Release, outcome: Outcome, service: str) -> None:
+    rows, per = facts.trend(release, outcome)
+    if rows.empty:
+        return
+    protocol = release.protocol
+    who = "people living in one" if getattr(outcome, "denominator", "") == "residents" else "people"
+    label = f"{starts_with_capital(count_unit(outcome))} each year, for every {per:,} {who}"
+    options = {"groups": figures.trend_groups(rows), "y_label": label, "adoption": protocol.dates.adoption,
+               "start_month": protocol.dates.study_start.month}  # fmt: skip
+    figure = figures.plot_trend(rows, start_text=f"{service} starts", threshold=facts.threshold(release), **options)
+    show_figure(figure, id=f"fig-{slug(outcome)}-trend", caption=f"{starts_with_capital(outcome.plain)}, over time",
+                alt=figures.describe_trend(rows, **options))  # fmt: skip
+
+
+def show_description(release: Release) -> None:
+    """How often people came back, where no effect could be worked out: a description, not an effect."""
+    if not facts.release_has(release, "description.recurrence"):
+        return
+    show_text(
+        "### What the records show\n\nWe can say how often people came back to hospital. "
+        "This is a description. It does not show what caused it. "
+        "People in the two groups may differ in many ways, such as how ill they were.",
+        id="text-description",
+    )  # fmt: skip
+    show_table(recurrence_table(release), id="tab-description", caption="How often people came back to hospital",
+               note="The last column counts returns for every 1,000 days that people were out of hospital.")  # fmt: skip
+
+
+def show_money(release: Release) -> None:
+    """What was spent, beside what would have been."""
+    outcomes = release.protocol.outcomes_of("cost")
+    if not outcomes:
+        show_text("Money was not part of the plan for this study.", id="text-no-money")
+        return
+    service = service_short(release.protocol.study)
+    for outcome in outcomes:
+        finding = facts.finding(release, outcome)
+        if finding is None:
+            show_text("Money was planned, but nothing was worked out.", id=f"text-{slug(outcome)}")
+            continue
+        parts = _outcome_text(release, finding, service)
+        expected = facts.counterfactual_cost(release)
+        spent = facts.cell_value(release, "cost_relative", outcome.key, "actual")
+        if math.isfinite(expected) and math.isfinite(spent):
+            parts.insert(2, f"About {number(spent, 'GBP')} was spent on each person every 3 months. "
+                            f"Without {service}, we think it would have been about {number(expected, 'GBP')}.")  # fmt: skip
+        show_text("\n\n".join(parts), id=f"text-{slug(outcome)}")
+    _show_cost_pictures(release, service)
+
+
+def _show_cost_pictures(release: Release, service: str) -> None:
+    rows = release.table("cost_trend")
+    treated = facts.treated_group(release.protocol)
+    if len(rows) and treated in figures.trend_groups(rows):
+        options = {"groups": facts.treated_first(figures.trend_groups(rows), treated), "adoption": release.protocol.dates.adoption,
+                   "y_label": "Pounds spent on each person every 3 months"}  # fmt: skip
+        show_figure(figures.plot_cost_trend(rows, start_text=f"{service} starts", **options), id="fig-cost-trend",
+                    caption="What was spent, over time", alt=figures.describe_cost_trend(rows, **options))  # fmt: skip
+    parts = release.table("cost_parts")
+    if len(parts):
+        show_table(plain_money_table(release, names=plain_resource), id="tab-cost-parts",
+                   caption=f"What was spent on each person every 3 months in {treated}",
+                   note="Before and after side by side is not evidence of effect. Spending fell elsewhere too.")  # fmt: skip
+
+
+def show_displacement(release: Release) -> None:
+    """Where use may have moved: the outcomes that the plan lists for that."""
+    kept = [o for o in release.protocol.outcomes if o.role == "sensitivity" and o.kind != "cost"]
+    if not kept:
+        show_text("The plan lists no place where use of services may have moved.", id="text-no-displacement")
+        return
+    show_text(
+        "A fall in one place can be a rise in another. So we also looked at where people may have gone instead.",
+        id="text-displacement",
+    )  # fmt: skip
+    for outcome in kept:
+        show_outcome(release, outcome)
+
+
+def show_bad_news(release: Release) -> None:
+    """Harms seen, harms that the range of doubt leaves possible, and deaths."""
+    service = service_short(release.protocol.study)
+    found = [f for o in release.protocol.outcomes if (f := facts.finding(release, o)) is not None]
+    worse = [f for f in found if f.valence == "worse" and f.certainty in ("strong", "likely", "suggests")]
+    parts = []
+    if worse:
+        lines = "\n".join(f"- {starts_with_capital(f.outcome.plain)}." for f in worse)
+        parts += ["**These got worse:**", lines]
+    elif any(f.has_number for f in found):
+        parts.append("We found no clear harm. That does not mean there was none.")
+    else:
+        parts.append("We could not work out whether there was harm.")
+    possible = [(f, text) for f in found if (text := worst_case(f, service=service))]
+    if possible:
+        parts += ["**We cannot rule out these harms.** Each is the worst end of the range of doubt.",
+                  "\n".join(f"- {starts_with_capital(f.outcome.plain)}: {text[:1].lower() + text[1:]}"
+                            if not text.startswith(f"With {service}") else f"- {starts_with_capital(f.outcome.plain)}: {text}"
+                            for f, text in possible)]  # fmt: skip
+    parts += ["### Deaths", " ".join(_deaths(release, service))]
+    show_text("\n\n".join(parts), id="text-bad-news")
+
+
+def _deaths(release: Release, service: str) -> list[str]:
+    rows = release.table("description.recurrence")
+    groups = [str(r) for r in dict.fromkeys(rows["row"]) if str(r).startswith("group.")] or ["all"] * bool(len(rows))
+    if not groups:
+        return ["This study holds no records of deaths."]
+    sentences = ["The plan did not ask whether", f"{service} changed deaths. So this is a count and not an effect."]
+    sentences = [" ".join(sentences)]
+    for row in groups:
+        people = facts.cell_value(release, "description.recurrence", row, "people")
+        deaths = facts.cell_value(release, "description.recurrence", row, "deaths")
+        name = str(rows.loc[rows["row"] == row, "label"].iloc[0])
+        if math.isfinite(people) and math.isfinite(deaths):
+            sentences.append(f"{name}: about {deaths:,.0f} of {people:,.0f} people who left hospital died in the study.")
+        else:
+            sentences.append(f"{name}: the number of deaths is not released.")
+    return sentences
