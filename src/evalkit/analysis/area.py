@@ -17,6 +17,7 @@ from evalkit.estimators.naive import estimate_rate_before_after
 from evalkit.estimators.rates import RateOptions, estimate_event_study, estimate_placebos, estimate_rate_ratio_did
 
 DONORS = "Other areas"
+_NEAR_LABEL = "The same with the nearest areas only"
 _BASELINE_LABELS = {
     "whole": "The same with the baseline from the study's start",
     "recent": "The same with the recent baseline only",
@@ -42,7 +43,7 @@ def estimate_rates(study: Study, outcome: RateOutcome) -> list[Estimate]:
 
     def near_only() -> Estimate:
         found = did(outcome.baseline, "sensitivity", study.protocol.areas.with_people)
-        return replace(found, estimator="poisson_did_near_areas", label="The same with the nearest areas only")
+        return replace(found, estimator="poisson_did_near_areas", label=_NEAR_LABEL)
 
     planned = outcome.estimator
     estimates = [
@@ -53,7 +54,7 @@ def estimate_rates(study: Study, outcome: RateOutcome) -> list[Estimate]:
     if outcome.role == "primary" and dates.baseline_start > dates.study_start:
         estimates.append(attempt(study, outcome, f"poisson_did_{other}_baseline", "sensitivity", other_baseline))
     if outcome.role == "primary" and study.protocol.areas.comparators and study.protocol.areas.donors:
-        estimates.append(attempt(study, outcome, "poisson_did_near_areas", "sensitivity", near_only))
+        estimates.append(attempt(study, outcome, "poisson_did_near_areas", "sensitivity", near_only, label=_NEAR_LABEL))
     return [*estimates, attempt(study, outcome, "before_after", "naive", lambda: _naive(study, outcome))]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from evalkit.analysis.study import Study, attempt
+from evalkit.analysis.study import Study
 from evalkit.cohort.cohort import build_cohort
 from evalkit.cohort.costs import PersonCosts, build_costs
 from evalkit.cohort.features import PERSON_FEATURES, derive_person_features
@@ -15,7 +15,7 @@ from evalkit.cohort.residence import COMPARATORS
 from evalkit.core.dates import period_label
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.protocol import CostOutcome
-from evalkit.core.result import Cell, Estimate, Results
+from evalkit.core.result import Cell, Estimate, Results, not_estimable
 from evalkit.estimators.costs import (
     CostData,
     CostEffect,
@@ -90,12 +90,7 @@ def estimate_costs(study: Study, outcome: CostOutcome) -> tuple[list[Estimate], 
             role=outcome.role,
         )
     except NotEstimable as refusal:
-        refused = refusal
-
-        def raise_again() -> Estimate:
-            raise refused
-
-        return [attempt(study, outcome, outcome.estimator, outcome.role, raise_again)], []
+        return [not_estimable(estimand, outcome.estimator, role=outcome.role, reason=refusal.reason)], []
     estimates = [
         primary,
         estimate_additive_cost_did(data, estimand, level=level),

@@ -13,7 +13,7 @@ from evalkit.cohort.features import HISTORY_FEATURES, PERSON_FEATURES
 from evalkit.cohort.recurrence import derive_recurrence
 from evalkit.core.errors import NotEstimable
 from evalkit.core.protocol import ReadmissionOutcome
-from evalkit.core.result import Cell, Estimate, Results
+from evalkit.core.result import Cell, Estimate, Results, not_estimable
 from evalkit.estimators.competing import estimate_cumulative_incidence
 from evalkit.estimators.naive import estimate_risk_before_after, estimate_unweighted_risk_did
 from evalkit.estimators.overlap import estimate_overlap_aipw_did, fit_overlap_weights
@@ -26,19 +26,11 @@ def estimate_readmission(study: Study, outcome: ReadmissionOutcome) -> list[Esti
     """Primary, sensitivity and naive estimates of one horizon; each stands with a reason if refused."""
     estimand, level, days = study.protocol.estimand(outcome), study.level, outcome.horizon_days
 
-    def cells() -> pd.DataFrame:
-        discharges = build_discharges(study.tables, study.protocol, index_ward_types=outcome.index_ward_types)
-        return derive_readmission_cells(discharges, study.protocol, outcome)
-
     try:
-        rows = cells()
+        discharges = build_discharges(study.tables, study.protocol, index_ward_types=outcome.index_ward_types)
+        rows = derive_readmission_cells(discharges, study.protocol, outcome)
     except NotEstimable as refusal:
-        refused = refusal  # the name bound by `except` is gone when the closure runs
-
-        def raise_again() -> Estimate:
-            raise refused
-
-        return [attempt(study, outcome, outcome.estimator, outcome.role, raise_again)]
+        return [not_estimable(estimand, outcome.estimator, role=outcome.role, reason=refusal.reason)]
     return [
         attempt(
             study,

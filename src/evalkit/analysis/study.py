@@ -36,12 +36,14 @@ def open_study(protocol: Path | str, data: Path | str) -> Study:
     return Study(load_protocol(protocol), open_tables(data))
 
 
-def attempt(study: Study, outcome: Outcome, estimator: str, role: Role, estimate: Callable[[], Estimate]) -> Estimate:
+def attempt(
+    study: Study, outcome: Outcome, estimator: str, role: Role, estimate: Callable[[], Estimate], *, label: str = ""
+) -> Estimate:
     """The estimate, or one that says why there is none."""
     try:
         return estimate()
     except NotEstimable as refusal:
-        return not_estimable(study.protocol.estimand(outcome), estimator, role=role, reason=refusal.reason)
+        return not_estimable(study.protocol.estimand(outcome), estimator, role=role, reason=refusal.reason, label=label)
 
 
 def save_results(study: Study, parts: Iterable[Results], *, notebook: str, workings: Path | str) -> Results:

@@ -96,11 +96,11 @@ class Estimate:
 
 
 def not_estimable(
-    estimand: Estimand, estimator: str, *, role: Role, reason: str, status: Status = "not_estimable"
+    estimand: Estimand, estimator: str, *, role: Role, reason: str, status: Status = "not_estimable", label: str = ""
 ) -> Estimate:
     """An estimate that stands where the number would, and says why there is none."""
     nan = math.nan
-    return Estimate(estimand, estimator, role, nan, nan, nan, nan, status=status, reason=reason)
+    return Estimate(estimand, estimator, role, nan, nan, nan, nan, status=status, reason=reason, label=label)
 
 
 @dataclass(frozen=True)

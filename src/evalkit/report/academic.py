@@ -58,7 +58,7 @@ def show_title(release: Release) -> None:
         "Protocol": f"SHA-256 {release.protocol.digest[:16]}",
         "Disclosure profile": release.protocol.disclosure.profile,
     }
-    show_document(kind="academic", title=f"{study.title}: an evaluation from routine records",
+    show_document(kind="academic", title=study.title,
                   subtitle=study.question, banner=SIMULATED if study.synthetic else "", facts=lines)  # fmt: skip
 
 
@@ -79,9 +79,9 @@ def show_abstract(release: Release) -> None:
     """Background, methods, results and conclusions, made from the release."""
     protocol = release.protocol
     found = [f for o in protocol.outcomes if o.role == "primary" and (f := facts.finding(release, o)) is not None]
-    warning = "**This report is about simulated records.** " if protocol.study.synthetic else ""
     parts = [
-        f"{warning}**Background.** {protocol.study.question}",
+        *([f"**{SIMULATED}**"] if protocol.study.synthetic else []),
+        f"**Background.** {protocol.study.question}",
         f"**Methods.** {_abstract_methods(protocol)}",
         f"**Results.** {_abstract_results(found)}",
         f"**Conclusions.** {_conclusions(found)}",
@@ -92,7 +92,8 @@ def show_abstract(release: Release) -> None:
 def _abstract_methods(protocol: Protocol) -> str:
     who = f"The population was {protocol.population.label}."
     if protocol.exposure.by == "programme":
-        return (f"{who} Exposure was being in the programme ({protocol.exposure.programme}). With no period before and no "
+        return (f"{who} Exposure was being in the programme ({protocol.exposure.programme}). With no period "
+                "before and no "
                 "comparison area, no effect is identified; returns to hospital are described.")  # fmt: skip
     when = f"on {facts.adoption_text(protocol)}" if protocol.dates.adoption else "at dates of their own"
     where = protocol.areas.treated_label if len(protocol.areas.treated) <= 3 else f"{len(protocol.areas.treated)} areas"
@@ -110,11 +111,15 @@ def _abstract_results(found: list[Finding]) -> str:
     if not any(f.has_number for f in found):
         return "None of the planned effects could be estimated; the reasons are given."
     said = [
-        f"{f.outcome.label[:1].lower() + f.outcome.label[1:]}: {_estimate_words(f)}" for f in found if f.has_number
+        f"{_lower_first(f.outcome.label)}: {_estimate_words(f)}" for f in found if f.has_number
     ]  # fmt: skip
     none = [f.outcome.label for f in found if not f.has_number]
     text = full_stop(starts_with_capital("; ".join(said)))
     return f"{text} No number could be given for: {listed(none)}." if none else text
+
+
+def _lower_first(label: str) -> str:
+    return label[:1].lower() + label[1:]
 
 
 _MEASURES = {"risk_difference": "risk difference", "rate_ratio": "rate ratio",
@@ -136,8 +141,13 @@ def _conclusions(found: list[Finding]) -> str:
         return "These records and this design do not identify an effect. What is shown is a description."
     clear = [f for f in numbers if f.certainty in ("strong", "likely", "suggests")]
     if not clear:
-        return "For none of the primary outcomes do the intervals leave out no change. That is not evidence of no effect."
-    parts = [f"{f.outcome.label} ({f.direction}; {LADDER_SHORT[f.certainty]})" for f in clear]
+        return (
+            "For none of the primary outcomes do the intervals leave out no change. That is not evidence of no effect."
+        )
+    parts = [
+        f"{f.outcome.label[:1].lower() + f.outcome.label[1:]} ({f.direction}; {LADDER_SHORT[f.certainty]})"
+        for f in clear
+    ]
     rest = len(numbers) - len(clear)
     text = f"The interval leaves out no change for {listed(parts)}."
     if rest:
@@ -150,13 +160,16 @@ _BACKGROUND = {
     "ipsa": (
         "The Integrated Personalised Support Alliance was an alliance contract between two commissioners and four "
         "providers in Lambeth, London, with one pooled budget for people with long-term mental illness who used "
-        "rehabilitation wards or residential care. It went live in April 2015 and was absorbed into a wider alliance in "
+        "rehabilitation wards or residential care. It went live in April 2015 and was absorbed into a wider "
+        "alliance in "
         "July 2018. A network that worked as a front door to mental-health services had opened in the same borough in "
         "November 2013: a concurrent intervention, which the baseline of the person-level analyses begins after.",
         "What usual care does sets the scale. After rehabilitation in inner London, the share of time spent as an "
         "in-patient fell from a median of 29% to 8% with no comparison [@daltonlocke2025]; in 50 rehabilitation units, "
-        "56% of people had been discharged successfully within 12 months [@killaspy2016]; and 15% of people discharged from "
-        "general psychiatric wards in South London came back within 90 days [@tulloch2016]. A fall of half after a start "
+        "56% of people had been discharged successfully within 12 months [@killaspy2016]; and 15% of people "
+        "discharged from "
+        "general psychiatric wards in South London came back within 90 days [@tulloch2016]. A fall of half "
+        "after a start "
         "is therefore what a service may see that changes nothing.",
     ),
 }  # fmt: skip
@@ -169,12 +182,15 @@ def show_background(release: Release) -> None:
     parts += _BACKGROUND.get(protocol.study.key, ())
     if protocol.exposure.by == "area":
         parts.append(
-            "People come into view when their use of services is high, so use tends to fall afterwards whatever is done: "
-            "regression to the mean, which matching on earlier outcomes can itself bring in [@daw2018]. Each uncontrolled "
+            "People come into view when their use of services is high, so use tends to fall afterwards whatever "
+            "is done: "
+            "regression to the mean, which matching on earlier outcomes can itself bring in [@daw2018]. Each "
+            "uncontrolled "
             "before-and-after comparison in this report is therefore labelled as not being evidence of effect."
         )
     if protocol.claims:
-        parts.append(f"The protocol lists {len(protocol.claims)} statements made about the service. They are set beside the "
+        parts.append(f"The protocol lists {len(protocol.claims)} statements made about the service. They are "
+                     "set beside the "
                      "estimates, with their sources, after the results.")  # fmt: skip
     show_text("\n\n".join(parts), id="text-background")
 
@@ -189,7 +205,8 @@ def show_protocol(release: Release) -> None:
         f"{listed(protocol.areas.comparators)}. Further areas with counts only: {len(protocol.areas.donors)}.",
         f"Study window: {_period(protocol)}. Person-level baseline from {dates.baseline_start}; "
         f"{dates.anticipation_days} days before adoption belong to neither period.",
-        f"People: {people.label}, aged {people.min_age_years} to {people.max_age_years}; look-back {people.lookback_days} "
+        f"People: {people.label}, aged {people.min_age_years} to {people.max_age_years}; look-back "
+        f"{people.lookback_days} "
         f"days; washout {people.washout_days} days.",
         f"Interval level asked for: {100 * protocol.study.level:.0f}%. Seed {protocol.study.seed}; "
         f"{protocol.inference.bootstrap_replicates} bootstrap replicates.",

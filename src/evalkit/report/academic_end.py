@@ -18,10 +18,13 @@ def show_claims(release: Release) -> None:
     if table.empty:
         show_text("The protocol lists no statement about the service.", id="text-no-claims")
         return
-    text = ("A relative claim is compared with the interval of the relative change against the counterfactual. A sum of money "
+    text = ("A relative claim is compared with the interval of the relative change against the counterfactual. "
+            "A sum of money "
             "saved on a budget is not a difference from what would have happened and is not tested.")  # fmt: skip
     if release.protocol.study.synthetic:
-        text += " The records are simulated: the comparison shows the method and says nothing on whether a claim is true."
+        text += (
+            " The records are simulated: the comparison shows the method and says nothing on whether a claim is true."
+        )
     show_text(text, id="text-claims")
     show_table(table, id="tab-claims", caption="Statements about the service and the estimates",
                note="The column before and after only is not evidence of effect.")  # fmt: skip
@@ -57,7 +60,8 @@ def show_deviations(release: Release) -> None:
         show_text("The estimates below were not planned. They raise questions and answer none.", id="text-exploratory")
         show_table(table, id="tab-exploratory", caption="Exploratory estimates")
     else:
-        show_text("No estimate outside the protocol is in this release. The digest of the protocol stands on every number, and "
+        show_text("No estimate outside the protocol is in this release. The digest of the protocol stands on "
+                  "every number, and "
                   "the gate refuses a number that carries another.", id="text-no-exploratory")  # fmt: skip
 
 
@@ -77,18 +81,24 @@ def show_limitations(release: Release) -> None:
             if text not in known:
                 lines.append(f"{outcome.label}: {text}")
     risk = release.table("checks.risk")
-    lines += [f"{str(r.row).replace('_', ' ').capitalize()}: {full_stop(str(r.reason))}" for r in risk[risk["unit"] == "failed"].itertuples()]
+    lines += [
+        f"{str(r.row).replace('_', ' ').capitalize()}: {full_stop(str(r.reason))}"
+        for r in risk[risk["unit"] == "failed"].itertuples()
+    ]
     if protocol.study.synthetic:
         lines.append("The records are simulated.")
     if protocol.exposure.by == "area" and facts.any_number(release):
-        lines.append("The assumption of parallel (or proportional) change cannot be tested after adoption. Years before "
+        lines.append("The assumption of parallel (or proportional) change cannot be tested after adoption. "
+                     "Years before "
                      "adoption speak to it only as far as they are precise.")  # fmt: skip
         lines.append(f"{_outcomes_count(release)} Intervals are not adjusted for their number.")
     if protocol.exposure.by == "programme":
         lines.append("People in the programme and others were not made comparable; no contrast between them is causal.")
     held = int(release.manifest.get("counts", {}).get("suppressed", 0))
     if held:
-        lines.append(f"{held} numbers are withheld by disclosure control; small groups cannot be read from this report.")
+        lines.append(
+            f"{held} numbers are withheld by disclosure control; small groups cannot be read from this report."
+        )
     show_text("\n".join(f"- {line}" for line in lines), id="text-limitations")
 
 
@@ -100,10 +110,13 @@ def _outcomes_count(release: Release) -> str:
 def show_disclosure(release: Release) -> None:
     """What the gate did."""
     profile, counts = release.manifest.get("profile", {}), release.manifest.get("counts", {})
-    text = (f"Every number passed the profile *{profile.get('name', release.protocol.disclosure.profile)}*: counts below "
-            f"{facts.threshold(release)} are withheld and the rest rounded to {profile.get('base', 5)}; numbers worked out from a "
+    text = (f"Every number passed the profile *{profile.get('name', release.protocol.disclosure.profile)}*: "
+            "counts below "
+            f"{facts.threshold(release)} are withheld and the rest rounded to {profile.get('base', 5)}; numbers "
+            "worked out from a "
             f"withheld count go with it; further numbers are withheld so that none can be had by subtraction. Of "
-            f"{counts.get('numbers', len(release.results))} numbers, {counts.get('suppressed', 0)} are withheld.")  # fmt: skip
+            f"{counts.get('numbers', len(release.results))} numbers, {counts.get('suppressed', 0)} are "
+            "withheld.")  # fmt: skip
     show_text(text, id="text-disclosure")
     table = tables.suppression_table(release)
     if len(table):
@@ -112,6 +125,7 @@ def show_disclosure(release: Release) -> None:
 
 def show_provenance(release: Release) -> None:
     """Digests of everything that the numbers were made from."""
-    show_text("Each number in `results.parquet` names the notebook that made it and carries the digests of the protocol and the "
+    show_text("Each number in `results.parquet` names the notebook that made it and carries the digests of the "
+              "protocol and the "
               "tables.", id="text-provenance")  # fmt: skip
     show_table(tables.digests_table(release), id="tab-provenance", caption="What the numbers were made from")

@@ -12,32 +12,34 @@ if TYPE_CHECKING:
 SPELLS = r"""### Spells and readmission
 
 Ward stays of one person under one provider spell are one hospital spell; so are two spells when the first ended by
-transfer and the next began no more than a day later. An index discharge is the end of a spell, other than by death or
-transfer, that touched an index ward type. A readmission is the start of the next different spell within the horizon,
-credited to the latest discharge. Death without readmission is a competing event and counts as not readmitted."""
+transfer and the next began no more than a day later. An index discharge is the end of a spell, other than by death
+or transfer, that touched an index ward type. A readmission is the start of the next different spell within the
+horizon, credited to the latest discharge. Death without readmission is a competing event and counts as not
+readmitted."""
 
 READMISSION = r"""### Risk of readmission
 
 *Estimand.* The difference-in-differences of the risk among people who might have been in any of the four cells of
 group and period (overlap population).
 
-*Assumption.* Given the covariates, risk would have moved in parallel in both groups; censoring is independent within
-cells.
+*Assumption.* Given the covariates, risk would have moved in parallel in both groups; censoring is independent
+within cells.
 
-*Estimator.* Cells $k = 1, \dots, 4$ carry contrasts $c = (+1, -1, -1, +1)$. Propensities $e_k(x)$ come from a multinomial
-logit; the tilt $h$ gives the overlap population [@li2019]; $m_k(x)$ is a lightly penalised logistic outcome model with a
-term for each cell and common slopes; $v_i$ is the inverse-probability-of-censoring weight (0 if censored before the
-horizon). The estimator is doubly robust in the sense of @santanna2020:
+*Estimator.* Cells $k = 1, \dots, 4$ carry contrasts $c = (+1, -1, -1, +1)$. Propensities $e_k(x)$ come from a
+multinomial logit; the tilt $h$ gives the overlap population [@li2019]; $m_k(x)$ is a lightly penalised logistic
+outcome model with a term for each cell and common slopes; $v_i$ is the inverse-probability-of-censoring weight (0
+if censored before the horizon). The estimator is doubly robust in the sense of @santanna2020:
 
 $$h(x) = \frac{1}{\sum_k 1 / e_k(x)}$$
 
-$$\mu_k = \frac{\sum_i h_i m_k(x_i)}{\sum_i h_i} + \frac{\sum_{i \in k} (h_i / e_{k,i}) v_i (Y_i - m_k(x_i))}{\sum_{i \in k} h_i / e_{k,i}}$$
+$$\mu_k = \frac{\sum_i h_i m_k(x_i)}{\sum_i h_i}
+  + \frac{\sum_{i \in k} (h_i / e_{k,i}) v_i (Y_i - m_k(x_i))}{\sum_{i \in k} h_i / e_{k,i}}$$
 
 $$\tau = \sum_k c_k \mu_k$$
 
-*Interval.* Normal, from the influence values of $\tau$ summed by person. It counts people and not areas; a check says so
-beside each estimate. *Follow-up* of a discharge before adoption is censored at adoption. *Refused* when a cell has fewer
-than 5 readmissions."""
+*Interval.* Normal, from the influence values of $\tau$ summed by person. It counts people and not areas; a check
+says so beside each estimate. *Follow-up* of a discharge before adoption is censored at adoption. *Refused* when a
+cell has fewer than 5 readmissions."""
 
 RATES = r"""### Rates by area
 
@@ -46,18 +48,18 @@ RATES = r"""### Rates by area
 *Assumption.* Without the service, rates would have moved in proportion in treated and untreated areas; areas are
 exchangeable up to their size.
 
-*Estimator.* The Poisson model with area and period effects is fitted on untreated cells only, and its prediction for the
-treated cells is the counterfactual [@wooldridge2023; @borusyak2024]:
+*Estimator.* The Poisson model with area and period effects is fitted on untreated cells only, and its prediction
+for the treated cells is the counterfactual [@wooldridge2023; @borusyak2024]:
 
 $$E[Y_{jt}] = N_{jt} \, a_j \, b_t$$
 
 $$\rho = \frac{\sum_{treated} Y_{jt}}{\sum_{treated} N_{jt} a_j b_t}$$
 
-*Interval.* With few treated areas a clustered standard error means nothing [@conley2011]. For each ratio $r$ the treated
-outcomes are divided by $r$, treatment is given in turn to every area (to random sets of areas where several were
-treated), as in the placebo tests of @abadie2010, and the statistic below is compared, with $O$ and $E$ the observed and
-expected events after adoption and $B$ those observed before it. The interval holds each $r$ under which the true
-assignment is not among the most extreme; the level it attains is written beside it.
+*Interval.* With few treated areas a clustered standard error means nothing [@conley2011]. For each ratio $r$ the
+treated outcomes are divided by $r$, treatment is given in turn to every area (to random sets of areas where several
+were treated), as in the placebo tests of @abadie2010, and the statistic below is compared, with $O$ and $E$ the
+observed and expected events after adoption and $B$ those observed before it. The interval holds each $r$ under
+which the true assignment is not among the most extreme; the level it attains is written beside it.
 
 $$t = \frac{\log((O + 1/2) / (E + 1/2))}{\sqrt{1 / (B + 1/2) + 1 / (E + 1/2)}}$$
 
@@ -65,25 +67,25 @@ $$t = \frac{\log((O + 1/2) / (E + 1/2))}{\sqrt{1 / (B + 1/2) + 1 / (E + 1/2)}}$$
 
 COSTS = r"""### Public cost
 
-*Estimand.* Pounds per person and quarter among people who used a ward or a care home in the year before adoption. Use is
-priced at unit costs; nothing is spent on the dead, who stay in the denominator.
+*Estimand.* Pounds per person and quarter among people who used a ward or a care home in the year before adoption.
+Use is priced at unit costs; nothing is spent on the dead, who stay in the denominator.
 
 *Assumption.* Without the service, mean cost would have moved in proportion in both groups of like people.
 
-*Estimator.* The comparison is weighted by the odds $e(x) / (1 - e(x))$, with $x$ what the service cannot change. Earlier
-cost is not in $x$: matching on it would bring regression to the mean into the comparison [@daw2018].
+*Estimator.* The comparison is weighted by the odds $e(x) / (1 - e(x))$, with $x$ what the service cannot change.
+Earlier cost is not in $x$: matching on it would bring regression to the mean into the comparison [@daw2018].
 
 $$\kappa = \bar{y}_{T,before} \, \frac{\bar{y}_{C,after}}{\bar{y}_{C,before}}, \qquad \tau = \bar{y}_{T,after} - \kappa$$
 
-*Interval.* Normal with the bootstrap error, people resampled within groups and weights fitted anew each time; the relative
-change is normal on the log scale. *Refused* with fewer than 20 people on a side."""
+*Interval.* Normal with the bootstrap error, people resampled within groups and weights fitted anew each time; the
+relative change is normal on the log scale. *Refused* with fewer than 20 people on a side."""
 
 RISK = r"""### Readmission risk models
 
-Ridge logistic regression and gradient boosting were developed on discharges whose follow-up was complete before a date
-and validated on later ones: area under the curve with its variance by person [@obuchowski1997], Brier and scaled Brier
-scores, calibration intercept and slope, and calibration in tenths. A model is refused below the protocol's number of
-events per predictor parameter."""
+Ridge logistic regression and gradient boosting were developed on discharges whose follow-up was complete before a
+date and validated on later ones: area under the curve with its variance by person [@obuchowski1997], Brier and
+scaled Brier scores, calibration intercept and slope, and calibration in tenths. A model is refused below the
+protocol's number of events per predictor parameter."""
 
 NAIVE = r"""### Uncontrolled before and after
 
@@ -91,8 +93,8 @@ The treated area's own past, printed beside each estimate and labelled *not evid
 
 DESCRIPTION = r"""### Description
 
-Returns to hospital per 1,000 days at risk (days alive, followed and out of hospital), by group and sex. The groups are not
-made comparable, and no difference between them is an effect."""
+Returns to hospital per 1,000 days at risk (days alive, followed and out of hospital), by group and sex. The groups
+are not made comparable, and no difference between them is an effect."""
 
 
 def show_methods(release: Release) -> None:
@@ -103,7 +105,9 @@ def show_methods(release: Release) -> None:
     if "readmission" in kinds:
         parts.append(SPELLS)
     if protocol.exposure.by == "area":
-        parts += [text for kind, text in (("readmission", READMISSION), ("rate", RATES), ("cost", COSTS)) if kind in kinds]
+        parts += [
+            text for kind, text in (("readmission", READMISSION), ("rate", RATES), ("cost", COSTS)) if kind in kinds
+        ]
     if len(release.table("description.recurrence")):
         parts.append(DESCRIPTION)
     if protocol.risk_model:

@@ -44,7 +44,8 @@ def show_participants(release: Release) -> None:
     missing = tables.missing_numbers(release)
     if len(missing):
         show_table(missing, id="tab-missing", caption="Values not recorded",
-                   note="An empty end date or date of death is not missing: the stay goes on or the person lives.")  # fmt: skip
+                   note="An empty end date or date of death is not missing: the stay goes on or the person "
+                        "lives.")  # fmt: skip
 
 
 def show_balance(release: Release) -> None:
@@ -53,7 +54,8 @@ def show_balance(release: Release) -> None:
     if not rows["value"].notna().any():
         nothing("balance table: no weighted comparison of people was made", id="text-no-balance")
         return
-    show_figure(figures.plot_balance(rows), id="fig-balance", caption="Largest standardised difference between cells, by covariate",
+    show_figure(figures.plot_balance(rows), id="fig-balance", caption="Largest standardised difference between "
+                                                                      "cells, by covariate",
                 alt=figures.describe_balance(rows))  # fmt: skip
 
 
@@ -65,8 +67,10 @@ def show_results(release: Release) -> None:
         return
     labels = {o.key: o.label for o in release.protocol.outcomes}
     show_text(
-        "Filled squares are the planned primary estimates. Open circles are sensitivity analyses. Crosses are uncontrolled "
-        "before-and-after comparisons, which are **not evidence of effect**. Estimates without a number are in the table.",
+        "Filled squares are the planned primary estimates. Open circles are sensitivity analyses. Crosses are "
+        "uncontrolled "
+        "before-and-after comparisons, which are **not evidence of effect**. Estimates without a number are in "
+        "the table.",
         id="text-forest",
     )  # fmt: skip
     for unit, (name, title) in _SCALES.items():
@@ -75,7 +79,8 @@ def show_results(release: Release) -> None:
             show_figure(figures.plot_forest(part, labels=labels), id=f"fig-forest-{name}",
                         caption=f"{title}, with intervals", alt=figures.describe_forest(part, labels=labels))  # fmt: skip
     show_table(tables.effects_table(release), id="tab-effects", caption="All estimates",
-               note="Counts of people and events are rounded. A level other than the one asked for is what a permutation "
+               note="Counts of people and events are rounded. A level other than the one asked for is what a "
+                    "permutation "
                     "test on this number of areas attains.")  # fmt: skip
 
 
@@ -89,7 +94,9 @@ def show_readmission(release: Release) -> None:
     rows = release.table("readmission_curve")
     if rows["value"].notna().any():
         shown = True
-        groups = facts.treated_first(sorted({str(r).split("|")[0] for r in rows["row"]}), facts.treated_group(release.protocol))
+        groups = facts.treated_first(
+            sorted({str(r).split("|")[0] for r in rows["row"]}), facts.treated_group(release.protocol)
+        )
         show_figure(figures.plot_curve(rows, groups=groups), id="fig-curve",
                     caption="Cumulative incidence of readmission, death competing (Aalen-Johansen)",
                     alt=figures.describe_curve(rows, groups=groups))  # fmt: skip
@@ -118,10 +125,11 @@ def show_displacement(release: Release) -> None:
         return
     primary = [o.key for o in release.protocol.outcomes_of("rate") if o.role == "primary"]
     rows = facts.effects(release, roles=("primary", "sensitivity"))
-    planned = rows[[r.role == "primary" and r.outcome in primary or r.outcome in [o.key for o in kept]
+    planned = rows[[(r.role == "primary" and r.outcome in primary) or r.outcome in [o.key for o in kept]
                     for r in rows.itertuples()]]  # fmt: skip
     labels = {o.key: o.label for o in release.protocol.outcomes}
-    show_text("A fall in one kind of use may be a rise in another. The planned rates and the outcomes to which use may have "
+    show_text("A fall in one kind of use may be a rise in another. The planned rates and the outcomes to which "
+              "use may have "
               "moved stand together here.", id="text-displacement")  # fmt: skip
     show_figure(figures.plot_forest(planned, labels=labels), id="fig-displacement",
                 caption="Planned rate ratios and displacement", alt=figures.describe_forest(planned, labels=labels))  # fmt: skip
@@ -136,14 +144,16 @@ def show_rate(release: Release, outcome: Outcome) -> None:
     show_text(f"### {outcome.label}\n\n{_rate_sentence(release, outcome)}", id=f"text-{name}")
     rows, per = facts.trend(release, outcome)
     if len(rows):
-        options = {"groups": figures.trend_groups(rows), "y_label": f"{starts_with_capital(outcome.count_unit)} per {per:,} person-years",
+        options = {"groups": figures.trend_groups(rows), "y_label": f"{starts_with_capital(outcome.count_unit)} "
+                                                                    f"per {per:,} person-years",
                    "adoption": protocol.dates.adoption, "start_month": protocol.dates.study_start.month}  # fmt: skip
-        show_figure(figures.plot_trend(rows, threshold=facts.threshold(release), **options), id=f"fig-{name}-trend",
+        show_figure(figures.plot_trend(rows, **options), id=f"fig-{name}-trend",
                     caption=f"{outcome.label}: rates over time", alt=figures.describe_trend(rows, **options))  # fmt: skip
     path = release.table(f"event_study.{outcome.key}")
-    if path["value"].notna().any():
+    if path["value"].notna().sum() >= 2:
         show_figure(figures.plot_event_study(path), id=f"fig-{name}-years",
-                    caption=f"{outcome.label}: rate ratio by year from adoption; years before are predicted from the others",
+                    caption=f"{outcome.label}: rate ratio by year from adoption; years before are predicted "
+                            "from the others",
                     alt=figures.describe_event_study(path))  # fmt: skip
     placebo = release.table(f"placebo.{outcome.key}")
     if placebo["value"].notna().any():
@@ -158,7 +168,8 @@ def _rate_sentence(release: Release, outcome: Outcome) -> str:
         return "No estimate was planned."
     if row["status"] != "shown":
         return f"No number stands here: {full_stop(referee_reason(str(row['reason'])))}"
-    text = f"Rate ratio {with_interval(row['value'], row['lower'], row['upper'], 'ratio')}, level {100 * row['level']:.1f}%"
+    text = (f"Rate ratio {with_interval(row['value'], row['lower'], row['upper'], 'ratio')}, level "
+            f"{100 * row['level']:.1f}%")  # fmt: skip
     p = tables.p_text(float(row["p_value"]))
     text += f"; permutation p {'' if p.startswith('<') else '= '}{p}." if p else "."
     weak = facts.weaknesses(release, row)
@@ -181,7 +192,10 @@ def show_costs(release: Release) -> None:
     rows = release.table("cost_trend")
     treated = facts.treated_group(release.protocol)
     if treated in figures.trend_groups(rows):
-        options = {"groups": facts.treated_first(figures.trend_groups(rows), treated), "adoption": release.protocol.dates.adoption}
+        options = {
+            "groups": facts.treated_first(figures.trend_groups(rows), treated),
+            "adoption": release.protocol.dates.adoption,
+        }
         show_figure(figures.plot_cost_trend(rows, **options), id="fig-cost-trend",
                     caption="Public cost over time, with the counterfactual", alt=figures.describe_cost_trend(rows, **options))  # fmt: skip
     if facts.release_has(release, "cost_parts"):
@@ -200,7 +214,9 @@ def show_risk(release: Release) -> None:
             columns={"discharges": "Discharges", "readmitted": f"Readmitted within {horizon} days"}),
             id="tab-risk-sample", caption="Discharges for development and validation")  # fmt: skip
     performance = release.table("risk_performance")
-    reasons = list(dict.fromkeys(referee_reason(str(r)) for r in performance["reason"][performance["value"].isna()] if r))
+    reasons = list(
+        dict.fromkeys(referee_reason(str(r)) for r in performance["reason"][performance["value"].isna()] if r)
+    )
     if performance["value"].notna().any():
         show_table(tables.performance_table(release), id="tab-risk", caption="Performance on later discharges",
                    note="A model is fit for use on nobody on the strength of this table alone.")  # fmt: skip
@@ -210,7 +226,8 @@ def show_risk(release: Release) -> None:
     found = {n.removeprefix("calibration."): release.table(n) for n in facts.tables_like(release, "calibration.")}
     found = {n: rows for n, rows in found.items() if rows["value"].notna().any()}
     if found:
-        show_figure(figures.plot_calibration(found), id="fig-calibration", caption=f"Calibration of {horizon}-day risk in tenths",
+        show_figure(figures.plot_calibration(found), id="fig-calibration", caption=f"Calibration of "
+                                                                                   f"{horizon}-day risk in tenths",
                     alt=figures.describe_calibration(found))  # fmt: skip
 
 

@@ -47,7 +47,7 @@ class ClaimFinding:
     @property
     def found_words(self) -> str:
         if not math.isfinite(self.found):
-            return "not available"
+            return {"not_tested": "not tested", "cannot": "no number"}.get(self.relation, "not available")
         words = percent_change(1 + self.found)
         if math.isfinite(self.lower) and math.isfinite(self.upper):
             words += f" (from {percent_change(1 + self.lower)} to {percent_change(1 + self.upper)})"
@@ -83,7 +83,9 @@ def assess_claim(release: Release, claim: Claim) -> ClaimFinding:
     change = _stated_change(release, finding) or relative_change(release, finding)
     if not all(math.isfinite(x) for x in change):
         return _without(
-            claim, "cannot", "The estimate cannot be turned into a percentage, because what was expected is not released."
+            claim,
+            "cannot",
+            "The estimate cannot be turned into a percentage, because what was expected is not released.",
         )
     naive = facts.naive_finding(release, finding.outcome)
     before = relative_change(release, naive)[0] if naive and finding.outcome.scale == "rate_ratio" else math.nan

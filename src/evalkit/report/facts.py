@@ -49,9 +49,7 @@ def effects(release: Release, *, roles: tuple[str, ...] = ("primary", "sensitivi
     rows = rows[rows["role"].isin(roles)]
     outcomes = [o.key for o in release.protocol.outcomes]
     place = {key: i for i, key in enumerate(outcomes)}
-    order = sorted(
-        rows.index, key=lambda i: (place.get(rows.at[i, "outcome"], 99), roles.index(rows.at[i, "role"]), i)
-    )
+    order = sorted(rows.index, key=lambda i: (place.get(rows.at[i, "outcome"], 99), roles.index(rows.at[i, "role"]), i))
     return rows.loc[order].reset_index(drop=True)
 
 
@@ -113,7 +111,7 @@ def _other_ways(release: Release, row: pd.Series, null: float) -> list[str]:
     others = others[others["lower"].notna() & others["upper"].notna()]
     side = row["value"] > null
     found = []
-    if (((others["lower"] <= null) & (others["upper"] >= null))).any():
+    if ((others["lower"] <= null) & (others["upper"] >= null)).any():
         found.append("Another planned way of working it out could not rule out no change.")
     if ((others["lower"] > null) if not side else (others["upper"] < null)).any():
         found.append("Another planned way of working it out pointed the other way.")
@@ -125,9 +123,7 @@ def finding(release: Release, outcome: Outcome) -> Finding | None:
     row = main_row(release, outcome)
     if row is None:
         return None
-    return read_finding(
-        row, outcome, weaknesses=weaknesses(release, row), asked_level=release.protocol.study.level
-    )
+    return read_finding(row, outcome, weaknesses=weaknesses(release, row), asked_level=release.protocol.study.level)
 
 
 def naive_finding(release: Release, outcome: Outcome) -> Finding | None:
@@ -170,12 +166,9 @@ def not_shown(release: Release) -> pd.DataFrame:
 
 def comparators_text(protocol: Protocol) -> str:
     """`Croydon, Lewisham and Southwark`; for donors their number."""
-    parts = []
-    if protocol.areas.comparators:
-        parts.append(listed(protocol.areas.comparators))
-    if protocol.areas.donors:
-        parts.append(f"{len(protocol.areas.donors)} other areas")
-    return " and ".join(parts) if parts else "no other area"
+    donors = [f"{len(protocol.areas.donors)} other areas"] if protocol.areas.donors else []
+    names = [*protocol.areas.comparators, *donors]
+    return listed(names) if names else "no other area"
 
 
 def any_number(release: Release) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
+from evalkit.core.protocol import CostEstimator, RateEstimator, ReadmissionEstimator
 from evalkit.report import figures_style as style
 from evalkit.report.phrases import starts_with_capital, with_interval
 
@@ -21,6 +23,7 @@ _LOOKS = {
 }
 _ROLE_WORDS = {"primary": "", "sensitivity": "sensitivity", "exploratory": "exploratory",
                "naive": "before and after only: not evidence of effect"}  # fmt: skip
+_PLANNED = (*get_args(ReadmissionEstimator), *get_args(RateEstimator), *get_args(CostEstimator))
 _PANELS = (
     ("risk (0 to 1)", "Difference in risk", 0.0),
     ("ratio", "Rate ratio (log scale)", 1.0),
@@ -73,6 +76,9 @@ def _forest_panel(ax: Axes, rows: pd.DataFrame, labels: Mapping[str, str], *, ti
 
 def _forest_name(row: object, labels: Mapping[str, str]) -> str:
     role = _ROLE_WORDS[row.role]
+    if row.role == "sensitivity":
+        # An outcome that is itself a sensitivity outcome is shown by its planned estimator.
+        role = "" if row.estimator in _PLANNED else row.label[:1].lower() + row.label[1:].replace("_", " ")
     name = labels.get(row.outcome, row.outcome)
     return style.wrap(f"{name} ({role})" if role else name, 44)
 
@@ -92,6 +98,7 @@ def _limits(ax: Axes, rows: pd.DataFrame, null: float) -> None:
     else:
         spread = max(ends.max() - ends.min(), 1e-6)
         ax.set_xlim(ends.min() - 0.08 * spread, ends.max() + 0.08 * spread)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
 
 
 def describe_forest(rows: pd.DataFrame, *, labels: Mapping[str, str]) -> str:
@@ -160,7 +167,10 @@ def plot_balance(rows: pd.DataFrame, *, limit: float = 0.1) -> Figure:
     ax.plot(table["unweighted"], places, "o", color=style.OTHER, markerfacecolor="white", markersize=6,
             markeredgewidth=1.5, label="unweighted")  # fmt: skip
     ax.plot(table["weighted"], places, "s", color=style.TREATED, markersize=6, label="weighted")
-    ax.set_yticks(places, [style.wrap(str(names[row]), 40) for row in table.index])
+    ax.set_yticks(
+        places,
+        [style.wrap(starts_with_capital(str(names[row])).replace("Imd", "Deprivation"), 40) for row in table.index],
+    )
     ax.set_ylim(len(table) - 0.4, -0.6)
     ax.grid(visible=False)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8.5, borderaxespad=0)

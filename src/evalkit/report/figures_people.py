@@ -10,12 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evalkit.report import figures_style as style
+from evalkit.report.phrases import range_ends
 
 
 def count_text(row: pd.Series, *, threshold: int = 10) -> str:
     """A count in words for a figure."""
     if row["status"] == "suppressed" or not np.isfinite(row["value"]):
-        return f"fewer than {threshold}" if row["status"] == "suppressed" else "not known"
+        suppressed = row["status"] == "suppressed"
+        return style.withheld_text(str(row["reason"]), threshold=threshold) if suppressed else "not known"
     return f"{row['value']:,.0f}"
 
 
@@ -88,17 +90,19 @@ def plot_risk_icons(*, without: tuple[float, float, float], seen: float, happene
     seen : risk (0 to 1) seen with it.
     happened, not_happened : what a filled and an empty figure mean.
     """
-    figure, axes = style.new_figure(4.35, columns=2)
+    figure = Figure(figsize=(style.WIDTH_INCHES, 3.7), facecolor="white")
+    # Placed by hand: constrained layout leaves no room for the titles of square axes that are switched off.
+    panels = [figure.add_axes((left, 0.24, 0.44, 0.65)) for left in (0.03, 0.53)]
     value, low, high = (round(base * x) if math.isfinite(x) else -1 for x in without)
     ranged = low >= 0 and high >= 0
-    _icons(axes[0, 0], base, low if ranged else value, high if ranged else value)
-    _icons(axes[0, 1], base, round(base * seen), round(base * seen))
+    _icons(panels[0], base, low if ranged else value, high if ranged else value)
+    _icons(panels[1], base, round(base * seen), round(base * seen))
     for ax, title, text in (
-        (axes[0, 0], titles[0], f"about {value} out of {base}" + (f"\ncould be {low} to {high}" if ranged else "")),
-        (axes[0, 1], titles[1], f"about {round(base * seen)} out of {base}\n"),
+        (panels[0], titles[0], f"about {value:,} out of {base:,}" + (f"\ncould be {low} to {high}" if ranged else "")),
+        (panels[1], titles[1], f"about {round(base * seen):,} out of {base:,}\n"),
     ):
-        ax.set_title(title, fontsize=11, color=style.INK, fontweight="bold", pad=8)
-        ax.text(0.5, -0.03, text, transform=ax.transAxes, ha="center", va="top", fontsize=11, color=style.INK)
+        ax.set_title(title, fontsize=11, color=style.INK, fontweight="bold", pad=5)
+        ax.text(0.5, -0.02, text, transform=ax.transAxes, ha="center", va="top", fontsize=10.5, color=style.INK)
     _icon_key(figure, happened, not_happened, ranged=ranged)
     return figure
 
@@ -109,7 +113,7 @@ def _icons(ax: Axes, base: int, sure: int, possible: int) -> None:
     across = 10 if base <= 100 else 40
     place = np.arange(base)
     x, y = place % across, place // across
-    size = 7.5 if base <= 100 else 2.4
+    size = 6.6 if base <= 100 else 2.2
     for chosen, marker, face, scale in (
         (place < sure, "o", style.TREATED, 1.0),
         ((place >= sure) & (place < possible), "D", "#e3c9b3", 0.72),
@@ -123,16 +127,17 @@ def _icons(ax: Axes, base: int, sure: int, possible: int) -> None:
     ax.set_aspect("equal")
 
 
-def _icon_key(figure: Figure, happened: str, not_happened: str, *, ranged: bool) -> None:
+def _icon_key(figure: Figure, happened: str, not_happened: str, *, ranged: bool, place: str = "lower center") -> None:
     from matplotlib.lines import Line2D
 
     key = [Line2D([], [], marker="o", markersize=9, linestyle="none", color=style.TREATED, label=happened)]
     if ranged:
         key.append(Line2D([], [], marker="D", markersize=8, linestyle="none", markerfacecolor="#e3c9b3",
                           markeredgecolor=style.OTHER, label="we are not sure"))  # fmt: skip
-    key.append(Line2D([], [], marker="o", markersize=6, linestyle="none", markerfacecolor="white",
-                      markeredgecolor=style.MUTED, label=not_happened))  # fmt: skip
-    figure.legend(handles=key, loc="outside lower center", ncols=3, frameon=False, fontsize=9.5, labelcolor=style.INK)
+    if not_happened:
+        key.append(Line2D([], [], marker="o", markersize=6, linestyle="none", markerfacecolor="white",
+                          markeredgecolor=style.MUTED, label=not_happened))  # fmt: skip
+    figure.legend(handles=key, loc=place, ncols=3, frameon=False, fontsize=9.5, labelcolor=style.INK)
 
 
 def describe_risk_icons(*, without: tuple[float, float, float], seen: float, happened: str, not_happened: str,
@@ -147,12 +152,14 @@ def describe_risk_icons(*, without: tuple[float, float, float], seen: float, hap
     ])  # fmt: skip
 
 
-def plot_ratio_icons(*, ratio: tuple[float, float, float], unit: str, titles: tuple[str, str], base: int = 10) -> Figure:
+def plot_ratio_icons(
+    *, ratio: tuple[float, float, float], unit: str, titles: tuple[str, str], base: int = 10
+) -> Figure:
     """A row of `base` figures for what was expected, and beneath it a row for what was found, with its range."""
     value, low, high = (round(base * x) if math.isfinite(x) else -1 for x in ratio)
     ranged = low >= 0 and high >= 0
     most = max(base, high if ranged else value)
-    figure, axes = style.new_figure(2.5)
+    figure, axes = style.new_figure(2.3)
     ax = axes[0, 0]
     ax.set_axis_off()
     step = 1 if base == 10 else base / 20
@@ -160,14 +167,13 @@ def plot_ratio_icons(*, ratio: tuple[float, float, float], unit: str, titles: tu
     _row(ax, 0, base / step, base / step, size)
     _row(ax, 1.25, (low if ranged else value) / step, (high if ranged else value) / step, size)
     ax.text(-0.6, -0.62, f"{titles[0]}: {base} {unit}", fontsize=10.5, color=style.INK, fontweight="bold", va="center")
-    span = f" (could be {low} to {high})" if ranged else ""
+    span = " (could be {} to {})".format(*range_ends(ratio[1], ratio[2], base)) if ranged else ""
     ax.text(-0.6, 0.63, f"{titles[1]}: about {value} {unit}{span}", fontsize=10.5, color=style.INK, fontweight="bold",
             va="center")  # fmt: skip
     ax.set_xlim(-0.7, max(most / step, 14) + 0.5)
     ax.set_ylim(1.75, -1.0)
-    one = "one of these" if step == 1 else f"{step:g} of these"
-    _icon_key(figure, f"{one}: sure of this many", "not there", ranged=ranged)
-    figure.legends[0].set_visible(True)
+    each = "" if step == 1 else f" (each stands for {step:g})"
+    _icon_key(figure, f"{unit}, counted or at least this many{each}", "", ranged=ranged, place="outside lower center")
     return figure
 
 
@@ -183,5 +189,8 @@ def describe_ratio_icons(*, ratio: tuple[float, float, float], unit: str, titles
                          base: int = 10) -> str:  # fmt: skip
     """Alt text of `plot_ratio_icons`."""
     value, low, high = (round(base * x) if math.isfinite(x) else -1 for x in ratio)
-    span = f", could be {low} to {high}" if low >= 0 and high >= 0 else ""
-    return style.sentences([f"{titles[0]}: a row of {base} {unit}", f"{titles[1]}: a row of about {value} {unit}{span}"])
+    ranged = low >= 0 and high >= 0
+    span = ", could be {} to {}".format(*range_ends(ratio[1], ratio[2], base)) if ranged else ""
+    return style.sentences(
+        [f"{titles[0]}: a row of {base} {unit}", f"{titles[1]}: a row of about {value} {unit}{span}"]
+    )

@@ -50,11 +50,14 @@ def tidy(ax: Axes) -> None:
         label.set(color=INK, fontsize=_TEXT)
 
 
-def name_axes(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
-    """Axis titles; the y title lies across the top left, where it reads without turning the head."""
+def name_axes(ax: Axes, *, x: str = "", y: str = "", title: str = "", raised: bool = False) -> None:
+    """Axis titles; the y title lies across the top left, where it reads without turning the head.
+
+    `raised` leaves room under it for the mark of the start.
+    """
     ax.set_xlabel(x, color=INK, fontsize=_TEXT)
     if y:
-        ax.text(0, 1.03, y, transform=ax.transAxes, color=MUTED, fontsize=_TEXT - 0.5, va="bottom")
+        ax.text(0, 1.1 if raised else 1.03, y, transform=ax.transAxes, color=MUTED, fontsize=_TEXT - 0.5, va="bottom")
     if title:
         ax.set_title(title, loc="left", color=INK, fontsize=_TEXT + 1, fontweight="bold", pad=20 if y else 6)
 
@@ -112,8 +115,8 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]], *, heigh
                     color=colour, fontsize=_TEXT - 0.5, va="center", fontweight="bold", annotation_clip=False)  # fmt: skip
 
 
-def mark_gaps(ax: Axes, missing: np.ndarray, colour: str, *, threshold: int, lift: float) -> None:
-    """Write "fewer than 10" under each run of numbers that were not released."""
+def mark_gaps(ax: Axes, missing: np.ndarray, colour: str, *, lift: float) -> None:
+    """Write "not released" under each run of numbers that were withheld."""
     places = np.flatnonzero(missing)
     if not len(places):
         return
@@ -121,7 +124,7 @@ def mark_gaps(ax: Axes, missing: np.ndarray, colour: str, *, threshold: int, lif
     for run in runs:
         ax.plot([run[0] - 0.3, run[-1] + 0.3], [lift, lift], transform=ax.get_xaxis_transform(), color=colour,
                 linewidth=2, solid_capstyle="butt", clip_on=False)  # fmt: skip
-        ax.text(run.mean(), lift + 0.015, f"fewer than {threshold}", transform=ax.get_xaxis_transform(), color=colour,
+        ax.text(run.mean(), lift + 0.015, "not released", transform=ax.get_xaxis_transform(), color=colour,
                 fontsize=_TEXT - 2, ha="center", va="bottom")  # fmt: skip
 
 
@@ -138,6 +141,11 @@ def by_group(rows: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
     kept = rows[rows["column"].isin(list(groups))]
     order = list(pd.unique(kept["row"]))
     return kept.pivot(index="row", columns="column", values="value").reindex(index=order, columns=list(groups))
+
+
+def withheld_text(reason: str, *, threshold: int) -> str:
+    """What stands in place of a withheld number: the threshold only where the number itself is below it."""
+    return f"fewer than {threshold}" if reason.startswith("fewer than") else "not released"
 
 
 def number_text(value: float) -> str:

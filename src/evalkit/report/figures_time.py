@@ -21,7 +21,7 @@ def trend_groups(rows: pd.DataFrame) -> list[str]:
 
 def plot_trend(
     rows: pd.DataFrame, *, groups: Sequence[str], y_label: str, adoption: object = None,
-    start_text: str = "service starts", start_month: int = 4, threshold: int = 10,
+    start_text: str = "service starts", start_month: int = 4,
 ) -> Figure:  # fmt: skip
     """Rates by period, one line a group; numbers that were not released are gaps that say so.
 
@@ -44,11 +44,10 @@ def plot_trend(
         if len(shown):
             ends.append((float(shown[-1]), float(values[shown[-1]]), group, look["color"]))
     _frame_of_time(ax, table.to_numpy(dtype=float), len(labels))
-    style.name_axes(ax, y=y_label, title="")
+    style.name_axes(ax, y=y_label, raised=True)
     for place, group in enumerate(groups):
-        missing = (rows[rows["column"] == group].set_index("row")["status"].reindex(table.index) == "suppressed")
-        style.mark_gaps(ax, missing.to_numpy(), style.group_style(place)["color"], threshold=threshold,
-                        lift=0.01 + 0.07 * place)  # fmt: skip
+        missing = rows[rows["column"] == group].set_index("row")["status"].reindex(table.index) == "suppressed"
+        style.mark_gaps(ax, missing.to_numpy(), style.group_style(place)["color"], lift=0.01 + 0.07 * place)
     _mark(ax, labels, adoption, start_text, start_month)
     style.thin_ticks(ax, labels)
     style.label_ends(ax, ends, height=2.6)
@@ -93,11 +92,11 @@ def _mark(ax: Axes, labels: Sequence[str], adoption: object, text: str, start_mo
 
 def plot_cost_trend(
     rows: pd.DataFrame, *, groups: Sequence[str], y_label: str = "Pounds per person and quarter",
-    adoption: object = None, start_text: str = "service starts", start_month: int = 4, threshold: int = 10,
+    adoption: object = None, start_text: str = "service starts", start_month: int = 4,
 ) -> Figure:  # fmt: skip
     """Like `plot_trend`, with what the treated group would have cost without the service as a dashed line."""
     figure = plot_trend(rows, groups=groups, y_label=y_label, adoption=adoption, start_text=start_text,
-                        start_month=start_month, threshold=threshold)  # fmt: skip
+                        start_month=start_month)  # fmt: skip
     expected = rows[rows["column"] == f"{groups[0]} counterfactual"].set_index("row")["value"]
     if expected.notna().any():
         ax = figure.axes[0]
@@ -106,9 +105,10 @@ def plot_cost_trend(
         ax.plot(np.arange(len(order)), values, color=style.FOURTH, linewidth=1.8, linestyle=(0, (2, 1.5)),
                 marker="D", markersize=3.5)  # fmt: skip
         ax.set_ylim(0, max(ax.get_ylim()[1], np.nanmax(values) * 1.12))
-        first = int(np.flatnonzero(np.isfinite(values))[0])
-        ax.annotate(f"{groups[0]},\nwithout the service", (first, values[first]), xytext=(-8, 10),
-                    textcoords="offset points", color=style.FOURTH, fontsize=8.5, ha="right", fontweight="bold")  # fmt: skip
+        known = np.flatnonzero(np.isfinite(values))
+        middle = int(known[len(known) // 2])
+        ax.annotate(f"{groups[0]} without the service", (middle, values[middle]), xytext=(0, 12),
+                    textcoords="offset points", color=style.FOURTH, fontsize=8.5, ha="left", fontweight="bold")  # fmt: skip
     return figure
 
 
@@ -146,7 +146,10 @@ def plot_event_study(rows: pd.DataFrame, *, y_label: str = "Rate ratio (1 is no 
         ax.set_xlim(x.min() - 0.6, x.max() + 0.6)
         ax.set_xticks(x, [f"{int(v):+d}".replace("-", "−") if v else "0" for v in x])
     ratio_ticks(ax, np.concatenate([low[ranged], high[ranged], value[ok], [0.8, 1.25]]))
-    style.name_axes(ax, x="Years from the start of the service", y=y_label)
+    for year in x[~ok]:
+        ax.text(year, 0.03, "not\nreleased", transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=8,
+                color=style.MUTED)  # fmt: skip
+    style.name_axes(ax, x="Years from the start of the service", y=y_label, raised=True)
     style.mark_start(ax, -0.5 if before.any() else None, "service starts")
     return figure
 
@@ -157,7 +160,7 @@ def describe_event_study(rows: pd.DataFrame, *, y_label: str = "rate ratio") -> 
     for row in rows[rows["column"] == "effect"].itertuples():
         parts.append(
             f"Year {row.row}: {style.number_text(row.value)} ({style.number_text(row.lower)} to "
-            f"{style.number_text(row.upper)})" if np.isfinite(row.value) else f"Year {row.row}: {row.reason or 'no number'}"
+            f"{style.number_text(row.upper)})" if np.isfinite(row.value) else f"Year {row.row}: not released"
         )  # fmt: skip
     return style.sentences(parts)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
 __all__ = [
-    "show_bad_news", "show_claims", "show_displacement", "show_glossary", "show_ladder", "show_limits", "show_method",
+    "show_bad_news", "show_claims", "show_content_note", "show_displacement", "show_glossary", "show_ladder", "show_limits", "show_method",
     "show_missing", "show_money", "show_outcomes", "show_questions", "show_summary", "show_title",
 ]  # fmt: skip
 
@@ -37,7 +37,7 @@ def show_title(release: Release) -> None:
     lines = {
         "For": "people who use services, carers and everybody who works with them",
         "Place": study.place,
-        "Start": facts.adoption_text(release.protocol),
+        **({"Start": facts.adoption_text(release.protocol)} if release.protocol.exposure.by == "area" else {}),
         "Plan": f"fixed before the results were seen; its number is {release.protocol.digest[:12]}",
     }
     show_document(kind="peer", title=study.title, subtitle=study.plain_question,
@@ -60,6 +60,19 @@ def show_summary(release: Release) -> None:
     show_text("\n\n".join(parts), id="text-summary")
 
 
+def show_content_note(release: Release) -> None:
+    """What may be hard to read, and where to go on instead."""
+    if facts.release_has(release, "description.recurrence"):
+        text = ("This report speaks of stays in hospital and of deaths. Deaths are in one part only, [Bad "
+                "news](#bad-news). "
+                "You can pass over it and go on at [What was said of the "
+                "service](#what-was-said-of-the-service).")  # fmt: skip
+    else:
+        told = listed([o.plain for o in release.protocol.outcomes])
+        text = f"This report speaks of {told}. Some of it may be hard to read."
+    show_text(text, id="text-content-note")
+
+
 def _how_sure(planned: list[Finding]) -> str:
     count: dict[Certainty, int] = {}
     for finding in planned:
@@ -73,7 +86,9 @@ def _how_sure(planned: list[Finding]) -> str:
     whole = len(planned)
     if not said:
         return "We looked at nothing."
-    return f"We looked at {whole} thing{'s' if whole > 1 else ''}. Of these, {listed(said)}."
+    if whole == 1:
+        return f"We looked at one thing. {LADDER[planned[0].certainty]}"
+    return f"We looked at {whole} things. Of these, {listed(said)}."
 
 
 def _unknown(release: Release, planned: list[Finding], service: str) -> list[str]:
@@ -81,11 +96,15 @@ def _unknown(release: Release, planned: list[Finding], service: str) -> list[str
     doubtful = [f for f in planned if f.certainty in ("too_uncertain", "cannot_tell", "not_released")]
     lines = []
     if doubtful:
-        number = "all" if len(doubtful) == len(planned) else str(len(doubtful))
-        lines.append(f"For {number} of the {len(planned)} things above we have no clear answer.")
+        if len(doubtful) == len(planned):
+            lines.append("We have no clear answer to the question.")
+        else:
+            lines.append(f"For {len(doubtful)} of the {len(planned)} things above we have no clear answer.")
     if any(f.has_number for f in planned):
         if len(protocol.areas.treated) == 1:
-            lines.append(f"Only {protocol.areas.treated[0]} had {service}. Something else there may have made a change.")
+            lines.append(
+                f"Only {protocol.areas.treated[0]} had {service}. Something else there may have made a change."
+            )
         else:
             lines.append(f"Something else may have changed where {service} came in.")
     lines.append("We do not know what it was like for people. Records do not say.")

@@ -20,6 +20,8 @@ _NOT_PLANNED = {
     "health_checks": "physical health",
 }  # fmt: skip
 
+_NAIVE_COLUMNS = ("What", "Before and after only (not evidence)", "Compared with other places")
+
 
 def show_limits(release: Release) -> None:
     """What these records and this design cannot say."""
@@ -29,7 +31,7 @@ def show_limits(release: Release) -> None:
         lines.append("The records are simulated. Nothing here is true of real people or of the real service.")
     for row in facts.not_shown(release).itertuples():
         outcome = protocol.outcome(row.outcome)
-        if row.role == "primary" or outcome.role == "sensitivity" and row.estimator == outcome.estimator:
+        if row.role == "primary" or (outcome.role == "sensitivity" and row.estimator == outcome.estimator):
             why = "Too few people are behind it." if row.status == "suppressed" else plain_reason(row.reason)
             lines.append(f"{starts_with_capital(outcome.plain)}: there is no number. {why}")
     if protocol.exposure.by == "area" and facts.any_number(release):
@@ -57,12 +59,15 @@ def show_missing(release: Release) -> None:
     table = missing_table(release)
     if len(table):
         show_table(table, id="tab-missing", caption="What was not written down",
-                   note="If gaps are more common for some groups of people, the results fit those people less well.")  # fmt: skip
+                   note="If gaps are more common for some groups of people, the results fit those people less "
+                        "well.")  # fmt: skip
     counts = release.manifest.get("counts", {})
     held = int(counts.get("suppressed", 0))
     if held:
-        text = (f"{held:,} of {int(counts.get('numbers', held)):,} numbers are held back. A number below {limit} could point "
-                "at one person. Others are held back so that nobody can work it out. All other counts are rounded.")  # fmt: skip
+        text = (f"{held:,} of {int(counts.get('numbers', held)):,} numbers are held back. A number below "
+                f"{limit} could point "
+                "at one person. Others are held back so that nobody can work it out. All other counts are "
+                "rounded.")  # fmt: skip
     else:
         text = f"No number had to be held back. Any count below {limit} would have been. Counts are rounded."
     show_text(text, id="text-withheld")
@@ -94,13 +99,15 @@ def show_method(release: Release) -> None:
         parts.append("The plan found no fair way to work out an effect. So we only describe what happened.")
     if any(o.kind == "rate" for o in protocol.outcomes) and facts.any_number(release):
         parts.append("Then we pretended that each other place had the service. "
-                     "If many of them show as big a change, chance can explain ours. That gives the range of doubt.")  # fmt: skip
+                     "If many of them show as big a change, chance can explain ours. That gives the range of "
+                     "doubt.")  # fmt: skip
     parts.append("Last, a check held back every small number. Only what passed it is in this report.")
     show_text("\n\n".join(parts), id="text-method")
     table = naive_table(release)
     if len(table):
         show_text(
-            "### Why before and after is not evidence\n\nPeople often come to a service when things are at their worst. "
+            "### Why before and after is not evidence\n\nPeople often come to a service when things are at "
+            "their worst. "
             "Most would get better anyway. Other things change too: laws, money, other services. "
             "So a fall after the start does not show that the service caused it. "
             "The table shows how far the two ways can differ.",
@@ -111,16 +118,23 @@ def show_method(release: Release) -> None:
 
 def _comparison(release: Release, service: str) -> list[str]:
     protocol = release.protocol
-    where = facts.treated_group(protocol)
-    place = "those areas" if len(protocol.areas.treated) > 3 else where
-    said = [f"Then we compared {place} with {facts.comparators_text(protocol)}. They did not have {service}."]
-    said.append(f"We looked at how things changed there. That shows what may have happened in {place} without {service}. "
+    count = len(protocol.areas.treated)
+    place = f"the {count} areas" if count > 3 else facts.treated_group(protocol)
+    said = [f"Then we compared {place} that had {service} with {facts.comparators_text(protocol)} that did not."]
+    if count <= 3:
+        said = [
+            f"Then we compared {place} with other places: {facts.comparators_text(protocol)}. They did not have "
+            f"{service}."
+        ]
+    said.append(f"We looked at how things changed there. That shows what may have happened in {place} without "
+                f"{service}. "
                 "The difference between the two is our answer.")  # fmt: skip
     if any(o.kind == "readmission" for o in protocol.outcomes):
         said.append("For going back to hospital, we compared people who were alike. "
                     "We took account of age, sex, ethnic group, illness and earlier stays.")  # fmt: skip
     if protocol.dates.adoption and protocol.dates.anticipation_days:
-        said.append(f"We left out the {protocol.dates.anticipation_days} days before the start. People may have begun to "
+        said.append(f"We left out the {protocol.dates.anticipation_days} days before the start. People may have "
+                    "begun to "
                     "change things already.")  # fmt: skip
     return said
 
@@ -133,17 +147,17 @@ def naive_table(release: Release) -> pd.DataFrame:
         naive, planned = facts.naive_finding(release, outcome), facts.finding(release, outcome)
         if naive is None or planned is None:
             continue
-        said = headline(naive, service=service).split(": ", 1)[-1]
-        out.append({"What": starts_with_capital(outcome.plain),
-                    "Before and after only (not evidence)": starts_with_capital(said.replace("as we would have expected", "as before")
-                                                                              .replace("than we would have expected", "than before")),
-                    "Compared with other places": starts_with_capital(headline(planned, service=service).replace("**", ""))})  # fmt: skip
-    return pd.DataFrame(out, columns=["What", "Before and after only (not evidence)", "Compared with other places"])
+        said = headline(naive, service=service).split(": ", 1)[-1].replace("we would have expected", "before")
+        planned_words = headline(planned, service=service).replace("**", "")
+        out.append(dict(zip(_NAIVE_COLUMNS, (
+            starts_with_capital(outcome.plain), starts_with_capital(said), starts_with_capital(planned_words)
+        ), strict=True)))  # fmt: skip
+    return pd.DataFrame(out, columns=list(_NAIVE_COLUMNS))
 
 
 def show_glossary(release: Release) -> None:
     """Words and what they mean."""
-    words = glossary(release.protocol.study, service=service_short(release.protocol.study))
+    words = glossary(release.protocol, service=service_short(release.protocol.study))
     show_text("\n\n".join(f"**{word}.** {meaning}" for word, meaning in words), id="text-glossary")
 
 

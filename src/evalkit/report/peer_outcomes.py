@@ -13,10 +13,10 @@ from evalkit.report.phrases import (
     count_unit,
     counterfactual_risk,
     effect_sentences,
+    finding_base,
     full_stop,
     number,
     ratio_base,
-    risk_base,
     service_short,
     starts_with_capital,
     times_right,
@@ -29,7 +29,13 @@ from evalkit.report.words import Finding
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
-_WANTED = {"lower": "Fewer is better.", "higher": "More is better.", "neither": "Neither more nor fewer is better by itself."}
+_WANTED = {
+    "lower": "Fewer is better.",
+    "higher": "More is better.",
+    "neither": "Neither more nor fewer is better by itself.",
+}
+
+_WANTED_MONEY = "Spending less is only good if nobody loses help that they need."
 
 
 def slug(outcome: Outcome) -> str:
@@ -60,7 +66,8 @@ def show_outcome(release: Release, outcome: Outcome) -> None:
 
 def _outcome_text(release: Release, finding: Finding, service: str) -> list[str]:
     observed = facts.observed_risk(release, finding.outcome)
-    parts = [f"### {starts_with_capital(finding.outcome.plain)}", _WANTED[finding.outcome.better]]
+    wanted = _WANTED_MONEY if finding.outcome.kind == "cost" else _WANTED[finding.outcome.better]
+    parts = [f"### {starts_with_capital(finding.outcome.plain)}", wanted]
     parts.append(" ".join(effect_sentences(finding, service=service, observed=observed)))
     if finding.has_range and math.isfinite(finding.level):
         parts[-1] += f" {times_right(finding.level)}"
@@ -87,7 +94,7 @@ def _show_icons(release: Release, finding: Finding, service: str) -> None:
             without = (without[0], math.nan, math.nan)
         options = {"without": without, "seen": observed, "happened": "went back", "not_happened": "did not go back",
                    "titles": (f"Without {service} (our estimate)", f"With {service} (seen)"),
-                   "base": risk_base(finding.value) if risk_base(finding.value) == 100 else 100}  # fmt: skip
+                   "base": finding_base(finding)}  # fmt: skip
         show_figure(figures.plot_risk_icons(**options), id=f"fig-{slug(outcome)}-icons", caption=caption,
                     alt=figures.describe_risk_icons(**options))  # fmt: skip
     elif outcome.scale == "rate_ratio":
@@ -107,7 +114,7 @@ def _show_trend(release: Release, outcome: Outcome, service: str) -> None:
     label = f"{starts_with_capital(count_unit(outcome))} each year, for every {per:,} {who}"
     options = {"groups": figures.trend_groups(rows), "y_label": label, "adoption": protocol.dates.adoption,
                "start_month": protocol.dates.study_start.month}  # fmt: skip
-    figure = figures.plot_trend(rows, start_text=f"{service} starts", threshold=facts.threshold(release), **options)
+    figure = figures.plot_trend(rows, start_text=f"{service} starts", **options)
     show_figure(figure, id=f"fig-{slug(outcome)}-trend", caption=f"{starts_with_capital(outcome.plain)}, over time",
                 alt=figures.describe_trend(rows, **options))  # fmt: skip
 
@@ -123,7 +130,8 @@ def show_description(release: Release) -> None:
         id="text-description",
     )  # fmt: skip
     show_table(recurrence_table(release), id="tab-description", caption="How often people came back to hospital",
-               note="The last column counts returns for every 1,000 days that people were out of hospital.")  # fmt: skip
+               note="The last column counts returns for every 1,000 days that people were out of "
+                    "hospital.")  # fmt: skip
 
 
 def show_money(release: Release) -> None:
@@ -143,7 +151,8 @@ def show_money(release: Release) -> None:
         spent = facts.cell_value(release, "cost_relative", outcome.key, "actual")
         if math.isfinite(expected) and math.isfinite(spent):
             parts.insert(2, f"About {number(spent, 'GBP')} was spent on each person every 3 months. "
-                            f"Without {service}, we think it would have been about {number(expected, 'GBP')}.")  # fmt: skip
+                            f"Without {service}, we think it would have been about "
+                            f"{number(expected, 'GBP')}.")  # fmt: skip
         show_text("\n\n".join(parts), id=f"text-{slug(outcome)}")
     _show_cost_pictures(release, service)
 
@@ -152,7 +161,8 @@ def _show_cost_pictures(release: Release, service: str) -> None:
     rows = release.table("cost_trend")
     treated = facts.treated_group(release.protocol)
     if len(rows) and treated in figures.trend_groups(rows):
-        options = {"groups": facts.treated_first(figures.trend_groups(rows), treated), "adoption": release.protocol.dates.adoption,
+        options = {"groups": facts.treated_first(figures.trend_groups(rows), treated),
+                   "adoption": release.protocol.dates.adoption,
                    "y_label": "Pounds spent on each person every 3 months"}  # fmt: skip
         show_figure(figures.plot_cost_trend(rows, start_text=f"{service} starts", **options), id="fig-cost-trend",
                     caption="What was spent, over time", alt=figures.describe_cost_trend(rows, **options))  # fmt: skip
@@ -160,7 +170,8 @@ def _show_cost_pictures(release: Release, service: str) -> None:
     if len(parts):
         show_table(plain_money_table(release, names=plain_resource), id="tab-cost-parts",
                    caption=f"What was spent on each person every 3 months in {treated}",
-                   note="Before and after side by side is not evidence of effect. Spending fell elsewhere too.")  # fmt: skip
+                   note="Before and after side by side is not evidence of effect. Spending fell elsewhere "
+                        "too.")  # fmt: skip
 
 
 def show_displacement(release: Release) -> None:
@@ -194,7 +205,6 @@ def show_bad_news(release: Release) -> None:
     if possible:
         parts += ["**We cannot rule out these harms.** Each is the worst end of the range of doubt.",
                   "\n".join(f"- {starts_with_capital(f.outcome.plain)}: {text[:1].lower() + text[1:]}"
-                            if not text.startswith(f"With {service}") else f"- {starts_with_capital(f.outcome.plain)}: {text}"
                             for f, text in possible)]  # fmt: skip
     parts += ["### Deaths", " ".join(_deaths(release, service))]
     show_text("\n\n".join(parts), id="text-bad-news")
@@ -203,16 +213,19 @@ def show_bad_news(release: Release) -> None:
 def _deaths(release: Release, service: str) -> list[str]:
     rows = release.table("description.recurrence")
     groups = [str(r) for r in dict.fromkeys(rows["row"]) if str(r).startswith("group.")] or ["all"] * bool(len(rows))
+    groups = facts.treated_first(groups, f"group.{facts.treated_group(release.protocol)}")
     if not groups:
         return ["This study holds no records of deaths."]
-    sentences = ["The plan did not ask whether", f"{service} changed deaths. So this is a count and not an effect."]
-    sentences = [" ".join(sentences)]
+    sentences = [f"The plan did not ask if {service} changed deaths. So this is a count and not an effect."]
     for row in groups:
         people = facts.cell_value(release, "description.recurrence", row, "people")
         deaths = facts.cell_value(release, "description.recurrence", row, "deaths")
         name = str(rows.loc[rows["row"] == row, "label"].iloc[0])
         if math.isfinite(people) and math.isfinite(deaths):
-            sentences.append(f"{name}: about {deaths:,.0f} of {people:,.0f} people who left hospital died in the study.")
+            share = f"about {100 * deaths / people:.0f} out of 100" if people > 0 else "nobody was counted"
+            sentences.append(
+                f"{name}: {share} people who left hospital died during the study ({deaths:,.0f} of {people:,.0f})."
+            )
         else:
             sentences.append(f"{name}: the number of deaths is not released.")
     return sentences

@@ -72,7 +72,8 @@ _RATIO_WORDS = (
     (0.46, 0.54, "about half as many"), (0.63, 0.70, "about two thirds as many"),
     (0.72, 0.78, "about three quarters as many"), (0.95, 1.05, "about as many"),
     (1.22, 1.28, "about a quarter more"), (1.30, 1.37, "about a third more"),
-    (1.46, 1.54, "about half as many again"), (1.9, 2.1, "about twice as many"), (2.8, 3.2, "about three times as many"),
+    (1.46, 1.54, "about half as many again"), (1.9, 2.1, "about twice as many"),
+    (2.8, 3.2, "about three times as many"),
 )  # fmt: skip
 
 
@@ -86,6 +87,8 @@ def ratio_words(ratio: float) -> str:
 
 def percent_change(ratio: float) -> str:
     change = round(100 * (ratio - 1))
+    if change == 0 and abs(ratio - 1) > 1e-6:
+        return f"less than 1% {'lower' if ratio < 1 else 'higher'}"
     return "no change" if change == 0 else f"{abs(change)}% {'lower' if change < 0 else 'higher'}"
 
 
@@ -125,6 +128,13 @@ def effect_sentences(finding: Finding, *, service: str, observed: float = math.n
     return _cost_sentences(finding, service)
 
 
+def finding_base(finding: Finding) -> int:
+    """How many people a difference in risk is told for: 1,000 only where a clear one would round to none."""
+    if finding.certainty == "too_uncertain":
+        return 100
+    return risk_base(finding.value, finding.lower, finding.upper)
+
+
 def counterfactual_risk(finding: Finding, observed: float) -> tuple[float, float, float]:
     """The risk without the service, and its range: the risk seen less the effect, kept within 0 and 1."""
     value, low, high = (min(max(observed - d, 0.0), 1.0) for d in (finding.value, finding.upper, finding.lower))
@@ -132,7 +142,7 @@ def counterfactual_risk(finding: Finding, observed: float) -> tuple[float, float
 
 
 def _risk_sentences(finding: Finding, service: str, observed: float) -> list[str]:
-    base = risk_base(finding.value, *((finding.lower, finding.upper) if finding.certainty != "too_uncertain" else ()))
+    base = finding_base(finding)
     if not math.isfinite(observed):
         return _risk_change_sentences(finding, service, base)
     value, low, high = counterfactual_risk(finding, observed)
@@ -222,8 +232,14 @@ def confidence_sentences(finding: Finding, *, service: str) -> list[str]:
         "likely": f"It is likely that {service} {verb} this.",
         "suggests": f"The figures suggest that {service} {verb} this.",
     }[certainty]
-    sentences = [lead, _VALENCE_WORDS[finding.valence]]
-    return sentences
+    return [lead, _VALENCE_WORDS[finding.valence]]
+
+
+_FOR_WHOM: dict[Valence, str] = {
+    "better": " That is for the better.",
+    "worse": " **That is for the worse.**",
+    "neither": "",
+}
 
 
 def headline(finding: Finding, *, service: str) -> str:
@@ -235,7 +251,9 @@ def headline(finding: Finding, *, service: str) -> str:
     if finding.certainty == "too_uncertain":
         return f"we cannot tell if {service} changed this."
     change = _change_words(finding)
-    good = {"better": " That is for the better.", "worse": " **That is for the worse.**", "neither": ""}[finding.valence]
+    good = {"better": " That is for the better.", "worse": " **That is for the worse.**", "neither": ""}[
+        finding.valence
+    ]
     return {
         "strong": f"there is strong evidence of a change: {change}.{good}",
         "likely": f"it is likely that this changed: {change}.{good}",
@@ -264,8 +282,9 @@ def worst_case(finding: Finding, *, service: str) -> str:
     if finding.outcome.scale == "risk_difference":
         size = f"{_more(end, risk_base(end))} out of {risk_base(end):,} people"
     elif finding.outcome.scale == "rate_ratio":
-        base = ratio_base(end, end, end)
-        size = f"{as_count(end, base):,} {count_unit(finding.outcome)} for every {base} expected"
+        base = ratio_base(finding.value, finding.lower, finding.upper)
+        least = "as few as" if end < 1 else "as many as"
+        size = f"{least} {as_count(end, base):,} {count_unit(finding.outcome)} for every {base} expected"
     else:
         size = f"{signed_money(end)} for each person every 3 months"
     return f"With {service} it could have been {size}."
@@ -292,7 +311,7 @@ def number(value: float, unit: str = "") -> str:
         return f"{'−' if value < 0 else ''}{money(value)}"
     if unit in ("people", "count", "events") or (float(value).is_integer() and abs(value) >= 10):
         return f"{value:,.0f}"
-    digits = 3 if unit.startswith("risk") else 2 if abs(value) < 10 else 1
+    digits = 3 if unit.startswith("risk") or abs(value) < 0.1 else 2 if abs(value) < 10 else 1
     return f"{value:.{digits}f}".replace("-", "−")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from evalkit.core.protocol import Study
+from evalkit.core.protocol import Protocol
 
 # The first pattern found in a reason decides; the reason itself stands in full in the academic report.
 _REASONS = (
@@ -101,7 +101,7 @@ def plain_table(name: str) -> str:
     return _TABLES.get(name, name.replace("_", " "))
 
 
-def glossary(study: Study, *, service: str) -> list[tuple[str, str]]:
+def glossary(protocol: Protocol, *, service: str) -> list[tuple[str, str]]:
     """Words of the peer report and what they mean, in the order of the alphabet."""
     words = [
         ("Before and after", "Comparing a place with its own past. It cannot tell what caused a change."),
@@ -109,7 +109,6 @@ def glossary(study: Study, *, service: str) -> list[tuple[str, str]]:
         ("Comparison areas", f"Places without {service}. They show what would have happened anyway."),
         ("Estimate", "Our best answer, worked out from records. It is never exact."),
         ("Far from home", "A ward outside the area that answers for a person's care."),
-        ("Income and need", "How poor an area is, on the official scale."),
         ("Likely", "The whole range of doubt is on one side of no change."),
         ("Not released", "Held back, so that nobody can be picked out."),
         ("Placement", "A home with support that somebody pays for."),
@@ -119,6 +118,10 @@ def glossary(study: Study, *, service: str) -> list[tuple[str, str]]:
         ("Strong evidence", "Even the end of the range nearest to no change is a clear change."),
         ("Suggests", "It points one way, but the comparison has a known weakness."),
     ]
-    if study.synthetic:
+    told = " ".join([o.plain for o in protocol.outcomes] + [c.text.lower() for c in protocol.claims])
+    special = {"Care home": "care home", "Far from home": "far from home", "Placement": "placement",
+               "Rehabilitation ward": "rehabilitation"}  # fmt: skip
+    words = [(word, meaning) for word, meaning in words if special.get(word, "") in told]
+    if protocol.study.synthetic:
         words.append(("Simulated", "Made up by a computer. No real person is in these records."))
     return sorted(words)

@@ -37,8 +37,8 @@ def render_report(executed: Path, out_stem: Path, *, title: str) -> tuple[Path, 
     OutputError
         Where a file cannot be written.
     """
-    with tempfile.TemporaryDirectory() as scratch, as_file(files("evalkit.report") / "templates") as templates:
-        media = Path(scratch)
+    with tempfile.TemporaryDirectory() as scratch, as_file(files("evalkit.report")) as package:
+        media, templates = Path(scratch), package / "templates"
         document = read_document(Path(executed), media=media, title=title)
         written = [
             _write_html(document, media, templates),
@@ -56,8 +56,8 @@ def render_report(executed: Path, out_stem: Path, *, title: str) -> tuple[Path, 
 
 def _shared_arguments(templates: Path, media: Path) -> list[str]:
     return [
-        "--citeproc", f"--bibliography={templates / 'references.bib'}", f"--resource-path={media}",
-        "--metadata=link-citations:true", f"--metadata=lang:{LANGUAGE}",
+        "--citeproc", f"--bibliography={templates.parent / 'references.bib'}", f"--resource-path={media}",
+        "--fail-if-warnings", "--metadata=link-citations:true", f"--metadata=lang:{LANGUAGE}",
     ]  # fmt: skip
 
 

@@ -10,15 +10,16 @@ import pandas as pd
 
 from evalkit.report import facts
 from evalkit.report.claims import assess_claims
-from evalkit.report.plain import empty_by_nature, referee_reason
+from evalkit.report.figures_style import withheld_text
 from evalkit.report.phrases import full_stop, percent_change, starts_with_capital, with_interval
+from evalkit.report.plain import empty_by_nature, referee_reason
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
 ROLE_WORDS = {
     "primary": "Primary", "sensitivity": "Sensitivity", "exploratory": "Exploratory",
-    "naive": "Before and after only (not evidence of effect)", "descriptive": "",
+    "naive": "Naive: not evidence of effect", "descriptive": "",
 }  # fmt: skip
 SCALE_WORDS = {"risk_difference": "risk difference", "rate_ratio": "rate ratio",
                "gbp_per_person_quarter": "GBP per person-quarter"}  # fmt: skip
@@ -26,6 +27,7 @@ ESTIMATOR_WORDS = {
     "overlap_aipw_did": "overlap-weighted doubly robust difference-in-differences",
     "poisson_did_permutation": "Poisson difference-in-differences, permutation interval",
     "log_link_did_bootstrap": "log-link difference-in-differences, bootstrap by person",
+    "poisson_did_near_areas": "the same with the comparators alone",
 }  # fmt: skip
 CHECK_WORDS = {"passed": "passed", "failed": "failed", "informs": "for information"}
 
@@ -33,7 +35,7 @@ CHECK_WORDS = {"passed": "passed", "failed": "failed", "informs": "for informati
 def shown(row: pd.Series, *, threshold: int = 10) -> str:
     """One number as text: with its interval, or why it is missing."""
     if row["status"] == "suppressed":
-        return f"not released (fewer than {threshold})"
+        return withheld_text(str(row["reason"]), threshold=threshold)
     if row["status"] in ("not_estimable", "refused"):
         return f"not estimable: {referee_reason(str(row['reason']))}" if row["reason"] else "not estimable"
     value = float(row["value"])
@@ -67,14 +69,20 @@ def effects_table(release: Release, *, roles: tuple[str, ...] = ("primary", "sen
         out.append({
             "Outcome": outcomes.get(row["outcome"], row["outcome"]),
             "Role": ROLE_WORDS[row["role"]],
-            "Estimator": row["label"],
-            "Estimate (interval)": shown(row, threshold=limit),
-            "Level": f"{100 * row['level']:.1f}%" if math.isfinite(row["level"]) else "",
+            "Estimator": estimator_words(row),
+            "Estimate (interval)": "not estimable" if row["status"] in ("not_estimable", "refused")
+            else shown(row, threshold=limit),
+            "Level": f"{100 * row['level']:.1f}%" if math.isfinite(row["level"] + row["lower"]) else "",
             "p": p_text(float(row["p_value"])),
             "People": count(row["n_people"]), "Events": count(row["n_events"]),
         })  # fmt: skip
     names = ["Outcome", "Role", "Estimator", "Estimate (interval)", "Level", "p", "People", "Events"]
     return pd.DataFrame(out, columns=names)
+
+
+def estimator_words(row: pd.Series) -> str:
+    """An estimator's name as a referee reads it; its role stands in a column of its own."""
+    return ESTIMATOR_WORDS.get(row["estimator"], str(row["label"]).removesuffix(": not evidence of effect"))
 
 
 def p_text(p: float) -> str:
@@ -174,7 +182,8 @@ def table_one(release: Release) -> pd.DataFrame:
     """Table 1: groups side by side, each with count and percentage."""
     rows = release.table("table1")
     limit = facts.threshold(release)
-    columns = [c for c in pd.unique(rows["column"]) if not c.endswith(" %")]
+    columns = facts.treated_first([str(c) for c in pd.unique(rows["column"]) if not c.endswith(" %")],
+                                  facts.treated_group(release.protocol))  # fmt: skip
     cells = {(r["row"], r["column"]): r for _, r in rows.iterrows()}
     names = rows.drop_duplicates("row").set_index("row")["label"]
     out = []
@@ -217,8 +226,10 @@ def not_estimable_table(release: Release) -> pd.DataFrame:
     limit = facts.threshold(release)
     return pd.DataFrame({
         "Outcome": [outcomes.get(r["outcome"], r["outcome"]) for _, r in rows.iterrows()],
-        "Estimate": [f"{r['role']}: {str(r['label']).replace('_', ' ')}" for _, r in rows.iterrows()],
-        "Why there is no number": [starts_with_capital(shown(r, threshold=limit)) for _, r in rows.iterrows()],
+        "Estimate": [f"{ROLE_WORDS[r['role']]}: {estimator_words(r)}" for _, r in rows.iterrows()],
+        "Why there is no number": [
+            starts_with_capital(shown(r, threshold=limit).removeprefix("not estimable: ")) for _, r in rows.iterrows()
+        ],
     })  # fmt: skip
 
 
@@ -253,7 +264,9 @@ def readmission_table(release: Release) -> pd.DataFrame:
     rows = release.table("readmission_counts")
     limit = facts.threshold(release)
     out = []
-    for row in pd.unique(rows["row"]):
+    treated = facts.treated_group(release.protocol)
+    order = sorted(pd.unique(rows["row"]), key=lambda r: (not r.startswith(f"{treated}|"), not r.endswith("|before")))
+    for row in order:
         group, _, period = str(row).rpartition("|")
         cells = rows[rows["row"] == row].set_index("column")
         line = {"Group and period": f"{group}, {period}"}
@@ -325,5 +338,3 @@ def money_parts_table(release: Release) -> pd.DataFrame:
     rows = release.table("cost_parts")
     table = wide(rows, first="Kind of service", threshold=facts.threshold(release))
     return table.rename(columns={c: c.replace("|", ", ") for c in table.columns})
-
-
