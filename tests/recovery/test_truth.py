@@ -153,7 +153,9 @@ def test_overlap_propensity_is_the_share_that_lives_there(settings):
 
 def test_people_who_used_most_fall_back_without_any_cause(settings):
     """Regression to the mean, with neither effect nor trend: this is what a before-and-after would claim."""
-    still = settings.without_alliance().changed(national={"annual_change": 0.0, "front_door_factor": 1.0})
+    still = settings.without_alliance().changed(
+        national={"annual_change": 0.0, "front_door_factor": 1.0}, world={"scale": 4.0, "block_people": 200_000}
+    )
     (block,) = simulate_blocks(still, seed=4)
     calendar, stays = Calendar(still), block.lives.stays
     acute = stays.ward <= 1

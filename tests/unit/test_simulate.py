@@ -128,7 +128,7 @@ def test_every_parameter_says_where_it_comes_from():
     lines = [line for line in body.splitlines() if "=" in line and not line.startswith("#")]
     untagged = [line.split(" =")[0] for line in lines if not any(tag in line for tag in tagged)]
     shared_with_the_line_above = {
-        "age_max", "acute_frailty", "acute_severity", "after_discharge_weeks", "after_discharge_tail_weeks",
+        "age_max", "acute_severity", "after_discharge_weeks", "after_discharge_tail_weeks",
         "rehab_frailty", "rehab_severity", "entry_frailty", "entry_severity",
     }  # fmt: skip
     assert set(untagged) == shared_with_the_line_above

@@ -75,7 +75,8 @@ Use is priced at unit costs; nothing is spent on the dead, who stay in the denom
 *Estimator.* The comparison is weighted by the odds $e(x) / (1 - e(x))$, with $x$ what the service cannot change.
 Earlier cost is not in $x$: matching on it would bring regression to the mean into the comparison [@daw2018].
 
-$$\kappa = \bar{y}_{T,before} \, \frac{\bar{y}_{C,after}}{\bar{y}_{C,before}}, \qquad \tau = \bar{y}_{T,after} - \kappa$$
+$$\kappa = \bar{y}_{T,before} \, \frac{\bar{y}_{C,after}}{\bar{y}_{C,before}},
+\qquad \tau = \bar{y}_{T,after} - \kappa$$
 
 *Interval.* Normal with the bootstrap error, people resampled within groups and weights fitted anew each time; the
 relative change is normal on the log scale. *Refused* with fewer than 20 people on a side."""

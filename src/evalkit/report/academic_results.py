@@ -1,4 +1,4 @@
-"""Results of the academic report: participants, effects, rates, costs and risk models, each where the release holds it."""
+"""Results of the academic report, each where the release holds it, and a sentence where it does not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def show_participants(release: Release) -> None:
         show_table(tables.data_table(release), id="tab-data", caption="Tables read")
     rows = facts.attrition(release)
     if len(rows):
-        show_figure(figures.plot_flow(rows, threshold=limit), id="fig-flow", caption="Flow of people into the cost cohort",
+        show_figure(figures.plot_flow(rows, threshold=limit), id="fig-flow",
+                    caption="Flow of people into the cost cohort",
                     alt=figures.describe_flow(rows, threshold=limit))  # fmt: skip
     else:
         nothing("cohort flow: no analysis of this study follows a fixed cohort of people", id="text-no-flow")
@@ -77,7 +78,8 @@ def show_results(release: Release) -> None:
         part = rows[(rows["unit"] == unit) & rows["value"].notna()]
         if len(part):
             show_figure(figures.plot_forest(part, labels=labels), id=f"fig-forest-{name}",
-                        caption=f"{title}, with intervals", alt=figures.describe_forest(part, labels=labels))  # fmt: skip
+                        caption=f"{title}, with intervals",
+                        alt=figures.describe_forest(part, labels=labels))  # fmt: skip
     show_table(tables.effects_table(release), id="tab-effects", caption="All estimates",
                note="Counts of people and events are rounded. A level other than the one asked for is what a "
                     "permutation "
@@ -89,7 +91,8 @@ def show_readmission(release: Release) -> None:
     shown = False
     if facts.release_has(release, "readmission_counts"):
         shown = True
-        show_table(tables.readmission_table(release), id="tab-readmission", caption="Index discharges and what followed",
+        show_table(tables.readmission_table(release), id="tab-readmission",
+                   caption="Index discharges and what followed",
                    note="Uncontrolled counts; before adoption only discharges with complete follow-up.")  # fmt: skip
     rows = release.table("readmission_curve")
     if rows["value"].notna().any():
@@ -102,7 +105,8 @@ def show_readmission(release: Release) -> None:
                     alt=figures.describe_curve(rows, groups=groups))  # fmt: skip
     if facts.release_has(release, "description.recurrence"):
         shown = True
-        show_table(tables.recurrence_table(release), id="tab-recurrence", caption="All returns to hospital over the study",
+        show_table(tables.recurrence_table(release), id="tab-recurrence",
+                   caption="All returns to hospital over the study",
                    note="Description only. Days at risk are days alive, followed and out of hospital.")  # fmt: skip
     if not shown:
         nothing("record of readmission: this study reads counts by area", id="text-no-readmission")
@@ -132,7 +136,8 @@ def show_displacement(release: Release) -> None:
               "use may have "
               "moved stand together here.", id="text-displacement")  # fmt: skip
     show_figure(figures.plot_forest(planned, labels=labels), id="fig-displacement",
-                caption="Planned rate ratios and displacement", alt=figures.describe_forest(planned, labels=labels))  # fmt: skip
+                caption="Planned rate ratios and displacement",
+                alt=figures.describe_forest(planned, labels=labels))  # fmt: skip
     for outcome in kept:
         show_rate(release, outcome)
 
@@ -148,7 +153,8 @@ def show_rate(release: Release, outcome: Outcome) -> None:
                                                                     f"per {per:,} person-years",
                    "adoption": protocol.dates.adoption, "start_month": protocol.dates.study_start.month}  # fmt: skip
         show_figure(figures.plot_trend(rows, **options), id=f"fig-{name}-trend",
-                    caption=f"{outcome.label}: rates over time", alt=figures.describe_trend(rows, **options))  # fmt: skip
+                    caption=f"{outcome.label}: rates over time",
+                    alt=figures.describe_trend(rows, **options))  # fmt: skip
     path = release.table(f"event_study.{outcome.key}")
     if path["value"].notna().sum() >= 2:
         show_figure(figures.plot_event_study(path), id=f"fig-{name}-years",
@@ -197,10 +203,12 @@ def show_costs(release: Release) -> None:
             "adoption": release.protocol.dates.adoption,
         }
         show_figure(figures.plot_cost_trend(rows, **options), id="fig-cost-trend",
-                    caption="Public cost over time, with the counterfactual", alt=figures.describe_cost_trend(rows, **options))  # fmt: skip
+                    caption="Public cost over time, with the counterfactual",
+                    alt=figures.describe_cost_trend(rows, **options))  # fmt: skip
     if facts.release_has(release, "cost_parts"):
         show_table(tables.money_parts_table(release), id="tab-cost-parts",
-                   caption="Public cost by kind of service, GBP per person-quarter", note="Uncontrolled means.")  # fmt: skip
+                   caption="Public cost by kind of service, GBP per person-quarter",
+                   note="Uncontrolled means.")  # fmt: skip
 
 
 def show_risk(release: Release) -> None:

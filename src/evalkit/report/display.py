@@ -40,9 +40,10 @@ def show_figure(figure: Figure, *, id: str, caption: str, alt: str) -> None:
     width, height = figure.get_size_inches()
     picture = base64.b64encode(buffer.getvalue()).decode("ascii")
     block = {"kind": "figure", "id": id, "caption": caption, "alt": alt, "width_inches": float(width)}
+    size = {"alt": alt, "width": round(96 * width), "height": round(96 * height)}
     display(
         {"image/png": picture, "text/plain": f"{caption}\n{alt}"}, raw=True,
-        metadata={"image/png": {"alt": alt, "width": round(96 * width), "height": round(96 * height)}, "evalkit": block},
+        metadata={"image/png": size, "evalkit": block},
     )  # fmt: skip
 
 

@@ -49,8 +49,9 @@ def effects(release: Release, *, roles: tuple[str, ...] = ("primary", "sensitivi
     rows = rows[rows["role"].isin(roles)]
     outcomes = [o.key for o in release.protocol.outcomes]
     place = {key: i for i, key in enumerate(outcomes)}
-    order = sorted(rows.index, key=lambda i: (place.get(rows.at[i, "outcome"], 99), roles.index(rows.at[i, "role"]), i))
-    return rows.loc[order].reset_index(drop=True)
+    keys = [(place.get(o, len(place)), roles.index(r)) for o, r in zip(rows["outcome"], rows["role"], strict=True)]
+    order = sorted(range(len(rows)), key=keys.__getitem__)
+    return rows.iloc[order].reset_index(drop=True)
 
 
 def main_row(release: Release, outcome: Outcome) -> pd.Series | None:

@@ -112,7 +112,8 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]], *, heigh
         at = max(y, placed[-1] + gap) if placed else y
         placed.append(at)
         ax.annotate(text, (x, y), xytext=(x + 0.02 * (ax.get_xlim()[1] - ax.get_xlim()[0]), at), textcoords="data",
-                    color=colour, fontsize=_TEXT - 0.5, va="center", fontweight="bold", annotation_clip=False)  # fmt: skip
+                    color=colour, fontsize=_TEXT - 0.5, va="center", fontweight="bold",
+                    annotation_clip=False)  # fmt: skip
 
 
 def mark_gaps(ax: Axes, missing: np.ndarray, colour: str, *, lift: float) -> None:

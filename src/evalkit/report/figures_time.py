@@ -108,7 +108,8 @@ def plot_cost_trend(
         known = np.flatnonzero(np.isfinite(values))
         middle = int(known[len(known) // 2])
         ax.annotate(f"{groups[0]} without the service", (middle, values[middle]), xytext=(0, 12),
-                    textcoords="offset points", color=style.FOURTH, fontsize=8.5, ha="left", fontweight="bold")  # fmt: skip
+                    textcoords="offset points", color=style.FOURTH, fontsize=8.5, ha="left",
+                    fontweight="bold")  # fmt: skip
     return figure
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
 __all__ = [
-    "show_bad_news", "show_claims", "show_content_note", "show_displacement", "show_glossary", "show_ladder", "show_limits", "show_method",
+    "show_bad_news", "show_claims", "show_content_note", "show_displacement", "show_glossary", "show_ladder",
+    "show_limits", "show_method",
     "show_missing", "show_money", "show_outcomes", "show_questions", "show_summary", "show_title",
 ]  # fmt: skip
 
@@ -68,8 +69,9 @@ def show_content_note(release: Release) -> None:
                 "You can pass over it and go on at [What was said of the "
                 "service](#what-was-said-of-the-service).")  # fmt: skip
     else:
-        told = listed([o.plain for o in release.protocol.outcomes])
-        text = f"This report speaks of {told}. Some of it may be hard to read."
+        told = [o.plain for o in release.protocol.outcomes]
+        what = listed(told) if len(told) <= 2 else "illness, care and leaving home"
+        text = f"This report speaks of {what}. Some of it may be hard to read."
     show_text(text, id="text-content-note")
 
 

@@ -40,7 +40,7 @@ def show_limits(release: Release) -> None:
         lines.append(f"It cannot say what would happen if another place set up {service}.")
     held = [words for table, words in _NOT_PLANNED.items() if len(facts.table_row(release, "data_tables", table))]
     if held:
-        lines.append(f"The plan did not ask about {'; '.join(held)}. Records of these are there.")
+        lines += [f"The plan did not ask about {words}. Records of it are there." for words in held]
     lines.append("It does not say what people wanted, how they felt, or if they had a choice.")
     lines.append("Records were made for running services. They leave out what nobody wrote down.")
     show_text("\n".join(f"- {line}" for line in lines), id="text-limits")

@@ -225,6 +225,8 @@ def confidence_sentences(finding: Finding, *, service: str) -> list[str]:
         return []
     if certainty == "not_evidence":
         return ["This compares before with after only. It is not evidence of effect."]
+    if certainty == "too_uncertain" and not finding.has_range:
+        return [f"We cannot tell if {service} changed this. There is no range of doubt to go by."]
     if certainty == "too_uncertain":
         return [f"We cannot tell if {service} changed this. The range of doubt includes no change."]
     lead = {
@@ -311,7 +313,8 @@ def number(value: float, unit: str = "") -> str:
         return f"{'−' if value < 0 else ''}{money(value)}"
     if unit in ("people", "count", "events") or (float(value).is_integer() and abs(value) >= 10):
         return f"{value:,.0f}"
-    digits = 3 if unit.startswith("risk") or abs(value) < 0.1 else 2 if abs(value) < 10 else 1
+    small = unit.startswith("risk") or (abs(value) < 0.1 and unit != "ratio")
+    digits = 3 if small else 2 if abs(value) < 10 else 1
     return f"{value:.{digits}f}".replace("-", "−")
 
 

@@ -29,6 +29,7 @@ _CHECKS = {
     "overlap": "Few people in the two groups could be fairly compared.",
     "comparison_areas": "There were too few other areas to compare with.",
     "parallel_trends": "Even before the start, the areas were not changing in the same way.",
+    "interval": "There are too few areas, or too few events, to give a range of doubt.",
     "events_per_predictor": "Too few events stand behind it.",
 }
 _COLUMNS = {

@@ -82,7 +82,8 @@ def effects_table(release: Release, *, roles: tuple[str, ...] = ("primary", "sen
 
 def estimator_words(row: pd.Series) -> str:
     """An estimator's name as a referee reads it; its role stands in a column of its own."""
-    return ESTIMATOR_WORDS.get(row["estimator"], str(row["label"]).removesuffix(": not evidence of effect"))
+    words = ESTIMATOR_WORDS.get(row["estimator"], str(row["label"]).removesuffix(": not evidence of effect"))
+    return starts_with_capital(words)
 
 
 def p_text(p: float) -> str:
