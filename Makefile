@@ -5,6 +5,7 @@ DATA ?= data/synthetic/ipsa
 OUT ?= reports/ipsa
 SETTINGS ?= data/synthetic/settings/ipsa.toml
 JOBS ?= 2
+WORLDS ?= 200
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,7 +27,7 @@ export OPENBLAS_NUM_THREADS := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup evaluate test test-quick lint format lab notebooks simulate lock clean
+.PHONY: help setup evaluate test test-quick lint format lab notebooks simulate recovery lock clean
 
 help: ## Say what can be asked for
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -75,6 +76,9 @@ notebooks: $(READY) ## For authors: run the notebooks in place and keep their ou
 
 simulate: $(READY) ## Write the default world again, byte for byte
 	$(BIN)/evalkit simulate --settings $(SETTINGS) --out data/synthetic/ipsa
+
+recovery: $(READY) ## Hold the intervals to the truth over WORLDS worlds (about 5 s each)
+	$(BIN)/python benchmarks/recovery.py --worlds $(WORLDS) --jobs $(JOBS)
 
 lock: $(READY) ## Bring requirements.lock and environment.yml into step with pyproject.toml (UPGRADE=--upgrade: newest versions)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal \

@@ -114,7 +114,7 @@ def release(results: Results, *, policy: Policy, protocol: Protocol, provenance:
     _check_call(frame, policy, protocol, provenance)
     check_texts(frame, policy)
     check_kinds(frame)
-    groups = (" and ".join(protocol.areas.treated), "Comparators", "Donors", *protocol.areas.all)
+    groups = (protocol.areas.treated_label, "Comparators", "Other areas", *protocol.areas.all)
     rulings = rule_on_rows(frame, suppress_counts(frame, policy, groups=groups), policy)
     released = Results(coarsen(frame, rulings, policy))
     manifest = _manifest(released, rulings, policy, protocol, provenance)

@@ -1,0 +1,103 @@
+"""The main job as a user runs it: the default evaluation, and two real studies through the same command."""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from evalkit.core.result import Results
+from evalkit.disclose import load_release
+from evalkit.pipeline import evaluate
+
+ROOT = Path(__file__).parents[2]
+DATASETS = ROOT.parent / "shared" / "reference" / "datasets"
+FILES = {f"{stem}.{kind}" for stem in ("peer", "academic") for kind in ("html", "docx", "pdf")}
+
+pytestmark = pytest.mark.slow
+
+
+def words(path: Path) -> str:
+    page = re.sub(r'"data:[^"]*"', "", path.read_text(encoding="utf-8"))
+    return html.unescape(re.sub(r"<[^>]+>", " ", page))
+
+
+@pytest.fixture(scope="module")
+def default_run(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "ipsa"
+    return evaluate(ROOT / "protocols/ipsa.toml", ROOT / "data/synthetic/ipsa", out)
+
+
+def test_the_committed_numbers_are_what_the_code_gives_today_to_the_byte(default_run):
+    committed = (ROOT / "reports/ipsa/results.parquet").read_bytes()
+    assert (default_run / "results.parquet").read_bytes() == committed
+
+
+def test_the_output_holds_both_reports_and_nothing_else(default_run):
+    there = {path.name for path in default_run.iterdir()}
+    assert there == FILES | {"results.parquet", "manifest.json", "workings"}
+    assert all((default_run / name).stat().st_size > 20_000 for name in FILES)
+
+
+def test_the_workings_say_that_they_must_not_leave(default_run):
+    assert "must not leave" in (default_run / "workings" / "README.txt").read_text()
+
+
+def test_no_exact_count_of_a_thousand_or_more_reaches_a_report(default_run):
+    """Every count passes the gate rounded to 5, so no other may stand in a report, however it is written."""
+    parts = [Results.load(path) for path in sorted((default_run / "workings" / "results").glob("*.parquet"))]
+    exact = Results.concat(parts).frame
+    counts = exact[(exact["kind"] == "count") & (exact["value"] >= 1000) & (exact["value"] % 5 != 0)]["value"]
+    assert len(counts) > 5
+    forms = {form for value in counts for form in (f"{value:.0f}", f"{value:,.0f}")}
+    for stem in ("peer", "academic"):
+        found = set(re.findall(r"\d[\d,]*\d", words(default_run / f"{stem}.html")))
+        assert not found & forms
+
+
+def test_the_simulated_are_called_simulated_and_the_naive_not_evidence(default_run):
+    for stem in ("peer", "academic"):
+        text = words(default_run / f"{stem}.html").lower()
+        assert "simulated" in text
+        assert "not evidence" in text
+
+
+def test_the_manifest_tells_what_the_numbers_were_made_from(default_run):
+    manifest = json.loads((default_run / "manifest.json").read_text())
+    release = load_release(default_run)
+    assert manifest["protocol_digest"] == release.protocol.digest
+    assert manifest["suppressed"]
+    assert set(release.results.frame["protocol"]) == {release.protocol.digest}
+    assert release.results.frame["data"].nunique() == 1
+
+
+def run_example(name: str, dataset: str, folder: Path) -> Path:
+    source = DATASETS / dataset / "data.csv"
+    if not source.is_file():
+        pytest.skip(f"the reference data set {dataset} is not beside the repository")
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / name / "convert.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.convert(source, folder / "tables")
+    return evaluate(ROOT / "examples" / name / "protocol.toml", folder / "tables", folder / "out")
+
+
+def test_people_without_a_comparison_give_both_reports_that_say_so(tmp_path):
+    out = run_example("surgery_readmission", "rec_readmission", tmp_path)
+    assert {path.name for path in out.iterdir()} >= FILES
+    effects = load_release(out).table("effects")
+    assert (effects["status"] == "not_estimable").all()
+    assert "could not work this out" in words(out / "peer.html")
+    assert "1.11" in words(out / "peer.html")  # readmissions per 1,000 days at risk; R: 1.108
+
+
+def test_areas_alone_give_both_reports(tmp_path):
+    out = run_example("castle_doctrine", "did_castle", tmp_path)
+    assert {path.name for path in out.iterdir()} >= FILES
+    primary = load_release(out).table("effects").query("role == 'primary'").iloc[0]
+    assert primary["status"] == "shown"
+    assert f"{primary['value']:.2f}" in words(out / "academic.html")
