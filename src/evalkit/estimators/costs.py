@@ -12,6 +12,7 @@ from scipy import stats
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
+from evalkit.estimators.inference import NAIVE_LABEL, normal_estimate
 from evalkit.estimators.overlap import AREA_SHOCKS
 
 MIN_PEOPLE = 20
@@ -169,15 +170,9 @@ def estimate_additive_cost_did(
     change = data.after - data.before
     value = change[data.treated].mean() - change[~data.treated].mean()
     se = math.sqrt(sum(change[side].var(ddof=1) / side.sum() for side in (data.treated, ~data.treated)))
-    return _normal(
-        estimand,
-        "additive_did",
-        role,
-        value,
-        se,
-        level,
-        float(data.treated.sum()),
-        "Difference-in-differences in pounds, unweighted",
+    label = "Difference-in-differences in pounds, unweighted"
+    return normal_estimate(
+        estimand, "additive_did", role=role, value=value, se=se, level=level, label=label, n_people=data.treated.sum()
     )
 
 
@@ -185,32 +180,13 @@ def estimate_cost_before_after(data: CostData, estimand: Estimand, *, level: flo
     """The treated group's own change: not evidence of effect."""
     change = (data.after - data.before)[data.treated]
     se = math.sqrt(change.var(ddof=1) / len(change))
-    return _normal(
+    return normal_estimate(
         estimand,
         "before_after",
-        "naive",
-        change.mean(),
-        se,
-        level,
-        float(len(change)),
-        "Uncontrolled before and after: not evidence of effect",
-    )
-
-
-def _normal(
-    estimand: Estimand, estimator: str, role: Role, value: float, se: float, level: float, n: float, label: str
-) -> Estimate:
-    half = stats.norm.ppf(0.5 + level / 2) * se
-    return Estimate(
-        estimand,
-        estimator,
-        role,
-        float(value),
-        float(value - half),
-        float(value + half),
-        level,
-        n_people=n,
-        se=float(se),
-        p_value=float(2 * stats.norm.sf(abs(value) / se)),
-        label=label,
+        role="naive",
+        value=change.mean(),
+        se=se,
+        level=level,
+        label=NAIVE_LABEL,
+        n_people=len(change),
     )

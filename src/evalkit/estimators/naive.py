@@ -14,8 +14,7 @@ from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Estimate, Role
 from evalkit.estimators.competing import estimate_cumulative_incidence
-
-LABEL = "Uncontrolled before and after: not evidence of effect"
+from evalkit.estimators.inference import NAIVE_LABEL, normal_estimate
 
 
 def estimate_rate_before_after(
@@ -40,14 +39,20 @@ def estimate_rate_before_after(
         level,
         n_events=min(before.events, after.events),
         p_value=float(2 * stats.norm.sf(abs(math.log(value)) / se)),
-        label=LABEL,
+        label=NAIVE_LABEL,
     )
 
 
 def estimate_risk_before_after(rows: pd.DataFrame, estimand: Estimand, *, horizon_days: int, level: float) -> Estimate:
     """Risk after less risk before in the treated group alone, death competing."""
-    return _risk_contrast(
-        rows, estimand, ((True, "after", 1), (True, "before", -1)), "before_after", "naive", horizon_days, level, LABEL
+    cells = ((True, "after", 1), (True, "before", -1))
+    return _risk_contrast(rows, estimand, cells, "before_after", "naive", horizon_days, level, NAIVE_LABEL)
+        ((True, "after", 1), (True, "before", -1)),
+        "before_after",
+        "naive",
+        horizon_days,
+        level,
+        NAIVE_LABEL,
     )
 
 
@@ -82,19 +87,14 @@ def _risk_contrast(
         variance += risk["se"] ** 2
         people += inside["person_id"].nunique()
         events += int((inside["event"] == 1).sum())
-    se = math.sqrt(variance)
-    half = stats.norm.ppf(0.5 + level / 2) * se
-    return Estimate(
+    return normal_estimate(
         estimand,
         estimator,
-        role,
-        float(value),
-        float(value - half),
-        float(value + half),
-        level,
+        role=role,
+        value=value,
+        se=math.sqrt(variance),
+        level=level,
+        label=label,
         n_people=people,
         n_events=events,
-        se=se,
-        p_value=float(2 * stats.norm.sf(abs(value) / se)),
-        label=label,
     )

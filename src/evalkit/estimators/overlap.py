@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.competing import compute_censoring_weights
+from evalkit.estimators.inference import normal_estimate
 
 CELLS = ("treated after", "treated before", "comparison after", "comparison before")
 CONTRAST = np.array([1.0, -1.0, -1.0, 1.0])
@@ -139,21 +139,17 @@ def estimate_overlap_aipw_did(
     per_person = pd.Series(influence).groupby(rows["person_id"].to_numpy()).sum().to_numpy()
     n, people = len(rows), len(per_person)
     se = float(np.sqrt((per_person**2).sum() * people / (people - 1))) / n
-    half = stats.norm.ppf(0.5 + level / 2) * se
-    return Estimate(
+    return normal_estimate(
         estimand,
         "overlap_aipw_did",
-        role,
-        value,
-        value - half,
-        value + half,
-        level,
+        role=role,
+        value=value,
+        se=se,
+        level=level,
+        label="Overlap-weighted doubly robust difference-in-differences",
         n_people=people,
         n_events=float(readmitted.sum()),
-        se=se,
-        p_value=float(2 * stats.norm.sf(abs(value) / se)),
         checks=_checks(fit, rows),
-        label="Overlap-weighted doubly robust difference-in-differences",
     )
 
 

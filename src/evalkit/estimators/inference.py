@@ -1,0 +1,44 @@
+"""Intervals that more than one estimator uses."""
+
+from __future__ import annotations
+
+import math
+
+from scipy import stats
+
+from evalkit.core.estimand import Estimand
+from evalkit.core.result import Check, Estimate, Role
+
+NAIVE_LABEL = "Uncontrolled before and after: not evidence of effect"
+
+
+def normal_estimate(
+    estimand: Estimand,
+    estimator: str,
+    *,
+    role: Role,
+    value: float,
+    se: float,
+    level: float,
+    label: str,
+    n_people: float = math.nan,
+    n_events: float = math.nan,
+    checks: tuple[Check, ...] = (),
+) -> Estimate:
+    """An estimate with a normal interval and the two-sided p-value of no effect (value 0)."""
+    half = stats.norm.ppf(0.5 + level / 2) * se
+    return Estimate(
+        estimand,
+        estimator,
+        role,
+        float(value),
+        float(value - half),
+        float(value + half),
+        level,
+        n_people=n_people,
+        n_events=n_events,
+        se=float(se),
+        p_value=float(2 * stats.norm.sf(abs(value) / se)) if se > 0 else math.nan,
+        checks=checks,
+        label=label,
+    )
