@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from tests.panels import ESTIMAND, make_panel
 
 from evalkit.cohort.mirror import RateCount, count_before_after
 from evalkit.core.errors import NotEstimable
 from evalkit.estimators.naive import estimate_rate_before_after
+from tests.panels import ESTIMAND, make_panel
 
 
 def test_ratio_and_poisson_interval_by_hand():

@@ -92,8 +92,8 @@ def _count_cells(rows: pd.DataFrame, horizons: list[int]) -> list[Cell]:
         counts = {f"readmitted_{h}d": int((readmitted & (inside["time_days"] < h)).sum()) for h in horizons}
         counts[f"died_{horizons[-1]}d"] = int((inside["event"] == 2).sum())
         for column, count in counts.items():
-            what = column.replace("_", " within ").replace("d", " days") if column.startswith("died") else column
-            label = what.replace("readmitted_", "Readmitted within ").replace("d ", "d ")
+            what, _, within = column.partition("_")
+            label = f"{what.capitalize()} within {within.removesuffix('d')} days"
             cells.append(Cell(name, column, count, "count", label=label))
             cells.append(
                 Cell(

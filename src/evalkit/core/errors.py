@@ -42,6 +42,10 @@ class EvalkitError(Exception):
         self.faults: tuple[Fault, ...] = (faults,) if isinstance(faults, Fault) else tuple(faults)
         super().__init__(self._message())
 
+    def __reduce__(self) -> tuple[type[EvalkitError], tuple[tuple[Fault, ...]]]:
+        # An error must come whole out of a worker process; by default it would be made anew from its text.
+        return type(self), (self.faults,)
+
     def _message(self) -> str:
         count = len(self.faults)
         head = f"{self.headline} ({count} fault{'s' if count != 1 else ''})"

@@ -35,7 +35,11 @@ class _Frozen(BaseModel):
 
 
 class Study(_Frozen):
-    """What is evaluated and the question asked of it."""
+    """What is evaluated and the question asked of it.
+
+    `background` holds paragraphs for the academic report, in Markdown; they may cite `[@key]` what
+    `report/references.bib` lists. `readers` says on the title page whom the peer report is for.
+    """
 
     key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     title: str
@@ -43,6 +47,8 @@ class Study(_Frozen):
     place: str
     question: str
     plain_question: str
+    background: tuple[str, ...] = ()
+    readers: str = "everybody whom this concerns"
     synthetic: bool
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     seed: Annotated[int, Field(ge=0)]

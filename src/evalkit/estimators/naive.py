@@ -47,13 +47,6 @@ def estimate_risk_before_after(rows: pd.DataFrame, estimand: Estimand, *, horizo
     """Risk after less risk before in the treated group alone, death competing."""
     cells = ((True, "after", 1), (True, "before", -1))
     return _risk_contrast(rows, estimand, cells, "before_after", "naive", horizon_days, level, NAIVE_LABEL)
-        ((True, "after", 1), (True, "before", -1)),
-        "before_after",
-        "naive",
-        horizon_days,
-        level,
-        NAIVE_LABEL,
-    )
 
 
 def estimate_unweighted_risk_did(

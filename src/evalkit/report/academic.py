@@ -156,30 +156,11 @@ def _conclusions(found: list[Finding]) -> str:
     return f"{text} Known weaknesses: {' '.join(full_stop(w) for w in weak)}" if weak else text
 
 
-_BACKGROUND = {
-    "ipsa": (
-        "The Integrated Personalised Support Alliance was an alliance contract between two commissioners and four "
-        "providers in Lambeth, London, with one pooled budget for people with long-term mental illness who used "
-        "rehabilitation wards or residential care. It went live in April 2015 and was absorbed into a wider "
-        "alliance in "
-        "July 2018. A network that worked as a front door to mental-health services had opened in the same borough in "
-        "November 2013: a concurrent intervention, which the baseline of the person-level analyses begins after.",
-        "What usual care does sets the scale. After rehabilitation in inner London, the share of time spent as an "
-        "in-patient fell from a median of 29% to 8% with no comparison [@daltonlocke2025]; in 50 rehabilitation units, "
-        "56% of people had been discharged successfully within 12 months [@killaspy2016]; and 15% of people "
-        "discharged from "
-        "general psychiatric wards in South London came back within 90 days [@tulloch2016]. A fall of half "
-        "after a start "
-        "is therefore what a service may see that changes nothing.",
-    ),
-}  # fmt: skip
-
-
 def show_background(release: Release) -> None:
     """What was evaluated, and why a comparison is needed."""
     protocol = release.protocol
     parts = [f"This report evaluates {protocol.study.service} in {protocol.study.place}."]
-    parts += _BACKGROUND.get(protocol.study.key, ())
+    parts += protocol.study.background
     if protocol.exposure.by == "area":
         parts.append(
             "People come into view when their use of services is high, so use tends to fall afterwards whatever "

@@ -36,7 +36,7 @@ def show_title(release: Release) -> None:
     """The title block, with a warning over the whole report where the records are simulated."""
     study = release.protocol.study
     lines = {
-        "For": "people who use services, carers and everybody who works with them",
+        "For": release.protocol.study.readers,
         "Place": study.place,
         **({"Start": facts.adoption_text(release.protocol)} if release.protocol.exposure.by == "area" else {}),
         "Plan": f"fixed before the results were seen; its number is {release.protocol.digest[:12]}",
