@@ -100,6 +100,14 @@ def test_the_word_file_has_headings_a_header_row_and_alt_text(rendered):
     assert re.search(r'<w:lang[^>]*w:val="en-GB"', styles)
 
 
+def test_no_path_of_the_machine_is_written(rendered):
+    with zipfile.ZipFile(rendered["docx"]) as archive:
+        parts = [archive.read(name) for name in archive.namelist() if name.endswith(".xml")]
+    for content in (*parts, rendered["html"].read_bytes(), rendered["pdf"].read_bytes()):
+        assert b"references.bib" not in content
+        assert str(rendered["docx"].parent).encode() not in content
+
+
 def test_the_same_notebook_gives_the_same_bytes(rendered, tmp_path):
     nbformat.write(good(), tmp_path / "in.ipynb")
     for kind, path in zip(

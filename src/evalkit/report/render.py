@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def render_report(executed: Path, out_stem: Path, *, title: str) -> tuple[Path, 
     """
     with tempfile.TemporaryDirectory() as scratch, as_file(files("evalkit.report")) as package:
         media, templates = Path(scratch), package / "templates"
-        document = read_document(Path(executed), media=media, title=title)
+        document = _cited(read_document(Path(executed), media=media, title=title), package / "references.bib")
         written = [
             _write_html(document, media, templates),
             _write_docx(document, media, templates),
@@ -54,11 +55,21 @@ def render_report(executed: Path, out_stem: Path, *, title: str) -> tuple[Path, 
     return targets
 
 
-def _shared_arguments(templates: Path, media: Path) -> list[str]:
-    return [
-        "--citeproc", f"--bibliography={templates.parent / 'references.bib'}", f"--resource-path={media}",
-        "--fail-if-warnings", "--metadata=link-citations:true", f"--metadata=lang:{LANGUAGE}",
-    ]  # fmt: skip
+def _cited(document: Document, bibliography: Path) -> Document:
+    """The document with its citations resolved; the bibliography's path stays out of what is written."""
+    source = json.dumps(document.tree | {"meta": {}})
+    arguments = ("--citeproc", f"--bibliography={bibliography}", "--metadata=link-citations:true", "--fail-if-warnings")
+    tree = json.loads(run_pandoc(source, "json", "json", *arguments))
+    return replace(document, tree=_mapped(tree, _as_text))
+
+
+def _as_text(node: Block) -> Block:
+    # A citation that is resolved already must not be resolved again by a writer's own means.
+    return {"t": "Span", "c": [["", [], []], node["c"][1]]} if node.get("t") == "Cite" else node
+
+
+def _shared_arguments(media: Path) -> list[str]:
+    return [f"--resource-path={media}", "--fail-if-warnings", f"--metadata=lang:{LANGUAGE}"]
 
 
 def _titled(document: Document, blocks: list[Block]) -> str:
@@ -83,7 +94,7 @@ def _write_html(document: Document, media: Path, templates: Path) -> Path:
     run_pandoc(
         source, "html5", "json", "--standalone", "--embed-resources", "--mathml", "--toc", "--toc-depth=2",
         f"--template={templates / 'report.html'}", f"--css={templates / 'report.css'}",
-        *_shared_arguments(templates, media), out=out,
+        *_shared_arguments(media), out=out,
     )  # fmt: skip
     text = out.read_text(encoding="utf-8")
     out.write_text(_with_scopes(text), encoding="utf-8")
@@ -111,7 +122,7 @@ def _write_docx(document: Document, media: Path, templates: Path) -> Path:
     try:
         run_pandoc(
             _titled(document, front + _with_top_level(document.tree["blocks"], 1)), "docx", "json", "--standalone",
-            f"--reference-doc={templates / 'reference.docx'}", *_shared_arguments(templates, media), out=out,
+            f"--reference-doc={templates / 'reference.docx'}", *_shared_arguments(media), out=out,
         )  # fmt: skip
     finally:
         if before is None:
@@ -125,7 +136,7 @@ def _write_pdf(document: Document, media: Path, templates: Path) -> Path:
     blocks = _mapped(_with_top_level(document.tree["blocks"], 1), _for_typst)
     source = run_pandoc(
         _titled(document, blocks), "typst", "json", "--standalone", f"--template={templates / 'report.typ'}",
-        *_shared_arguments(templates, media),
+        *_shared_arguments(media),
     )  # fmt: skip
     written = media / "report.typ"
     written.write_text(source, encoding="utf-8")
