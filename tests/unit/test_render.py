@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from evalkit.core.errors import ParameterError
+from evalkit.core.errors import OutputError, ParameterError
 from evalkit.report.render import FORMATS, render_report
 
 METADATA = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
@@ -114,6 +114,22 @@ def test_the_same_notebook_gives_the_same_bytes(rendered, tmp_path):
         FORMATS, render_report(tmp_path / "in.ipynb", tmp_path / "peer", title="Fallback"), strict=True
     ):
         assert path.read_bytes() == rendered[kind].read_bytes(), kind
+
+
+def test_citations_are_resolved_and_an_unknown_one_is_refused(tmp_path):
+    for key, known in (("conley2011", True), ("nobody1900", False)):
+        cited = notebook(shown(TEXT, {"text/markdown": f"As was shown [@{key}]."}))
+        cited.cells.append(new_markdown_cell("## References\n\n::: {#refs}\n:::"))
+        nbformat.write(cited, tmp_path / "in.ipynb")
+        if known:
+            page, _, _ = render_report(tmp_path / "in.ipynb", tmp_path / "peer", title="T")
+            text = page.read_text()
+            assert "(Conley and Taber 2011)" in re.sub(r"\s+", " ", re.sub("<[^>]+>", "", text))
+            assert "10.1162/REST_a_00049" in text
+        else:
+            with pytest.raises(OutputError, match=key):
+                render_report(tmp_path / "in.ipynb", tmp_path / "other", title="T")
+            assert not list(tmp_path.glob("other*"))
 
 
 def test_all_that_is_not_meant_for_a_reader_is_refused_at_once_and_nothing_is_written(tmp_path):
