@@ -85,6 +85,17 @@ def test_a_spell_with_an_open_stay_is_open_however_its_rows_are_ordered():
         assert spells["end"].isna().all()
 
 
+@pytest.mark.parametrize(("washout_days", "discharges"), [(0, 3), (10, 3), (11, 2), (60, 1)])
+def test_a_washout_asks_for_time_out_of_hospital_before_the_index_admission(washout_days, discharges):
+    spells = build_hospital_spells(stays(
+        "p s1 w1 acute 2015-01-01 2015-01-10 planned\n"
+        "p s2 w2 acute 2015-01-20 2015-01-25 planned\n"
+        "p s3 w3 acute 2015-03-01 2015-03-05 planned\n"
+    ))  # fmt: skip
+    found = derive_discharges(spells, index_ward_types=INDEX_TYPES, washout_days=washout_days)
+    assert len(found) == discharges
+
+
 def follow(next_admission: str, death: str, censor: str, horizon_days: int = 30) -> tuple[int, int]:
     discharges = pd.DataFrame(
         {"discharge": pd.to_datetime(["2015-01-01"]), "next_admission": pd.to_datetime([next_admission])}

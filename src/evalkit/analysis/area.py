@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from evalkit.cohort.mirror import count_before_after, derive_mirror_counts
 from evalkit.cohort.panel import Panel, build_panel
 from evalkit.core.dates import period_label
 from evalkit.core.errors import NotEstimable
-from evalkit.core.protocol import RateOutcome
+from evalkit.core.protocol import NAIVE, RateOutcome
 from evalkit.core.result import Cell, Estimate, Results, Role
 from evalkit.estimators.naive import estimate_rate_before_after
 from evalkit.estimators.rates import RateOptions, estimate_event_study, estimate_placebos, estimate_rate_ratio_did
@@ -45,17 +46,25 @@ def estimate_rates(study: Study, outcome: RateOutcome) -> list[Estimate]:
         found = did(outcome.baseline, "sensitivity", study.protocol.areas.with_people)
         return replace(found, estimator="poisson_did_near_areas", label=_NEAR_LABEL)
 
-    planned = outcome.estimator
-    estimates = [
+    ways: dict[str, tuple[Callable[[], Estimate], str]] = {
+        f"poisson_did_{other}_baseline": (other_baseline, _BASELINE_LABELS[other]),
+        "poisson_did_near_areas": (near_only, _NEAR_LABEL),
+    }
+    return [
         attempt(
-            study, outcome, planned, outcome.role, lambda: did(outcome.baseline, outcome.role, study.protocol.areas.all)
-        )
+            study,
+            outcome,
+            outcome.estimator,
+            outcome.role,
+            lambda: did(outcome.baseline, outcome.role, study.protocol.areas.all),
+        ),
+        *(
+            attempt(study, outcome, name, "sensitivity", ways[name][0], label=ways[name][1])
+            for name in outcome.sensitivity
+            if name in ways
+        ),
+        attempt(study, outcome, NAIVE, "naive", lambda: _naive(study, outcome)),
     ]
-    if outcome.role == "primary" and dates.baseline_start > dates.study_start:
-        estimates.append(attempt(study, outcome, f"poisson_did_{other}_baseline", "sensitivity", other_baseline))
-    if outcome.role == "primary" and study.protocol.areas.comparators and study.protocol.areas.donors:
-        estimates.append(attempt(study, outcome, "poisson_did_near_areas", "sensitivity", near_only, label=_NEAR_LABEL))
-    return [*estimates, attempt(study, outcome, "before_after", "naive", lambda: _naive(study, outcome))]
 
 
 def _naive(study: Study, outcome: RateOutcome) -> Estimate:

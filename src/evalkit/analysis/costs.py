@@ -91,11 +91,10 @@ def estimate_costs(study: Study, outcome: CostOutcome) -> tuple[list[Estimate], 
         )
     except NotEstimable as refusal:
         return [not_estimable(estimand, outcome.estimator, role=outcome.role, reason=refusal.reason)], []
-    estimates = [
-        primary,
-        estimate_additive_cost_did(data, estimand, level=level),
-        estimate_cost_before_after(data, estimand, level=level),
-    ]
+    estimates = [primary]
+    if "additive_did" in outcome.sensitivity:
+        estimates.append(estimate_additive_cost_did(data, estimand, level=level))
+    estimates.append(estimate_cost_before_after(data, estimand, level=level))
     tables = [
         Results.from_cells("cost_relative", _relative_cells(outcome, effect, data, level), outcome=outcome.key),
         Results.from_cells("cost_trend", _trend_cells(study, found, effect), outcome=outcome.key),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from evalkit.cohort.discharges import build_discharges, derive_readmission_cells
 from evalkit.cohort.features import HISTORY_FEATURES, PERSON_FEATURES
 from evalkit.cohort.recurrence import derive_recurrence
 from evalkit.core.errors import NotEstimable
-from evalkit.core.protocol import ReadmissionOutcome
+from evalkit.core.protocol import NAIVE, ReadmissionOutcome
 from evalkit.core.result import Cell, Estimate, Results, not_estimable
 from evalkit.estimators.competing import estimate_cumulative_incidence
 from evalkit.estimators.naive import estimate_risk_before_after, estimate_unweighted_risk_did
@@ -31,7 +32,7 @@ def estimate_readmission(study: Study, outcome: ReadmissionOutcome) -> list[Esti
         rows = derive_readmission_cells(discharges, study.protocol, outcome)
     except NotEstimable as refusal:
         return [not_estimable(estimand, outcome.estimator, role=outcome.role, reason=refusal.reason)]
-    return [
+    found = [
         attempt(
             study,
             outcome,
@@ -40,22 +41,13 @@ def estimate_readmission(study: Study, outcome: ReadmissionOutcome) -> list[Esti
             lambda: estimate_overlap_aipw_did(
                 rows, estimand, covariates=COVARIATES, horizon_days=days, level=level, role=outcome.role
             ),
-        ),
-        attempt(
-            study,
-            outcome,
-            "unweighted_did",
-            "sensitivity",
-            lambda: estimate_unweighted_risk_did(rows, estimand, horizon_days=days, level=level),
-        ),
-        attempt(
-            study,
-            outcome,
-            "before_after",
-            "naive",
-            lambda: estimate_risk_before_after(rows, estimand, horizon_days=days, level=level),
-        ),
+        )
     ]
+    if "unweighted_did" in outcome.sensitivity:
+        unweighted = partial(estimate_unweighted_risk_did, rows, estimand, horizon_days=days, level=level)
+        found.append(attempt(study, outcome, "unweighted_did", "sensitivity", unweighted))
+    naive = partial(estimate_risk_before_after, rows, estimand, horizon_days=days, level=level)
+    return [*found, attempt(study, outcome, NAIVE, "naive", naive)]
 
 
 def describe_readmission(study: Study) -> list[Results]:

@@ -47,8 +47,14 @@ def attempt(
 
 
 def save_results(study: Study, parts: Iterable[Results], *, notebook: str, workings: Path | str) -> Results:
-    """Stamp the numbers with their origin and write `<workings>/results/<notebook>.parquet`."""
-    results = Results.concat(parts).stamped(notebook=notebook, protocol=study.protocol.digest, data=study.tables.digest)
+    """Stamp the numbers with their origin and write `<workings>/results/<notebook>.parquet`.
+
+    An estimate that the protocol does not ask for becomes exploratory, whatever role it was given.
+    """
+    frame = Results.concat(parts).frame
+    planned = [study.protocol.is_planned(*pair) for pair in zip(frame["estimand"], frame["estimator"], strict=True)]
+    frame.loc[(frame["kind"] == "estimate") & ~np.array(planned, dtype=bool), "role"] = "exploratory"
+    results = Results(frame).stamped(notebook=notebook, protocol=study.protocol.digest, data=study.tables.digest)
     folder = Path(workings) / "results"
     folder.mkdir(parents=True, exist_ok=True)
     results.save(folder / f"{notebook}.parquet")

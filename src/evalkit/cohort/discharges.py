@@ -40,7 +40,7 @@ def build_discharges(tables: Tables, protocol: Protocol, *, index_ward_types: tu
             [Fault("tables", f'there is no table "{name}", which readmission needs') for name in missing]
         )
     spells = build_hospital_spells(tables.read("ward_stays", STAY_COLUMNS))
-    rows = derive_discharges(spells, index_ward_types=index_ward_types)
+    rows = derive_discharges(spells, index_ward_types=index_ward_types, washout_days=protocol.population.washout_days)
     inside = rows["discharge"].between(
         pd.Timestamp(protocol.dates.study_start), pd.Timestamp(protocol.dates.end), inclusive="left"
     )

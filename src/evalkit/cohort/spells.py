@@ -60,10 +60,13 @@ def build_hospital_spells(ward_stays: pd.DataFrame) -> pd.DataFrame:
     return spells
 
 
-def derive_discharges(spells: pd.DataFrame, *, index_ward_types: tuple[str, ...]) -> pd.DataFrame:
+def derive_discharges(
+    spells: pd.DataFrame, *, index_ward_types: tuple[str, ...], washout_days: int = 0
+) -> pd.DataFrame:
     """Eligible index discharges with the next admission, one row a discharge.
 
-    Eligible: the spell has ended, not by death or transfer, and touched one of `index_ward_types`.
+    Eligible: the spell has ended, not by death or transfer, touched one of `index_ward_types`, and began
+    `washout_days` or more after the person's spell before it ended.
 
     Returns
     -------
@@ -76,6 +79,9 @@ def derive_discharges(spells: pd.DataFrame, *, index_ward_types: tuple[str, ...]
     rows["next_admission"] = spells["start"].shift(-1).where(same_person)
     touched = spells[[f"has_{w}" for w in index_ward_types]].any(axis=1)
     eligible = touched & spells["end"].notna() & ~spells["discharge_method"].isin(NOT_A_DISCHARGE)
+    had_spell = spells["person_id"].eq(spells["person_id"].shift())
+    out_days = (spells["start"] - spells["end"].shift()).dt.days
+    eligible &= ~had_spell | (out_days >= washout_days)
     return rows[eligible].drop(columns="discharge_method").reset_index(drop=True)
 
 

@@ -27,6 +27,10 @@ Denominator = Literal["population", "residents"]
 ReadmissionEstimator = Literal["overlap_aipw_did"]
 RateEstimator = Literal["poisson_did_permutation"]
 CostEstimator = Literal["log_link_did_bootstrap"]
+ReadmissionSensitivity = Literal["unweighted_did"]
+RateSensitivity = Literal["poisson_did_recent_baseline", "poisson_did_whole_baseline", "poisson_did_near_areas"]
+CostSensitivity = Literal["additive_did"]
+NAIVE = "before_after"
 DisclosureProfile = Literal["strict", "acro", "nhse_sde", "opensafely", "mhsds_publication", "hes"]
 
 
@@ -146,7 +150,10 @@ class Dates(_Frozen):
 
 
 class Population(_Frozen):
-    """Who is studied. `washout_days` decides eligibility, `lookback_days` what is known about people."""
+    """Who is studied. `washout_days` decides who is eligible, `lookback_days` what is known about them.
+
+    A discharge is eligible if the person was out of hospital for the `washout_days` before that admission.
+    """
 
     label: str
     min_age_years: Annotated[int, Field(ge=0)] = 18
@@ -178,6 +185,7 @@ class ReadmissionOutcome(_Outcome):
     horizon_days: Annotated[int, Field(ge=1)]
     index_ward_types: tuple[WardType, ...] = ("acute", "picu", "rehab")
     estimator: ReadmissionEstimator = "overlap_aipw_did"
+    sensitivity: tuple[ReadmissionSensitivity, ...] = ()
     scale: Literal["risk_difference"] = "risk_difference"
 
 
@@ -185,7 +193,7 @@ class RateOutcome(_Outcome):
     """Events counted by area and period, over person-time.
 
     `baseline` is the pre-period of the primary estimate: `whole` from `study_start`, `recent` from
-    `baseline_start`. The other one is a sensitivity analysis.
+    `baseline_start`.
     """
 
     kind: Literal["rate"]
@@ -197,6 +205,7 @@ class RateOutcome(_Outcome):
     denominator: Denominator = "population"
     count_unit: str = "events"
     estimator: RateEstimator = "poisson_did_permutation"
+    sensitivity: tuple[RateSensitivity, ...] = ()
     scale: Literal["rate_ratio"] = "rate_ratio"
 
     @model_validator(mode="after")
@@ -215,6 +224,7 @@ class CostOutcome(_Outcome):
     perspective: Literal["nhs", "local_authority", "nhs_and_local_authority"]
     include_programme: bool = True
     estimator: CostEstimator = "log_link_did_bootstrap"
+    sensitivity: tuple[CostSensitivity, ...] = ()
     scale: Literal["gbp_per_person_quarter"] = "gbp_per_person_quarter"
 
 
@@ -307,6 +317,13 @@ class Protocol(_Frozen):
 
     def outcomes_of(self, kind: Literal["readmission", "rate", "cost"]) -> tuple[Outcome, ...]:
         return tuple(o for o in self.outcomes if o.kind == kind)
+
+    def is_planned(self, estimand: str, estimator: str) -> bool:
+        """Whether this protocol asks for an estimate; the naive comparison is always asked for."""
+        for outcome in self.outcomes:
+            if self.estimand(outcome).key == estimand:
+                return estimator in (outcome.estimator, *outcome.sensitivity, NAIVE)
+        return False
 
     def estimand(self, outcome: Outcome) -> Estimand:
         """The estimand that this protocol attaches to an outcome."""

@@ -36,6 +36,7 @@ class Document:
     subtitle: str
     banner: str
     facts: dict[str, str]
+    report: str = ""
 
 
 def read_document(executed: Path, *, media: Path, title: str) -> Document:
@@ -72,7 +73,12 @@ def read_document(executed: Path, *, media: Path, title: str) -> Document:
     tree = json.loads(run_pandoc("\n\n".join(parts), "json", MARKDOWN))
     tree["blocks"] = _with_blocks(tree["blocks"], _numbered(blocks, media))
     return Document(
-        tree, front.get("title", title), front.get("subtitle", ""), front.get("banner", ""), front.get("facts", {})
+        tree,
+        front.get("title", title),
+        front.get("subtitle", ""),
+        front.get("banner", ""),
+        front.get("facts", {}),
+        front.get("report", ""),
     )
 
 

@@ -134,6 +134,8 @@ def _write_docx(document: Document, media: Path, templates: Path) -> Path:
 
 def _write_pdf(document: Document, media: Path, templates: Path) -> Path:
     blocks = _mapped(_with_top_level(document.tree["blocks"], 1), _for_typst)
+    if document.report == "peer":
+        blocks = _with_first_page(blocks)
     source = run_pandoc(
         _titled(document, blocks), "typst", "json", "--standalone", f"--template={templates / 'report.typ'}",
         *_shared_arguments(media),
@@ -149,6 +151,15 @@ def _write_pdf(document: Document, media: Path, templates: Path) -> Path:
     except typst.TypstError as error:
         raise OutputError(Fault("typst", "it could not write the PDF", got=str(error)[:800])) from None
     return out
+
+
+def _with_first_page(blocks: list[Block]) -> list[Block]:
+    """The first section alone on the first page: peers are promised the whole in one page."""
+    sections = [i for i, block in enumerate(blocks) if block["t"] == "Header" and block["c"][0] == 1]
+    if len(sections) < 2:
+        return blocks
+    page_break = {"t": "RawBlock", "c": ["typst", "#pagebreak()"]}
+    return [*blocks[: sections[1]], page_break, *blocks[sections[1] :]]
 
 
 def _with_top_level(blocks: list[Block], top: int) -> list[Block]:
