@@ -10,7 +10,7 @@ import pandas as pd
 
 from evalkit.analysis.study import Study, attempt
 from evalkit.cohort.discharges import build_discharges, derive_readmission_cells
-from evalkit.cohort.features import HISTORY_FEATURES, PERSON_FEATURES
+from evalkit.cohort.features import PERSON_FEATURES
 from evalkit.cohort.recurrence import derive_recurrence
 from evalkit.core.errors import NotEstimable
 from evalkit.core.protocol import NAIVE, ReadmissionOutcome
@@ -19,7 +19,8 @@ from evalkit.estimators.competing import estimate_cumulative_incidence
 from evalkit.estimators.naive import estimate_risk_before_after, estimate_unweighted_risk_did
 from evalkit.estimators.overlap import estimate_overlap_aipw_did, fit_overlap_weights
 
-COVARIATES = (*PERSON_FEATURES, *HISTORY_FEATURES)
+# Earlier admissions are left out: after go-live they are the service's own doing (decision 4).
+COVARIATES = PERSON_FEATURES
 CURVE_DAYS = np.array([0, 7, 14, 30, 60, 90, 120, 150, 180, 240, 300, 365])
 
 

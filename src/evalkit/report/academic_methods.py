@@ -22,6 +22,9 @@ READMISSION = r"""### Risk of readmission
 *Estimand.* The difference-in-differences of the risk among people who might have been in any of the four cells of
 group and period (overlap population).
 
+*Covariates* are what the service cannot change; earlier admissions are left out, because after adoption they are partly
+its own doing.
+
 *Assumption.* Given the covariates, risk would have moved in parallel in both groups; censoring is independent
 within cells.
 

@@ -131,7 +131,7 @@ def _comparison(release: Release, service: str) -> list[str]:
                 "The difference between the two is our answer.")  # fmt: skip
     if any(o.kind == "readmission" for o in protocol.outcomes):
         said.append("For going back to hospital, we compared people who were alike. "
-                    "We took account of age, sex, ethnic group, illness and earlier stays.")  # fmt: skip
+                    "We took account of age, sex, ethnic group, income and illness.")  # fmt: skip
     if protocol.dates.adoption and protocol.dates.anticipation_days:
         said.append(f"We left out the {protocol.dates.anticipation_days} days before the start. People may have "
                     "begun to "
