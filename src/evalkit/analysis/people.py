@@ -5,10 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from evalkit.analysis.study import Study
-from evalkit.cohort.cohort import Cohort, build_cohort
+from evalkit.cohort.cohort import build_cohort
 from evalkit.core.protocol import Protocol
 from evalkit.core.result import Cell, Results
-from evalkit.data.tables import Tables
 
 _AGE_BANDS = ((0, 34, "under 35"), (35, 49, "35 to 49"), (50, 64, "50 to 64"), (65, 200, "65 and over"))
 
@@ -25,11 +24,6 @@ def describe_cohort(study: Study) -> list[Results]:
         Results.from_cells("attrition", cohort.cells(group)),
         Results.from_cells("table1", _table1(cohort.people, study.protocol)),
     ]
-
-
-def cohort_of(tables: Tables, protocol: Protocol) -> Cohort:
-    """The cohort at go-live, for those who want to look at it in a notebook."""
-    return build_cohort(tables, protocol)
 
 
 def _table1(people: pd.DataFrame, protocol: Protocol | None) -> list[Cell]:

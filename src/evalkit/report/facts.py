@@ -76,12 +76,6 @@ def checks_of(release: Release, row: pd.Series) -> pd.DataFrame:
     return checks[checks["row"] == f"{row['row']}.{row['column']}"]
 
 
-def failed_checks(release: Release, row: pd.Series) -> list[str]:
-    """Sentences of the checks that this estimate failed."""
-    checks = checks_of(release, row)
-    return [str(text) for text in checks["reason"][checks["unit"] == "failed"]]
-
-
 def check_words(release: Release, row: pd.Series) -> list[str]:
     """Failed checks of an estimate in plain words."""
     checks = checks_of(release, row)

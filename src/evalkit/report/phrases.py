@@ -92,12 +92,6 @@ def percent_change(ratio: float) -> str:
     return "no change" if change == 0 else f"{abs(change)}% {'lower' if change < 0 else 'higher'}"
 
 
-def out_of(count: float, base: int = 100) -> str:
-    """`about 15 out of 100`; never more than the base or less than none."""
-    whole = min(max(round(count), 0), base)
-    return f"{'none' if whole == 0 else f'about {whole:,}'} out of {base:,}"
-
-
 def about(count: float) -> str:
     """`about 15`; none is `none`."""
     return f"about {round(count):,}" if round(count) > 0 else "none"

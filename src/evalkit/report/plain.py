@@ -98,10 +98,6 @@ def plain_resource(row: str) -> str:
     return _RESOURCES.get(row, row.replace("_", " ").capitalize())
 
 
-def plain_table(name: str) -> str:
-    return _TABLES.get(name, name.replace("_", " "))
-
-
 def glossary(protocol: Protocol, *, service: str) -> list[tuple[str, str]]:
     """Words of the peer report and what they mean, in the order of the alphabet."""
     words = [

@@ -283,11 +283,6 @@ def readmission_table(release: Release) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def interval_numbers(release: Release, table: str, *, first: str) -> pd.DataFrame:
-    """Any table as text, for the numbers beside a figure."""
-    return wide(release.table(table), first=first, threshold=facts.threshold(release))
-
-
 def digests_table(release: Release) -> pd.DataFrame:
     """What the numbers were made from: digests, version, environment, profile."""
     manifest = release.manifest
