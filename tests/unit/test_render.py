@@ -71,6 +71,8 @@ def test_the_page_needs_nothing_else_and_names_its_parts(rendered):
     assert f'alt="{ALT}"' in page
     assert page.count('scope="col"') == 2
     assert page.count('scope="row"') == 2
+    assert page.count('<div class="scroll" tabindex="0"><table') == page.count("</table></div>") == 1
+    assert '<math display="block" tabindex="0"' in page
     assert "Figure 1. Entries by year" in page
     assert "Table 1. Counts" in page
     assert "Other &lt;areas&gt;" in page

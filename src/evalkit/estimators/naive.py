@@ -72,7 +72,8 @@ def _risk_contrast(
     for treated, period, sign in cells:
         inside = rows[(rows["treated"] == treated) & (rows["period"] == period)]
         if not (inside["event"] == 1).any():
-            raise NotEstimable(Fault("readmission", f"no readmission in the cell treated={treated}, {period}"))
+            side = "treated" if treated else "comparison"
+            raise NotEstimable(Fault("readmission", f"nobody in the {side} area was readmitted {period} go-live"))
         risk = estimate_cumulative_incidence(
             inside["time_days"].to_numpy(), inside["event"].to_numpy(), at_days=np.array([horizon_days]), level=level
         ).iloc[0]

@@ -97,18 +97,22 @@ def _write_html(document: Document, media: Path, templates: Path) -> Path:
         *_shared_arguments(media), out=out,
     )  # fmt: skip
     text = out.read_text(encoding="utf-8")
-    out.write_text(_with_scopes(text), encoding="utf-8")
+    out.write_text(_with_reachable_parts(text), encoding="utf-8")
     return out
 
 
-def _with_scopes(text: str) -> str:
-    """Table headers with the scope that screen readers ask for, which pandoc does not write."""
-    head = re.compile(r"(<thead>.*?</thead>)", re.DOTALL)
-    text = head.sub(
-        lambda m: m.group(1).replace("<th", '<th scope="col"').replace('<th scope="col"ead', "<thead"), text
-    )
-    body = re.compile(r"(<tbody>.*?</tbody>)", re.DOTALL)
-    return body.sub(lambda m: re.sub(r"<th(?=[ >])", '<th scope="row"', m.group(1)), text)
+def _with_reachable_parts(text: str) -> str:
+    """Tables with the scopes that screen readers ask for; tables and formulas that scroll, reached by keyboard.
+
+    Pandoc writes neither; a table made to scroll by itself would lose its meaning as a table.
+    """
+    for part, scope in (("thead", "col"), ("tbody", "row")):
+        body = re.compile(rf"(<{part}>.*?</{part}>)", re.DOTALL)
+        header = re.compile(r"<th(?=[ >])")
+        text = body.sub(lambda m, h=header, s=scope: h.sub(f'<th scope="{s}"', m.group(1)), text)
+    text = text.replace('<math display="block"', '<math display="block" tabindex="0"')
+    text = re.sub(r"<table(?=[ >])", '<div class="scroll" tabindex="0"><table', text)
+    return text.replace("</table>", "</table></div>")
 
 
 def _write_docx(document: Document, media: Path, templates: Path) -> Path:
