@@ -98,6 +98,16 @@ def test_anticipation_periods_are_left_out(panel):
     )
 
 
+@pytest.mark.parametrize("column", [3, 4])
+def test_a_period_in_which_adoption_or_anticipation_begins_belongs_to_neither(panel, column):
+    """Adoption in the middle of period 4, or anticipation in the middle of period 3: what is in it does not count."""
+    midway = replace(panel, adoption=np.where(panel.treated, 4.5, np.nan))
+    options = {"anticipation_start": 3.5} if column == 3 else {}
+    outcome = panel.outcome.copy()
+    outcome[0, column] = 1000
+    assert close(estimate(replace(midway, outcome=outcome), **options), estimate(midway, **options))
+
+
 def test_placebos_name_every_area_once(panel):
     found = estimate_placebos(panel, options=RateOptions(), rng=np.random.default_rng(0))
     assert sorted(found["unit"]) == sorted(panel.units)

@@ -67,6 +67,7 @@ def test_only_what_is_listed_is_planned(protocol):
         ("seed = 20150401", 'seed = "april"', "valid integer.*april"),
         ("adoption = 2015-04-01", "adoption = 2011-04-01", "adoption must fall after baseline_start"),
         ("end = 2018-07-01", "end = 2014-06-01", "adoption must fall after baseline_start and before end"),
+        ("study_start = 2012-04-01", "study_start = 2012-04-02", "first of a month"),
         ("anticipation_days = 90", "anticipation_days = 900", "leave no baseline"),
         ('comparators = ["Croydon"', 'comparators = ["Lambeth", "Croydon"', "named twice: Lambeth"),
         ('outcome = "rehab_admission"', 'outcome = "rehab_admissions"', 'Did you mean "rehab_admission"'),

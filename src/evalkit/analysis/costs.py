@@ -12,7 +12,7 @@ from evalkit.cohort.cohort import build_cohort
 from evalkit.cohort.costs import PersonCosts, build_costs
 from evalkit.cohort.features import PERSON_FEATURES, derive_person_features
 from evalkit.cohort.residence import COMPARATORS
-from evalkit.core.dates import period_label
+from evalkit.core.dates import period_ends, period_label
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.protocol import CostOutcome
 from evalkit.core.result import Cell, Estimate, Results, not_estimable
@@ -71,8 +71,12 @@ def build_cost_study(study: Study, outcome: CostOutcome) -> CostStudy:
     people = people[["person_id", "group"]].join(derive_person_features(people, day))
     costs = build_costs(study.tables, study.protocol, outcome, people["person_id"])
     starts = costs.starts
-    before = (starts >= np.datetime64(dates.baseline.start)) & (starts < np.datetime64(dates.baseline.end))
-    return CostStudy(costs, people, before, starts >= np.datetime64(dates.adoption))
+    ends = period_ends(starts, dates.period)
+    before = (starts >= np.datetime64(dates.baseline.start)) & (ends <= np.datetime64(dates.baseline.end))
+    after = starts >= np.datetime64(dates.adoption)
+    if not (before.any() and after.any()):
+        raise NotEstimable(Fault("dates", "no whole period lies in the baseline, or none after adoption"))
+    return CostStudy(costs, people, before, after)
 
 
 def estimate_costs(study: Study, outcome: CostOutcome) -> tuple[list[Estimate], list[Results]]:

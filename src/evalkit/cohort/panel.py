@@ -91,6 +91,13 @@ class Panel:
         """Which units are ever treated, bool, shape (J,)."""
         return ~pd.isna(self.adoption)
 
+    @property
+    def ends(self) -> np.ndarray:
+        """The first moment after each period, shape (T,); the last period is taken as long as the one before."""
+        if len(self.periods) < 2:
+            return self.periods
+        return np.append(self.periods[1:], self.periods[-1:] + (self.periods[-1:] - self.periods[-2:-1]))
+
     def between(self, start: object, end: object) -> Panel:
         """The same panel with only the periods that begin in `[start, end)`."""
         keep = (self.periods >= np.asarray(start, self.periods.dtype)) & (

@@ -104,10 +104,10 @@ class Areas(_Frozen):
 class Dates(_Frozen):
     """Study dates; windows are half-open, so `end` is the first day not studied.
 
-    `adoption` empty means that each area's own date is read from the `areas` table.
-    `baseline_start` opens the pre-period of person-level analyses, and of rates whose baseline is
-    `recent`: it may be later than `study_start` so that another service's start does not fall inside. The
-    `anticipation_days` before adoption belong to neither period.
+    An empty `adoption` means that each area's own date is in the table `areas`. `baseline_start` opens the
+    pre-period of person-level analyses, and of rates whose baseline is `recent`: it may be later than
+    `study_start` so that another service's start does not fall inside. The `anticipation_days` before
+    adoption belong to neither period.
     """
 
     study_start: dt.date
@@ -119,6 +119,8 @@ class Dates(_Frozen):
 
     @model_validator(mode="after")
     def _in_order(self) -> Dates:
+        if self.study_start.day != 1:
+            raise ValueError("study_start must be the first of a month, because periods are counted from it")
         if not self.study_start <= self.baseline_start < self.end:
             raise ValueError("dates must run study_start <= baseline_start < end")
         if self.adoption and not self.baseline_start < self.adoption < self.end:

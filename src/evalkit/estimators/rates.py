@@ -181,7 +181,8 @@ def estimate_event_study(panel: Panel, *, periods_per_step: int) -> pd.DataFrame
     treated = np.flatnonzero(panel.treated)
     if len(treated) != 1:
         raise NotEstimable(Fault("event study", "it is drawn for one treated area only"))
-    adopted = int(np.searchsorted(panel.periods, panel.adoption[treated[0]]))
+    first, clean = _whole_periods(panel, RateOptions())
+    adopted = int(first[treated[0]])
     offset = (np.arange(len(panel.periods)) - adopted) // periods_per_step
     order = np.concatenate([treated, np.flatnonzero(~panel.treated)])
     rows = []
@@ -189,7 +190,7 @@ def estimate_event_study(panel: Panel, *, periods_per_step: int) -> pd.DataFrame
         cells = offset == step
         if step < 0 and cells.sum() < periods_per_step:
             continue
-        hidden = cells | (np.arange(len(panel.periods)) >= adopted)
+        hidden = cells | (np.arange(len(panel.periods)) >= clean[treated[0]])
         fitted = np.ones((len(order), *panel.outcome.shape), bool)
         target = np.zeros_like(fitted)
         for place, unit in enumerate(order):
@@ -223,17 +224,27 @@ def _assignments(panel: Panel, options: RateOptions, rng: np.random.Generator) -
 
 def _masks(panel: Panel, assignments: np.ndarray, options: RateOptions) -> tuple[np.ndarray, np.ndarray]:
     """Untreated cells to fit, and treated cells to predict, for each assignment; bool, shape (A, J, T)."""
-    first = np.searchsorted(panel.periods, panel.adoption[panel.treated])
-    starts = dict(zip(np.flatnonzero(panel.treated), first, strict=True))
-    table = np.array([starts.get(j, len(panel.periods)) for j in range(len(panel.units))] + [len(panel.periods)])
-    adoption = table[assignments]
-    place = np.arange(len(panel.periods))
-    target = place[None, None, :] >= adoption[:, :, None]
-    fitted = ~target
-    if options.anticipation_start is not None:
-        ahead = panel.periods >= np.asarray(options.anticipation_start, panel.periods.dtype)
-        fitted &= ~(ahead[None, None, :] & (assignments >= 0)[:, :, None])
+    first, clean = _whole_periods(panel, options)
+    place, given = np.arange(len(panel.periods)), assignments >= 0
+    target = given[:, :, None] & (place[None, None, :] >= first[assignments][:, :, None])
+    fitted = ~given[:, :, None] | (place[None, None, :] < clean[assignments][:, :, None])
     return fitted, target
+
+
+def _whole_periods(panel: Panel, options: RateOptions) -> tuple[np.ndarray, np.ndarray]:
+    """For each unit the first period wholly after its adoption, and how many lie wholly before it; (J,) each.
+
+    A period in which adoption falls, or in which anticipation begins, belongs to neither.
+    """
+    first = np.full(len(panel.units), len(panel.periods))
+    clean = first.copy()
+    adoption = panel.adoption[panel.treated]
+    first[panel.treated] = np.searchsorted(panel.periods, adoption)
+    ahead = adoption
+    if options.anticipation_start is not None:
+        ahead = np.minimum(adoption, np.asarray(options.anticipation_start, adoption.dtype))
+    clean[panel.treated] = np.searchsorted(panel.ends, ahead, side="right")
+    return first, clean
 
 
 def _interval(
@@ -283,14 +294,11 @@ def _refuse_thin_panel(panel: Panel, options: RateOptions) -> None:
                 next_step="Add areas to compare with.",
             )
         )
-    first = panel.adoption[panel.treated].min()
-    start = (
-        first if options.anticipation_start is None else min(first, np.asarray(options.anticipation_start, first.dtype))
-    )
-    if not (panel.periods < start).any():
-        faults.append(Fault("periods", "none lies before adoption"))
-    if not (panel.periods >= panel.adoption[panel.treated].max()).any():
-        faults.append(Fault("periods", "none lies after adoption"))
+    first, clean = _whole_periods(panel, options)
+    if not clean[panel.treated].all():
+        faults.append(Fault("periods", "none lies wholly before adoption"))
+    if (first[panel.treated] >= len(panel.periods)).any():
+        faults.append(Fault("periods", "none lies wholly after adoption"))
     if faults:
         raise NotEstimable(faults)
 
