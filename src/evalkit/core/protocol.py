@@ -285,10 +285,7 @@ class Protocol(_Frozen):
     @model_validator(mode="after")
     def _references_hold(self) -> Protocol:
         problems = []
-        for what, keys in (
-            ("outcome", [o.key for o in self.outcomes]),
-            ("claim", [c.key for c in self.claims]),
-        ):
+        for what, keys in (("outcome", [o.key for o in self.outcomes]), ("claim", [c.key for c in self.claims])):
             problems += [f"{what} key used twice: {k}" for k in sorted({k for k in keys if keys.count(k) > 1})]
         known = [o.key for o in self.outcomes]
         for claim in self.claims:
