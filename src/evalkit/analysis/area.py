@@ -9,9 +9,9 @@ import numpy as np
 
 from evalkit.analysis.study import Study, attempt
 from evalkit.cohort.mirror import count_before_after, derive_mirror_counts
-from evalkit.cohort.panel import Panel, build_panel
+from evalkit.cohort.panel import Panel, build_panel, has_events
 from evalkit.core.dates import period_label
-from evalkit.core.errors import NotEstimable
+from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.protocol import NAIVE, RateOutcome
 from evalkit.core.result import Cell, Estimate, Results, Role
 from evalkit.estimators.naive import estimate_rate_before_after
@@ -34,6 +34,8 @@ def estimate_rates(study: Study, outcome: RateOutcome) -> list[Estimate]:
     other = "recent" if outcome.baseline == "whole" else "whole"
 
     def did(baseline: str, role: Role, areas: tuple[str, ...]) -> Estimate:
+        if study.protocol.exposure.by != "area":
+            raise NotEstimable(Fault("protocol", "rates are compared by area, but exposure is by programme"))
         panel = build_panel(study.tables, study.protocol, outcome).only(areas)
         cut = panel.between(baselines[baseline], dates.end)
         return estimate_rate_ratio_did(cut, estimand, options=_options(study), rng=study.rng(outcome.key), role=role)
@@ -70,7 +72,8 @@ def estimate_rates(study: Study, outcome: RateOutcome) -> list[Estimate]:
 def _naive(study: Study, outcome: RateOutcome) -> Estimate:
     """The same people before and after where people are known, else the treated area before and after."""
     estimand = study.protocol.estimand(outcome)
-    if study.tables.has("people") and study.protocol.dates.adoption is not None and outcome.event != "reported":
+    people = study.tables.has("people") and study.protocol.dates.adoption is not None
+    if people and has_events(study.tables, outcome):
         before, after = derive_mirror_counts(study.tables, study.protocol, outcome)
     else:
         panel = build_panel(study.tables, study.protocol, outcome)
@@ -96,7 +99,7 @@ def describe_rates(study: Study, outcome: RateOutcome) -> list[Results]:
     options, dates = _options(study), study.protocol.dates
     per_year = {"quarter": 4, "year": 1}[dates.period]
     try:
-        path = estimate_event_study(panel, periods_per_step=per_year)
+        path = estimate_event_study(panel, options=options, periods_per_step=per_year)
         start = dates.study_start if outcome.baseline == "whole" else dates.baseline_start
         placebos = estimate_placebos(panel.between(start, dates.end), options=options, rng=study.rng(outcome.key))
     except NotEstimable:
@@ -110,7 +113,7 @@ def describe_rates(study: Study, outcome: RateOutcome) -> list[Results]:
             unit="ratio",
             lower=s.lower,
             upper=s.upper,
-            level=study.level,
+            level=1 - 1 / len(panel.units),
             n_events=s.n_events,
             label=_step_label(s.step),
         )
@@ -178,6 +181,8 @@ def _shown_width(panel: Panel, period: str) -> int:
     counts = panel.outcome[panel.treated].sum(axis=0)
     for width in (1, 2, 4):
         usable = len(counts) // width * width
+        if usable == 0:
+            return 1
         if counts[:usable].reshape(-1, width).sum(axis=1).min() >= MIN_SHOWN:
             return width
     return 4

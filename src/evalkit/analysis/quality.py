@@ -40,10 +40,13 @@ def describe_quality(report: QualityReport) -> list[Results]:
                 label=label,
             )
         )
+    counted: dict[str, float] = {}
+    for f in report.findings:
+        if f.severity != "note":
+            counted[_finding_name(f)] = counted.get(_finding_name(f), 0.0) + f.count
     findings = [
-        Cell(_finding_name(f), "count", float(f.count), "count", label=f"{f.table}: {f.what}")
-        for f in report.findings
-        if f.severity != "note"
+        Cell(name, "count", count, "count", label=name.replace(".", ": ", 1).replace("_", " "))
+        for name, count in counted.items()
     ]
     named = (("data_tables", tables), ("data_missing", missing), ("data_findings", findings))
     return [Results.from_cells(name, cells) for name, cells in named if cells]

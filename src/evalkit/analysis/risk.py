@@ -38,7 +38,9 @@ def build_risk_data(study: Study) -> RiskData:
     follow_up = derive_follow_up(
         rows, death=as_days(rows["death"]), censor=as_days(rows["followed_until"]), horizon_days=asked.horizon_days
     )
-    complete = (follow_up["event"] > 0) | (follow_up["time_days"] >= asked.horizon_days)
+    # Whether follow-up reaches the horizon must not depend on what was seen on the way.
+    horizon = pd.Timedelta(days=asked.horizon_days)
+    complete = rows["death"].notna() | (rows["followed_until"] >= rows["discharge"] + horizon)
     kept: pd.DataFrame = rows[complete]
     if kept.empty:
         raise NotEstimable(Fault("discharges", "none was followed to the horizon"))

@@ -49,24 +49,28 @@ def build_costs(tables: Tables, protocol: Protocol, outcome: CostOutcome, person
     """
     if not tables.has("unit_costs"):
         raise NotEstimable(Fault("tables", "there is no table unit_costs, so use cannot be priced"))
-    if not (tables.has("ward_stays") or tables.has("placements")):
-        raise NotEstimable(Fault("tables", "there are neither ward_stays nor placements to price"))
+    nhs, council = outcome.perspective != "local_authority", outcome.perspective != "nhs"
+    needed = [name for name, wanted in (("ward_stays", nhs), ("placements", council)) if wanted]
+    absent = [name for name in needed if not tables.has(name)]
+    if absent:
+        raise NotEstimable([Fault("tables", f'there is no table "{name}", a part of this cost') for name in absent])
     prices = tables.read("unit_costs").set_index("resource")["price_gbp"].astype(float)
     starts = period_starts(protocol.dates.study, protocol.dates.period)
     ends = period_ends(starts, protocol.dates.period)
     people = pd.Index(person_id)
+    deaths = tables.read("people", ["person_id", "death_date"]).set_index("person_id")["death_date"]
+    death = as_days(deaths.reindex(people))
     parts: dict[str, np.ndarray] = {}
-    nhs, council = outcome.perspective != "local_authority", outcome.perspective != "nhs"
     if nhs and tables.has("ward_stays"):
-        parts["wards"] = _spread(*_priced_stays(tables, prices), people, starts, ends)
+        parts["wards"] = _spread(*_priced_stays(tables, prices), people, death, starts, ends)
     if tables.has("placements"):
         rows, daily = _priced_placements(tables, prices, _FUNDERS[outcome.perspective])
-        parts["placements"] = _spread(rows, daily, people, starts, ends)
+        parts["placements"] = _spread(rows, daily, people, death, starts, ends)
     if nhs and tables.has("contacts"):
-        parts["contacts"] = _contacts(tables, prices, people, starts, ends)
+        parts["contacts"] = _contacts(tables, prices, people, death, starts, ends)
     if outcome.include_programme and (nhs or council) and tables.has("programme_episodes"):
         rows, daily = _priced_programme(tables, prices)
-        parts["programme"] = _spread(rows, daily, people, starts, ends)
+        parts["programme"] = _spread(rows, daily, people, death, starts, ends)
     return PersonCosts(people.to_numpy(), starts, parts)
 
 
@@ -103,14 +107,19 @@ def _priced_programme(tables: Tables, prices: pd.Series) -> tuple[pd.DataFrame, 
 
 
 def _spread(
-    rows: pd.DataFrame, daily_gbp: np.ndarray, people: pd.Index, starts: np.ndarray, ends: np.ndarray
+    rows: pd.DataFrame,
+    daily_gbp: np.ndarray,
+    people: pd.Index,
+    death: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
 ) -> np.ndarray:
-    """Daily cost of each interval, laid on people and periods; shape (n_people, T)."""
+    """Daily cost of each interval, up to death, laid on people and periods; shape (n_people, T)."""
     place = people.get_indexer(rows["person_id"])
     known = place >= 0
     place, daily = place[known], daily_gbp[known]
     began, ended = as_days(rows["start"])[known], as_days(rows["end"])[known]
-    ended = np.where(np.isnat(ended), ends[-1], ended)
+    ended = np.fmin(np.where(np.isnat(ended), ends[-1], ended), death[place])
     return np.column_stack(
         [
             np.bincount(place, weights=overlap_days(began, ended, s, e) * daily, minlength=len(people))
@@ -119,13 +128,15 @@ def _spread(
     )
 
 
-def _contacts(tables: Tables, prices: pd.Series, people: pd.Index, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+def _contacts(
+    tables: Tables, prices: pd.Series, people: pd.Index, death: np.ndarray, starts: np.ndarray, ends: np.ndarray
+) -> np.ndarray:
     rows = tables.read("contacts", ["person_id", "date", "attended"])
     rows = rows[rows["attended"].astype("boolean").fillna(False)]
     price = float(_price(prices, pd.Series(["contact"]))[0])
     day, place = as_days(rows["date"]), people.get_indexer(rows["person_id"])
     period = np.searchsorted(starts, day, side="right") - 1
-    inside = (place >= 0) & (period >= 0) & (day < ends[-1])
+    inside = (place >= 0) & (period >= 0) & (day < ends[-1]) & ~(day > death[place])
     counts = np.zeros((len(people), len(starts)))
     np.add.at(counts, (place[inside], period[inside]), 1.0)
     return counts * price

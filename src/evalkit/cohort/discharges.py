@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from evalkit.cohort.features import derive_history_features, derive_person_features
-from evalkit.cohort.residence import COMPARATORS, area_on, derive_area_group, derive_residence, last_followed
+from evalkit.cohort.residence import COMPARATORS, area_on, derive_area_group, derive_residence, followed_until
 from evalkit.cohort.spells import build_hospital_spells, derive_discharges, derive_follow_up
 from evalkit.core.dates import as_days
 from evalkit.core.errors import Fault, NotEstimable
@@ -49,7 +49,7 @@ def build_discharges(tables: Tables, protocol: Protocol, *, index_ward_types: tu
     residence = derive_residence(tables, protocol)
     rows["area"] = area_on(residence, rows["person_id"], as_days(rows["discharge"]))
     rows["death"] = rows["person_id"].map(people["death_date"])
-    rows["followed_until"] = rows["person_id"].map(last_followed(residence))
+    rows["followed_until"] = followed_until(residence, rows["person_id"], as_days(rows["discharge"]))
     rows["group"] = derive_discharge_group(rows, tables, protocol)
     rows = rows.join(derive_person_features(people.loc[rows["person_id"]].reset_index(), as_days(rows["discharge"])))
     rows = rows.join(derive_history_features(rows, spells, lookback_days=protocol.population.lookback_days))

@@ -59,8 +59,10 @@ def derive_history_features(discharges: pd.DataFrame, spells: pd.DataFrame, *, l
         return codes.get_indexer(person) * span + day.astype(np.int64)
 
     begun = key(spells["person_id"], as_days(spells["start"]))
-    stay_days = (as_days(spells["end"]) - as_days(spells["start"])).astype("timedelta64[D]").astype(np.float64)
-    days_so_far = np.concatenate([[0.0], np.cumsum(np.nan_to_num(stay_days))])
+    stay = as_days(spells["end"]) - as_days(spells["start"])
+    # An open spell has no length yet; as an integer its NaT would swamp every sum after it.
+    stay_days = np.where(np.isnat(stay), 0, stay.astype("timedelta64[D]").astype(np.int64))
+    days_so_far = np.concatenate([[0], np.cumsum(stay_days)])
     admission = as_days(discharges["admission"])
     last = np.searchsorted(begun, key(discharges["person_id"], admission), side="left")
     first = np.searchsorted(begun, key(discharges["person_id"], admission - lookback_days), side="left")
@@ -68,7 +70,7 @@ def derive_history_features(discharges: pd.DataFrame, spells: pd.DataFrame, *, l
     return pd.DataFrame(
         {
             "prior_admissions": np.minimum(last - first, 6).astype("float64"),
-            "log_prior_ward_days": np.log1p(days_so_far[last] - days_so_far[first]),
+            "log_prior_ward_days": np.log1p((days_so_far[last] - days_so_far[first]).astype("float64")),
             "log_stay_days": np.log1p(index_days),
             "from_rehab": discharges["has_rehab"].astype("float64").to_numpy(),
         },

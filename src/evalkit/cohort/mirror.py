@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from evalkit.cohort.cohort import build_cohort
 from evalkit.cohort.panel import Panel, event_days, event_table, select_stays
-from evalkit.cohort.residence import COMPARATORS, derive_residence
+from evalkit.cohort.residence import COMPARATORS, derive_residence, last_followed
 from evalkit.core.dates import DAYS_PER_YEAR, as_days, overlap_days
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.protocol import Protocol, RateOutcome
@@ -57,16 +58,20 @@ def derive_mirror_counts(tables: Tables, protocol: Protocol, outcome: RateOutcom
         time = tables.read("placements")
         time = time[time["setting"].isin(outcome.settings)]
     time = time[time["person_id"].isin(members)]
-    began, ended = as_days(time["start"]), as_days(time["end"])
-    last = np.datetime64(protocol.dates.end, "D")
-    ended = np.where(np.isnat(ended), last, ended)
+    began = as_days(time["start"])
+    ended = _ends(time, residence)
 
     def count(start: np.datetime64, end: np.datetime64) -> RateCount:
         years = overlap_days(began, ended, start, end).sum() / DAYS_PER_YEAR
         if outcome.event == "ward_days":
-            stop = np.where(stays["end"].isna(), last, as_days(stays["end"]))
+            stop = _ends(stays, residence)
             return RateCount(float(overlap_days(as_days(stays["start"]), stop, start, end).sum()), years)
         day = as_days(event_days(stays, residence, outcome)["day"])
         return RateCount(float(((day >= start) & (day < end)).sum()), years)
 
     return count(adoption - span, adoption), count(adoption, adoption + span)
+
+
+def _ends(rows: pd.DataFrame, residence: pd.DataFrame) -> np.ndarray:
+    """The end of each interval, no later than the person was followed; datetime64[D], shape (n,)."""
+    return np.fmin(as_days(rows["end"]), as_days(rows["person_id"].map(last_followed(residence))))

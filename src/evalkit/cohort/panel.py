@@ -179,8 +179,9 @@ def build_panel(tables: Tables, protocol: Protocol, outcome: RateOutcome) -> Pan
         frame = derive_area_counts(tables, protocol, outcome)
     starts = period_starts(protocol.dates.study, protocol.dates.period)
     frame = frame[frame["area"].isin(protocol.areas.all) & frame["period_start"].isin(pd.to_datetime(starts))]
-    whole = frame.groupby("area")["period_start"].transform("nunique") == frame["period_start"].nunique()
-    frame = frame[whole].assign(adoption=frame["area"].map(_adoption(tables, protocol)))
+    adoption = _adoption(tables, protocol)
+    frame = _whole_areas(frame[frame["person_time"] > 0], treated=set(adoption.index))
+    frame = frame.assign(adoption=frame["area"].map(adoption))
     usable = frame["adoption"].isna().any() and frame["adoption"].notna().any()
     if frame.empty or not usable:
         raise NotEstimable(
@@ -195,6 +196,15 @@ def build_panel(tables: Tables, protocol: Protocol, outcome: RateOutcome) -> Pan
     )
 
 
+def _whole_areas(frame: pd.DataFrame, *, treated: set[str]) -> pd.DataFrame:
+    """Rows of the areas that have person-time in every period that all treated areas have."""
+    mine = frame[frame["area"].isin(treated)]
+    counts = mine.groupby("period_start")["area"].nunique()
+    periods = counts.index[counts == mine["area"].nunique()]
+    frame = frame[frame["period_start"].isin(periods)]
+    return frame[frame.groupby("area")["period_start"].transform("nunique") == len(periods)]
+
+
 def _adoption(tables: Tables, protocol: Protocol) -> pd.Series:
     """First period of treatment of each treated area; other areas are absent, which maps to null."""
     if protocol.dates.adoption is not None:
@@ -202,7 +212,11 @@ def _adoption(tables: Tables, protocol: Protocol) -> pd.Series:
     if not tables.has("areas"):
         raise NotEstimable(Fault("tables", "the protocol leaves adoption to the table areas, which is absent"))
     areas = tables.read("areas").set_index("area")["adoption_date"]
-    return areas[areas.index.isin(protocol.areas.treated)].dropna()
+    areas = areas[areas.index.isin(protocol.areas.treated)].dropna()
+    undated = sorted(set(protocol.areas.treated) - set(areas.index))
+    if undated:
+        raise NotEstimable([Fault(f'area "{name}"', "it is treated, but has no adoption date") for name in undated])
+    return areas
 
 
 def derive_area_counts(tables: Tables, protocol: Protocol, outcome: RateOutcome) -> pd.DataFrame:
@@ -244,10 +258,16 @@ def derive_area_counts(tables: Tables, protocol: Protocol, outcome: RateOutcome)
     return out.dropna().reset_index()
 
 
+def has_events(tables: Tables, outcome: RateOutcome) -> bool:
+    """Whether people's records hold the outcome's events."""
+    table = _EVENT_TABLE.get(outcome.event)
+    return table is not None and tables.has(table) and tables.has("people")
+
+
 def event_table(tables: Tables, outcome: RateOutcome) -> str:
     """The table of people's records that holds the outcome's events; NotEstimable where it is absent."""
     table = _EVENT_TABLE.get(outcome.event)
-    if table is None or not tables.has(table) or not tables.has("people"):
+    if table is None or not has_events(tables, outcome):
         needs = f"area_counts or {table}" if table else "area_counts"
         raise NotEstimable(Fault(f'outcome "{outcome.key}"', f"it needs the table {needs}"))
     return table
@@ -257,7 +277,7 @@ def select_stays(stays: pd.DataFrame, outcome: RateOutcome) -> pd.DataFrame:
     """The stays or placements of the outcome's settings or ward types."""
     kind = "setting" if "setting" in stays else "ward_type"
     kept = stays[stays[kind].isin(outcome.settings or outcome.ward_types)]
-    if outcome.out_of_area is not None:
+    if outcome.out_of_area is not None and kind == "ward_type":
         kept = kept[kept["out_of_area"].astype("boolean").fillna(False) == outcome.out_of_area]
     return kept.sort_values(["person_id", "start", "end"], kind="stable").reset_index(drop=True)
 

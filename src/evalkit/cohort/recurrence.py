@@ -17,8 +17,8 @@ from evalkit.data.tables import Tables
 def derive_recurrence(tables: Tables, protocol: Protocol, *, index_ward_types: tuple[str, ...]) -> pd.DataFrame:
     """One row a person with an eligible discharge: `person_id, group, sex, readmissions, died, days_at_risk`.
 
-    Counting starts at the first eligible discharge inside the study. Days in hospital are not at
-    risk of admission and are left out; a spell of no nights takes no day.
+    Counting starts at the first discharge inside the study that ended an index spell alive, at any age.
+    Days in hospital are not at risk of admission and are left out; a spell of no nights takes no day.
     """
     missing = [name for name in ("people", "ward_stays") if not tables.has(name)]
     if missing:

@@ -10,6 +10,7 @@ from evalkit.core.protocol import Protocol
 from evalkit.data.tables import Tables
 
 COMPARATORS = "Comparators"
+_UNIT = "datetime64[s]"  # one resolution on both sides of a merge
 
 
 def derive_residence(tables: Tables, protocol: Protocol) -> pd.DataFrame:
@@ -38,9 +39,11 @@ def area_on(residence: pd.DataFrame, person_id: pd.Series, day: np.ndarray) -> p
     The last day of follow-up still belongs to the area that was left, because somebody who dies or
     moves out on the day of discharge was discharged to it.
     """
-    asked = pd.DataFrame({"person_id": person_id.to_numpy(), "day": pd.to_datetime(day)})
+    if not len(person_id):
+        return pd.Series([], dtype=residence["area"].dtype)
+    asked = pd.DataFrame({"person_id": person_id.to_numpy(), "day": pd.to_datetime(day).astype(_UNIT)})
     asked["place"] = np.arange(len(asked))
-    segments = residence.assign(day=pd.to_datetime(residence["start"]), stop=pd.to_datetime(residence["end"]))
+    segments = residence.assign(day=residence["start"].astype(_UNIT), stop=residence["end"].astype(_UNIT))
     found = pd.merge_asof(
         asked.sort_values("day", kind="stable"),
         segments[["person_id", "day", "stop", "area"]].sort_values("day", kind="stable"),
@@ -51,8 +54,21 @@ def area_on(residence: pd.DataFrame, person_id: pd.Series, day: np.ndarray) -> p
 
 
 def last_followed(residence: pd.DataFrame) -> pd.Series:
-    """The first day on which each person is no longer followed, indexed by `person_id`."""
+    """The first day on which each person is no longer followed for good, indexed by `person_id`."""
     return residence.groupby("person_id")["end"].max()
+
+
+def followed_until(residence: pd.DataFrame, person_id: pd.Series, day: np.ndarray) -> np.ndarray:
+    """For each person and day, the end of the unbroken residence that holds the day; NaT where none does.
+
+    Segments that touch are one residence; after a gap nobody was looking. Shape (n,), datetime64[D].
+    """
+    rows = residence.sort_values(["person_id", "start"], kind="stable")
+    same = rows["person_id"].eq(rows["person_id"].shift())
+    run = (~(same & (rows["start"] <= rows["end"].shift()))).cumsum().rename("run")
+    runs = rows.groupby(run).agg(person_id=("person_id", "first"), start=("start", "min"), end=("end", "max"))
+    end = area_on(runs.assign(area=runs["end"]), person_id, day)
+    return as_days(pd.to_datetime(end))
 
 
 def derive_area_group(area: pd.Series, protocol: Protocol) -> pd.Series:

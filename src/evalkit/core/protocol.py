@@ -24,12 +24,8 @@ WardType = Literal["acute", "picu", "rehab", "secure"]
 OutcomeRole = Literal["primary", "sensitivity"]
 RateEvent = Literal["placement_start", "placement_end", "ward_admission", "ward_days", "reported"]
 Denominator = Literal["population", "residents"]
-ReadmissionEstimator = Literal["overlap_aipw_did"]
 RateEstimator = Literal["poisson_did_permutation"]
-CostEstimator = Literal["log_link_did_bootstrap"]
-ReadmissionSensitivity = Literal["unweighted_did"]
 RateSensitivity = Literal["poisson_did_recent_baseline", "poisson_did_whole_baseline", "poisson_did_near_areas"]
-CostSensitivity = Literal["additive_did"]
 NAIVE = "before_after"
 DisclosureProfile = Literal["strict", "acro", "nhse_sde", "opensafely", "mhsds_publication", "hes"]
 
@@ -186,8 +182,8 @@ class ReadmissionOutcome(_Outcome):
     kind: Literal["readmission"]
     horizon_days: Annotated[int, Field(ge=1)]
     index_ward_types: tuple[WardType, ...] = ("acute", "picu", "rehab")
-    estimator: ReadmissionEstimator = "overlap_aipw_did"
-    sensitivity: tuple[ReadmissionSensitivity, ...] = ()
+    estimator: Literal["overlap_aipw_did"] = "overlap_aipw_did"
+    sensitivity: tuple[Literal["unweighted_did"], ...] = ()
     scale: Literal["risk_difference"] = "risk_difference"
 
 
@@ -216,6 +212,11 @@ class RateOutcome(_Outcome):
             raise ValueError(f'event = "{self.event}" needs `settings`')
         if self.event.startswith("ward") and not self.ward_types:
             raise ValueError(f'event = "{self.event}" needs `ward_types`')
+        ward = self.event.startswith("ward")
+        if (ward and self.settings) or (not ward and (self.ward_types or self.out_of_area is not None)):
+            raise ValueError(f'event = "{self.event}" has no use for what another kind of event is chosen by')
+        if f"poisson_did_{self.baseline}_baseline" in self.sensitivity:
+            raise ValueError(f'a sensitivity analysis repeats the baseline "{self.baseline}" of the primary')
         return self
 
 
@@ -225,8 +226,8 @@ class CostOutcome(_Outcome):
     kind: Literal["cost"]
     perspective: Literal["nhs", "local_authority", "nhs_and_local_authority"]
     include_programme: bool = True
-    estimator: CostEstimator = "log_link_did_bootstrap"
-    sensitivity: tuple[CostSensitivity, ...] = ()
+    estimator: Literal["log_link_did_bootstrap"] = "log_link_did_bootstrap"
+    sensitivity: tuple[Literal["additive_did"], ...] = ()
     scale: Literal["gbp_per_person_quarter"] = "gbp_per_person_quarter"
 
 

@@ -81,6 +81,8 @@ def compute_cost_effect(data: CostData, *, replicates: int, rng: np.random.Gener
         raise NotEstimable(Fault("costs", "too few people on one side to compare", allowed=f"{MIN_PEOPLE} or more"))
     if data.before[data.treated].sum() <= 0 or data.before[~data.treated].sum() <= 0:
         raise NotEstimable(Fault("costs", "nothing was spent before on one side, so a ratio has no meaning"))
+    if data.after[data.treated].sum() <= 0 or data.after[~data.treated].sum() <= 0:
+        raise NotEstimable(Fault("costs", "nothing was spent after on one side, so a ratio has no meaning"))
     x = data.covariates.to_numpy(dtype=np.float64)
     spread = x.std(axis=0)
     z = np.column_stack([np.ones(len(x)), (x[:, spread > 0] - x[:, spread > 0].mean(axis=0)) / spread[spread > 0]])

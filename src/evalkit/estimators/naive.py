@@ -36,7 +36,7 @@ def estimate_rate_before_after(
         value,
         low,
         high,
-        level,
+        math.nan if interval == "none" else level,
         n_events=min(before.events, after.events),
         p_value=float(2 * stats.norm.sf(abs(math.log(value)) / se)),
         label=NAIVE_LABEL,
@@ -71,6 +71,8 @@ def _risk_contrast(
     value, variance, people, events = 0.0, 0.0, 0, 0
     for treated, period, sign in cells:
         inside = rows[(rows["treated"] == treated) & (rows["period"] == period)]
+        if not (inside["time_days"] >= horizon_days).any():
+            raise NotEstimable(Fault("readmission", f"nobody can be followed to the horizon {period} go-live"))
         if not (inside["event"] == 1).any():
             side = "treated" if treated else "comparison"
             raise NotEstimable(Fault("readmission", f"nobody in the {side} area was readmitted {period} go-live"))

@@ -19,10 +19,7 @@ CONTRAST = np.array([1.0, -1.0, -1.0, 1.0])
 MIN_EVENTS_PER_CELL = 5
 MIN_OVERLAP = 0.1
 SMD_LIMIT = 0.1
-AREA_SHOCKS = (
-    "One treated area and few comparison areas: the interval counts people, "
-    "and cannot see a shock that hit a whole area."
-)
+AREA_SHOCKS = "Few areas are compared: the interval counts people, and cannot see a shock that hit a whole area."
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ def estimate_overlap_aipw_did(
     cell = np.where(rows["treated"], 0, 2) + (rows["period"] == "before").to_numpy(dtype=int)
     time, event = rows["time_days"].to_numpy(), rows["event"].to_numpy()
     readmitted = (event == 1).astype(float)
-    _refuse_thin_cells(cell, readmitted)
+    _refuse_thin_cells(cell, readmitted, time >= horizon_days)
     fit = fit_overlap_weights(rows[list(covariates)], cell)
     ipcw = compute_censoring_weights(time, event, cell, horizon_days=horizon_days)
     by_cell = _predict_cells(rows[list(covariates)], cell, readmitted, ipcw)
@@ -194,7 +191,17 @@ def _combine(
     return float(value), influence
 
 
-def _refuse_thin_cells(cell: np.ndarray, readmitted: np.ndarray) -> None:
+def _refuse_thin_cells(cell: np.ndarray, readmitted: np.ndarray, followed: np.ndarray) -> None:
+    unfollowed = [name for k, name in enumerate(CELLS) if followed[cell == k].sum() < MIN_EVENTS_PER_CELL]
+    if unfollowed:
+        raise NotEstimable(
+            Fault(
+                "readmission",
+                f"too few people can be followed to the horizon: {', '.join(unfollowed)}",
+                allowed=f"{MIN_EVENTS_PER_CELL} or more in each cell",
+                next_step="Open the baseline earlier or shorten the horizon.",
+            )
+        )
     thin = [name for k, name in enumerate(CELLS) if readmitted[cell == k].sum() < MIN_EVENTS_PER_CELL]
     if thin:
         raise NotEstimable(

@@ -170,25 +170,28 @@ def estimate_placebos(panel: Panel, *, options: RateOptions, rng: np.random.Gene
     return pd.DataFrame({"unit": names, "log_ratio": placebo.log_ratio, "studentised": placebo.studentised})
 
 
-def estimate_event_study(panel: Panel, *, periods_per_step: int) -> pd.DataFrame:
+def estimate_event_study(panel: Panel, *, options: RateOptions, periods_per_step: int) -> pd.DataFrame:
     """Rate ratios by time from adoption, one treated area, in steps of whole periods.
 
     A step before adoption is held out of the fit and predicted from the rest, so that it tests what
-    the comparison assumes. Intervals scale the largest studentised placebo of the same step.
+    the comparison assumes. Intervals scale the largest studentised placebo of the same step, so their
+    level is 1 - 1/(number of areas), whatever was asked; below `MIN_UNITS` areas none is drawn.
 
-    Returns `step` (0 the first after adoption), `ratio, lower, upper, n_events`.
+    Returns `step` (0 the first after adoption), `ratio, lower, upper, n_events`, whole steps only.
     """
+    if len(panel.units) < MIN_UNITS:
+        raise NotEstimable(Fault("event study", "too few areas for its intervals", allowed=f"{MIN_UNITS} or more"))
     treated = np.flatnonzero(panel.treated)
     if len(treated) != 1:
         raise NotEstimable(Fault("event study", "it is drawn for one treated area only"))
-    first, clean = _whole_periods(panel, RateOptions())
+    first, clean = _whole_periods(panel, options)
     adopted = int(first[treated[0]])
     offset = (np.arange(len(panel.periods)) - adopted) // periods_per_step
     order = np.concatenate([treated, np.flatnonzero(~panel.treated)])
     rows = []
     for step in np.unique(offset):
         cells = offset == step
-        if step < 0 and cells.sum() < periods_per_step:
+        if cells.sum() < periods_per_step:
             continue
         hidden = cells | (np.arange(len(panel.periods)) >= clean[treated[0]])
         fitted = np.ones((len(order), *panel.outcome.shape), bool)
@@ -201,11 +204,11 @@ def estimate_event_study(panel: Panel, *, periods_per_step: int) -> pd.DataFrame
         if not fitted[0, treated[0]].any():
             continue
         found = impute_untreated(panel.outcome[None], panel.denominator[None], fitted=fitted, target=target)
-        width = float(np.abs(found.studentised[1:]).max() * found.spread[0])
-        centre = math.log(max(found.observed[0], _CORRECTION) / found.expected[0])
-        rows.append(
-            (int(step), math.exp(centre), math.exp(centre - width), math.exp(centre + width), found.observed[0])
-        )
+        if found.expected[0] == 0:
+            continue
+        width = math.exp(np.abs(found.studentised[1:]).max() * found.spread[0])
+        ratio = found.observed[0] / found.expected[0]
+        rows.append((int(step), ratio, ratio / width, ratio * width, found.observed[0]))
     return pd.DataFrame(rows, columns=["step", "ratio", "lower", "upper", "n_events"])
 
 
@@ -299,6 +302,8 @@ def _refuse_thin_panel(panel: Panel, options: RateOptions) -> None:
         faults.append(Fault("periods", "none lies wholly before adoption"))
     if (first[panel.treated] >= len(panel.periods)).any():
         faults.append(Fault("periods", "none lies wholly after adoption"))
+    if panel.treated.all():
+        faults.append(Fault("areas", "every one is treated; none is left to compare with"))
     if faults:
         raise NotEstimable(faults)
 
