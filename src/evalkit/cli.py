@@ -62,11 +62,19 @@ def check(
     """Report on the quality of the tables. Exits with 0, 1 (warnings) or 2 (they cannot be used)."""
     from rich.console import Console
 
+    from evalkit.core.errors import ProtocolError
     from evalkit.core.protocol import load_protocol
     from evalkit.data import check_tables
 
-    report = check_tables(folder, load_protocol(protocol) if protocol else None)
+    held_to, faulty = None, None
+    try:
+        held_to = load_protocol(protocol) if protocol else None
+    except ProtocolError as error:
+        faulty = error  # told after the tables, so that all faults come at once
+    report = check_tables(folder, held_to)
     report.render(Console())
+    if faulty:
+        raise faulty
     raise typer.Exit(report.exit_code)
 
 

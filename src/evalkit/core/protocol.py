@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from evalkit.core.dates import PeriodName, Window
+from evalkit.core.dates import PeriodName, Window, period_starts
 from evalkit.core.errors import Fault, ProtocolError, suggest_name
 from evalkit.core.estimand import Estimand
 
@@ -115,8 +115,8 @@ class Dates(_Frozen):
 
     @model_validator(mode="after")
     def _in_order(self) -> Dates:
-        if self.study_start.day != 1:
-            raise ValueError("study_start must be the first of a month, because periods are counted from it")
+        if self.study_start < self.end and not len(period_starts(self.study, self.period)):
+            raise ValueError(f"no whole {self.period} lies between study_start and end")
         if not self.study_start <= self.baseline_start < self.end:
             raise ValueError("dates must run study_start <= baseline_start < end")
         if self.adoption and not self.baseline_start < self.adoption < self.end:
@@ -212,8 +212,8 @@ class RateOutcome(_Outcome):
             raise ValueError(f'event = "{self.event}" needs `settings`')
         if self.event.startswith("ward") and not self.ward_types:
             raise ValueError(f'event = "{self.event}" needs `ward_types`')
-        ward = self.event.startswith("ward")
-        if (ward and self.settings) or (not ward and (self.ward_types or self.out_of_area is not None)):
+        of_wards = self.ward_types or self.out_of_area is not None
+        if self.settings if self.event.startswith("ward") else of_wards:
             raise ValueError(f'event = "{self.event}" has no use for what another kind of event is chosen by')
         if f"poisson_did_{self.baseline}_baseline" in self.sensitivity:
             raise ValueError(f'a sensitivity analysis repeats the baseline "{self.baseline}" of the primary')

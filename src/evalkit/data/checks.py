@@ -109,7 +109,9 @@ def _rule_finding(table: ir.Table, name: str, column: str, check: Check, count: 
         return Finding(severity, name, column, check.name, count, f"{rows} outside what is allowed: {check.error}")
     seen = table.filter(_broken(table, column, check)).group_by(column).aggregate(n=lambda t: t.count())
     seen = seen.order_by([ibis.desc("n"), column]).limit(50).to_pyarrow().to_pylist()
-    shown = [row[column] for row in seen if _CODE.match(row[column])][:_SHOWN_CODES]
+    # A value is shown only if it is near a listed code: anything else might be a person's name.
+    near = [row[column] for row in seen if _CODE.match(row[column]) and suggest_name(row[column], codes)]
+    shown = near[:_SHOWN_CODES]
     hints = [f'"{code}". {suggest_name(code, codes)}'.strip(". ") for code in shown]
     said = f" Among them {'; '.join(hints)}" if hints else ""
     text = f"{plural(count, 'cell')} outside the list ({', '.join(codes)}).{said}"

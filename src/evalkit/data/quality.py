@@ -90,8 +90,8 @@ def check_tables(folder: Path | str, protocol: Protocol | None = None) -> Qualit
     return _examine(Path(folder), protocol)[1]
 
 
-def require_usable(folder: Path | str, protocol: Protocol) -> Tables:
-    """Open the tables of a folder for a protocol, or refuse them.
+def require_usable(folder: Path | str, protocol: Protocol | None) -> Tables:
+    """Open the tables of a folder for a protocol, or for their contract alone, or refuse them.
 
     Raises
     ------

@@ -178,14 +178,14 @@ def _adoption(tables: Tables, protocol: Protocol) -> Iterable[Finding]:
         )
         yield Finding("error", "areas", "adoption_date", "adoption_outside_window", len(outside), text)
     if dates.adoption is None:
-        never = [area for area in treated if adopted[area] is None]
+        never = [area for area in protocol.areas.treated if adopted.get(area) is None]
         if never:
             text = f"no adoption date for {', '.join(never)}, which the protocol calls treated"
             yield Finding("error", "areas", "adoption_date", "adoption_missing", len(never), text)
     else:
-        other = [a for a in treated if adopted[a] and a not in outside and adopted[a] != dates.adoption]
+        other = [a for a in treated if a not in outside and adopted[a] != dates.adoption]
         if other:
-            text = f"another adoption date than the protocol's ({dates.adoption}) in {', '.join(other)}"
+            text = f"another adoption date than the protocol's ({dates.adoption}), or none, in {', '.join(other)}"
             yield Finding("warning", "areas", "adoption_date", "adoption_differs", len(other), text)
     controls = [a for a in (*protocol.areas.comparators, *protocol.areas.donors) if _adopts(adopted.get(a), dates.end)]
     if controls:

@@ -13,7 +13,7 @@ import evalkit
 from evalkit.core.errors import EvalkitError, Fault, NotebookError, OutputError, ParameterError
 from evalkit.core.protocol import Protocol, load_protocol
 from evalkit.core.result import Results
-from evalkit.data import Tables, open_tables, require_usable
+from evalkit.data import Tables, require_usable
 from evalkit.disclose import policy, release
 from evalkit.pipeline.plan import DEFAULT_PLAN, Plan, check_notebooks, notebook_path
 from evalkit.pipeline.progress import Progress, show_progress
@@ -118,7 +118,7 @@ def _checked(protocol: Path, data: Path, out: Path, notebooks: Path, plan: Plan,
         errors.append(ParameterError(Fault("jobs", "at least one notebook must run at a time", got=str(jobs))))
     loaded = attempt(lambda: load_protocol(protocol))
     # Without a protocol the tables can still be held to their own contract.
-    tables = attempt(lambda: require_usable(data, loaded) if loaded else open_tables(data))
+    tables = attempt(lambda: require_usable(data, loaded))
     faulty = check_notebooks(notebooks, plan)
     if faulty:
         errors.append(ParameterError(faulty))

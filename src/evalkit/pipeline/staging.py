@@ -79,7 +79,7 @@ def check_output(out: Path, stems: tuple[str, ...]) -> list[Fault]:
         return [Fault(str(out), "this is a file", allowed="a folder", next_step="Choose another.")]
     if out.is_mount():
         return [Fault(str(out), "this is a mount point, which cannot be replaced", next_step="Name a folder in it.")]
-    names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+    names = {path.name for path in out.iterdir()} - {".DS_Store"}
     strange = sorted(names - output_names(stems))
     if names and "manifest.json" not in names:
         return [Fault(str(out), "this folder is not empty and not an earlier output", next_step="Choose another.")]

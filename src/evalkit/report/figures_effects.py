@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
-from evalkit.core.protocol import CostEstimator, RateEstimator, ReadmissionEstimator
+from evalkit.core.protocol import CostOutcome, RateOutcome, ReadmissionOutcome
 from evalkit.report import figures_style as style
 from evalkit.report.phrases import starts_with_capital, with_interval
 
@@ -23,7 +23,11 @@ _LOOKS = {
 }
 _ROLE_WORDS = {"primary": "", "sensitivity": "sensitivity", "exploratory": "exploratory",
                "naive": "before and after only: not evidence of effect"}  # fmt: skip
-_PLANNED = (*get_args(ReadmissionEstimator), *get_args(RateEstimator), *get_args(CostEstimator))
+_PLANNED = tuple(
+    name
+    for outcome in (ReadmissionOutcome, RateOutcome, CostOutcome)
+    for name in get_args(outcome.model_fields["estimator"].annotation)
+)
 _PANELS = (
     ("risk (0 to 1)", "Difference in risk", 0.0),
     ("ratio", "Rate ratio (log scale)", 1.0),

@@ -215,7 +215,7 @@ def _deaths(release: Release, service: str) -> list[str]:
     groups = [str(r) for r in dict.fromkeys(rows["row"]) if str(r).startswith("group.")] or ["all"] * bool(len(rows))
     groups = facts.treated_first(groups, f"group.{facts.treated_group(release.protocol)}")
     if not groups:
-        return ["This study holds no records of what happened to each person, so it cannot count deaths here."]
+        return ["Deaths are only counted after a stay in hospital. This study holds no records of such stays."]
     sentences = [f"The plan did not ask if {service} changed deaths. So this is a count and not an effect."]
     for row in groups:
         people = facts.cell_value(release, "description.recurrence", row, "people")
