@@ -103,7 +103,6 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
             stem.with_suffix(f".{ending}").write_text(executed.name)
 
     monkeypatch.setattr(evaluation, "require_usable", lambda folder, _: FewTables(folder))
-    monkeypatch.setattr(evaluation, "open_tables", FewTables)
     monkeypatch.setattr(evaluation, "render_report", render)
     # Whoever edits the package while the tests run does not change what they find.
     monkeypatch.setattr(evaluation, "package_digest", lambda: "c" * 64)
@@ -242,10 +241,11 @@ def test_everything_that_is_wrong_is_said_at_once_before_anything_is_run(
     (folders.notebooks / "peer_report.ipynb").write_text("not a notebook")
     (tmp_path / "file").write_text("")
 
-    def broken(_: Path) -> None:
+    def broken(_: Path, protocol: object) -> None:
+        assert protocol is None  # the tables are looked at though the protocol cannot be used
         raise EvalkitError(Fault("people", "there is no such table"))
 
-    monkeypatch.setattr(evaluation, "open_tables", broken)
+    monkeypatch.setattr(evaluation, "require_usable", broken)
     before = listing(tmp_path)
     with pytest.raises(EvalkitError) as caught:
         folders.run(protocol=faulty, out=tmp_path / "file" / "out")
