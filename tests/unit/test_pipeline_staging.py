@@ -234,3 +234,14 @@ def test_progress_names_what_runs_on_a_terminal_and_in_a_log(tmp_path: Path, mon
         said = path.read_text()
         for part in ("01_first", "02_second", "03_third: finished earlier", "a word"):
             assert part in said
+
+
+@pytest.mark.parametrize("name", [".git", ".env", "thesis.docx"])
+def test_what_a_user_keeps_in_the_output_folder_is_never_lost(tmp_path: Path, name: str) -> None:
+    """Hidden files too: a folder that holds them is refused, with or without an earlier output in it."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    assert check_output(out, STEMS)
+    fill(out, "old")
+    assert any(name in fault.text for fault in check_output(out, STEMS))

@@ -220,6 +220,8 @@ def test_codes_outside_their_list(tmp_path, protocol):
     assert errors_of(report) == {"people.sex.outside_list": 2, "placements.setting.outside_list": 1}
     assert '"femal". Did you mean "female"' in text_of(report, "people.sex.outside_list")
     assert "Among them" not in text_of(report, "placements.setting.outside_list")
+    assert "smith" not in text_of(checked(few_tables(tmp_path / "b", people=put("sex", "smith_john", 0)), protocol),
+                                  "people.sex.outside_list")  # fmt: skip
     warnings = [f.code for f in report.findings if f.severity == "warning"]
     assert "ward_stays.legal_status.outside_list" in warnings
 
