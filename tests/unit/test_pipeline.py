@@ -285,3 +285,23 @@ def test_a_notebook_that_names_no_kernel_is_refused(folders: Folders) -> None:
 def test_a_plan_cannot_wait_for_what_comes_later() -> None:
     with pytest.raises(ValueError, match="b waits for a"):
         Plan(analysis=(Step("b", after=("a",)), Step("a")), reports=())
+
+
+def test_a_kernel_that_never_answers_is_started_again_and_another_error_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    from evalkit.pipeline import worker
+
+    job = {"notebook": "n", "executed": "e", "parameters": {}, "folder": "."}
+    told: list[str] = ["Kernel didn't respond in 45 seconds", "Kernel didn't respond in 45 seconds"]
+
+    def start(*_: object, **__: object) -> None:
+        if told:
+            raise RuntimeError(told.pop())
+
+    monkeypatch.setattr(worker.papermill, "execute_notebook", start)
+    assert worker.execute(job) == {"end": "ok"}
+    told[:] = ["Kernel didn't respond in 45 seconds"] * worker.TRIES
+    with pytest.raises(RuntimeError, match="didn't respond"):
+        worker.execute(job)
+    told[:] = ["another thing"]
+    with pytest.raises(RuntimeError, match="another thing"):
+        worker.execute(job)

@@ -12,18 +12,16 @@ from pathlib import Path
 import papermill
 from nbclient.exceptions import DeadKernelError
 
+# Of kernels that start together two may choose the same port, and the second never answers: begin again.
+START_SECONDS = 45
+TRIES = 3
+_NO_ANSWER = "Kernel didn't respond"
+
 
 def execute(job: dict) -> dict:
     """Run the notebook of a job; say how it ended, and where and why if it failed."""
     try:
-        papermill.execute_notebook(
-            job["notebook"],
-            job["executed"],
-            parameters=job["parameters"],
-            kernel_name="python3",
-            cwd=job["folder"],
-            progress_bar=False,
-        )
+        _run(job, tries=TRIES)
     except papermill.PapermillExecutionError as error:
         return {
             "end": "error",
@@ -38,6 +36,23 @@ def execute(job: dict) -> dict:
     except OSError as error:
         return {"end": "os", "errno": error.errno, "message": error.strerror or str(error)}
     return {"end": "ok"}
+
+
+def _run(job: dict, *, tries: int) -> None:
+    try:
+        papermill.execute_notebook(
+            job["notebook"],
+            job["executed"],
+            parameters=job["parameters"],
+            kernel_name="python3",
+            cwd=job["folder"],
+            progress_bar=False,
+            start_timeout=START_SECONDS,
+        )
+    except RuntimeError as error:
+        if tries <= 1 or not str(error).startswith(_NO_ANSWER):
+            raise
+        _run(job, tries=tries - 1)
 
 
 def main() -> None:
