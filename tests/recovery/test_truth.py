@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from evalkit.cohort.area_counts import derive_area_counts
 from evalkit.cohort.cohort import build_cohort
 from evalkit.cohort.costs import build_costs
 from evalkit.cohort.discharges import build_discharges
-from evalkit.cohort.panel import derive_area_counts
 from evalkit.core.protocol import load_protocol
 from evalkit.data.tables import open_tables
 from evalkit.simulate import load_settings, simulate_world, write_world

@@ -13,7 +13,7 @@ import pytest
 from evalkit.analysis.area import estimate_rates
 from evalkit.analysis.readmission import describe_recurrence, estimate_readmission
 from evalkit.analysis.study import Study, open_study
-from evalkit.cohort.panel import build_panel
+from evalkit.cohort.area_counts import build_panel
 from evalkit.core.result import Results
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evalkit.analysis.study import Study, open_study
-from evalkit.cohort.panel import build_panel, derive_area_counts
+from evalkit.cohort.area_counts import build_panel, derive_area_counts
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,8 +14,8 @@ from evalkit.analysis.costs import estimate_costs
 from evalkit.analysis.quality import check_study, describe_quality
 from evalkit.analysis.readmission import estimate_readmission
 from evalkit.analysis.study import Study
+from evalkit.cohort.area_counts import build_panel
 from evalkit.cohort.features import derive_history_features
-from evalkit.cohort.panel import build_panel
 from evalkit.cohort.residence import followed_until
 from evalkit.core.protocol import protocol_from_text
 from evalkit.data import open_tables

@@ -11,7 +11,7 @@ from evalkit.core.errors import ParameterError
 
 
 def frame() -> pd.DataFrame:
-    rows = [(u, t, 5.0, 10.0, 3.0 if u == "a" else np.nan) for u in "abc" for t in range(1, 6)]
+    rows = [(u, t, 5.0 + t, 10.0, 3.0 if u == "a" else np.nan) for u in "abc" for t in range(1, 6)]
     return pd.DataFrame(rows, columns=["area", "year", "events", "time", "adopted"])
 
 
@@ -60,3 +60,49 @@ def test_all_faults_come_at_once():
     with pytest.raises(ParameterError) as caught:
         build(bad)
     assert len(caught.value.faults) == 2
+
+
+def test_gaussian_outcomes_may_be_negative_and_weights_are_kept():
+    rows = frame().assign(events=lambda d: d.events - 8, w=2.0)
+    panel = Panel.from_frame(rows, unit="area", period="year", outcome="events", adoption="adopted", weights="w")
+    assert panel.values.min() < 0
+    assert (panel.weights == 2).all()
+    assert (panel.only(("a", "b")).weights.shape) == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d[d.year != 3], "leave gaps"),
+        (lambda d: d.assign(year="Q" + d.year.astype(str)), "neither dates nor numbers"),
+        (lambda d: d.assign(adopted=d.adopted - 2), "at or before the first period"),
+        (lambda d: d.assign(adopted=d.adopted + 9), "after the last period"),
+        (lambda d: d.assign(events=4.0), "the same in every unit-period"),
+        (lambda d: d.assign(events=np.inf), "missing or infinite"),
+        (lambda d: d.assign(x=1.0), "is constant"),
+        (lambda d: d.assign(x=np.arange(15.0), z=np.arange(15.0) * 3 + 1), '"z" is constant, or follows'),
+        (lambda d: d.assign(x=np.nan), 'covariate "x" holds missing'),
+        (lambda d: d.assign(w=0.0), '"w" holds values'),
+    ],
+)
+def test_what_no_design_could_use_is_named(change, message):
+    df = change(frame())
+    extra = tuple(c for c in ("x", "z") if c in df)
+    with pytest.raises(ParameterError, match=message):
+        Panel.from_frame(
+            df, unit="area", period="year", outcome="events", adoption="adopted", denominator="time",
+            covariates=extra, weights="w" if "w" in df else None,
+        )  # fmt: skip
+
+
+def test_quarters_are_consecutive_though_unequal_in_days():
+    starts = pd.date_range("2012-01-01", periods=9, freq="QS")
+    rows = pd.DataFrame(
+        [(u, s, i + len(u), starts[4] if u == "a" else pd.NaT) for u in ("a", "bb") for i, s in enumerate(starts)]
+    )
+    rows.columns = ["area", "start", "events", "adopted"]
+    panel = Panel.from_frame(rows, unit="area", period="start", outcome="events", adoption="adopted")
+    assert panel.consecutive
+    left = panel.without(np.datetime64("2012-07-01"), np.datetime64("2012-10-01"))
+    assert len(left.periods) == 8
+    assert not left.consecutive

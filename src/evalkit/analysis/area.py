@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from evalkit.analysis.study import Study, attempt
+from evalkit.cohort.area_counts import build_panel, has_events
 from evalkit.cohort.mirror import count_before_after, derive_mirror_counts
-from evalkit.cohort.panel import Panel, build_panel, has_events
+from evalkit.cohort.panel import Panel
 from evalkit.core.dates import period_label
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.protocol import NAIVE, RateOutcome

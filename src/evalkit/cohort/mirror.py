@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from evalkit.cohort.area_counts import event_days, event_table, select_stays
 from evalkit.cohort.cohort import build_cohort
-from evalkit.cohort.panel import Panel, event_days, event_table, select_stays
+from evalkit.cohort.panel import Panel
 from evalkit.cohort.residence import COMPARATORS, derive_residence, last_followed
 from evalkit.core.dates import DAYS_PER_YEAR, as_days, overlap_days
 from evalkit.core.errors import Fault, NotEstimable

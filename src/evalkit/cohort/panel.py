@@ -1,4 +1,4 @@
-"""Area by period counts over person-time, checked on construction."""
+"""Outcomes of units over periods, checked on construction."""
 
 from __future__ import annotations
 
@@ -7,18 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from evalkit.cohort.residence import area_on, derive_residence, last_followed
-from evalkit.core.dates import DAYS_PER_YEAR, as_days, overlap_days, period_ends, period_starts
-from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_name
-from evalkit.core.protocol import Protocol, RateOutcome
-from evalkit.data.tables import Tables
+from evalkit.core.errors import Fault, ParameterError, suggest_name
 
-_EVENT_TABLE = {
-    "placement_start": "placements",
-    "placement_end": "placements",
-    "ward_admission": "ward_stays",
-    "ward_days": "ward_stays",
-}
+_RANK_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -30,8 +21,10 @@ class Panel:
     units : array of str, shape (J,)
     periods : array, shape (T,), sorted; dates or numbers
     outcome, denominator : float arrays, shape (J, T)
+        `denominator` is 1 where none was given.
     adoption : array of the dtype of `periods`, shape (J,); NaT or NaN for never
     covariates : float array, shape (J, T, K)
+    weights : float array, shape (J, T); 1 where none were given
     """
 
     units: np.ndarray
@@ -41,6 +34,11 @@ class Panel:
     adoption: np.ndarray
     covariates: np.ndarray
     covariate_names: tuple[str, ...] = ()
+    weights: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights is None:
+            object.__setattr__(self, "weights", np.ones_like(self.outcome))
 
     @classmethod
     def from_frame(
@@ -53,21 +51,30 @@ class Panel:
         adoption: str,
         denominator: str | None = None,
         covariates: tuple[str, ...] = (),
+        weights: str | None = None,
     ) -> Panel:
         """Build a panel from one row per unit and period; every fault is listed at once.
 
-        Raises ParameterError for a missing column, a repeated or absent unit-period, an adoption that
-        changes within a unit, an outcome that is missing, negative or infinite, a denominator that
-        is not positive, or no treated or no untreated unit.
+        Raises ParameterError for a missing column; a repeated or absent unit-period; periods that are
+        neither dates nor numbers, or leave gaps; an adoption that changes within a unit, or lies at or
+        before the first period or after the last; an outcome that is missing, infinite or constant, or
+        negative where there is a denominator; a denominator or weight that is not positive and finite;
+        covariates that are missing, infinite or collinear; and where no unit is treated, or all are at
+        one time. A single treated unit without others is let through for an interrupted time series.
         """
-        names = [unit, period, outcome, adoption, *covariates, *([denominator] if denominator else [])]
+        names = [unit, period, outcome, adoption, *covariates, *(n for n in (denominator, weights) if n)]
         absent = [n for n in names if n not in df.columns]
         if absent:
             columns = [str(c) for c in df.columns]
             raise ParameterError(
                 [Fault("panel", f'there is no column "{n}"', next_step=suggest_name(n, columns)) for n in absent]
             )
-        faults = _panel_faults(df, unit, period, outcome, adoption, denominator, covariates)
+        faults = [
+            *_shape_faults(df, unit, period),
+            *_adoption_faults(df, unit, period, adoption),
+            *_value_faults(df, outcome, denominator, weights),
+            *_covariate_faults(df, covariates),
+        ]
         if faults:
             raise ParameterError(faults)
 
@@ -76,14 +83,17 @@ class Panel:
 
         index = df.pivot(index=unit, columns=period, values=outcome).sort_index()
         values = index.to_numpy(dtype=np.float64)
+        periods = index.columns.to_numpy()
+        adopted = df.groupby(unit)[adoption].first().sort_index()
         return cls(
             units=index.index.to_numpy(),
-            periods=index.columns.to_numpy(),
+            periods=periods,
             outcome=values,
             denominator=wide(denominator) if denominator else np.ones_like(values),
-            adoption=df.groupby(unit)[adoption].first().sort_index().to_numpy(),
+            adoption=adopted.to_numpy() if periods.dtype.kind == "M" else adopted.to_numpy(dtype=np.float64),
             covariates=np.stack([wide(c) for c in covariates], axis=2) if covariates else np.empty((*values.shape, 0)),
             covariate_names=tuple(covariates),
+            weights=wide(weights) if weights else np.ones_like(values),
         )
 
     @property
@@ -92,22 +102,37 @@ class Panel:
         return ~pd.isna(self.adoption)
 
     @property
+    def values(self) -> np.ndarray:
+        """Outcome over denominator, shape (J, T): a rate where there is one, else the outcome itself."""
+        return self.outcome / self.denominator
+
+    @property
     def ends(self) -> np.ndarray:
         """The first moment after each period, shape (T,); the last period is taken as long as the one before."""
         if len(self.periods) < 2:
             return self.periods
         return np.append(self.periods[1:], self.periods[-1:] + (self.periods[-1:] - self.periods[-2:-1]))
 
+    @property
+    def consecutive(self) -> bool:
+        """Whether no period is left out; False after `without`."""
+        return _is_consecutive(self.periods)
+
     def between(self, start: object, end: object) -> Panel:
         """The same panel with only the periods that begin in `[start, end)`."""
-        keep = (self.periods >= np.asarray(start, self.periods.dtype)) & (
-            self.periods < np.asarray(end, self.periods.dtype)
-        )
-        return self._take(np.arange(len(self.units)), np.flatnonzero(keep))
+        return self._take(np.arange(len(self.units)), np.flatnonzero(self._begin_in(start, end)))
+
+    def without(self, start: object, end: object) -> Panel:
+        """The same panel less the periods that begin in `[start, end)`, such as a time of anticipation."""
+        return self._take(np.arange(len(self.units)), np.flatnonzero(~self._begin_in(start, end)))
 
     def only(self, units: tuple[str, ...]) -> Panel:
         """The same panel with only these units."""
         return self._take(np.flatnonzero(np.isin(self.units, units)), np.arange(len(self.periods)))
+
+    def _begin_in(self, start: object, end: object) -> np.ndarray:
+        kind = self.periods.dtype
+        return (self.periods >= np.asarray(start, kind)) & (self.periods < np.asarray(end, kind))
 
     def _take(self, rows: np.ndarray, columns: np.ndarray) -> Panel:
         cells = np.ix_(rows, columns)
@@ -119,18 +144,11 @@ class Panel:
             self.adoption[rows],
             self.covariates[cells],
             self.covariate_names,
+            self.weights[cells],
         )
 
 
-def _panel_faults(
-    df: pd.DataFrame,
-    unit: str,
-    period: str,
-    outcome: str,
-    adoption: str,
-    denominator: str | None,
-    covariates: tuple[str, ...],
-) -> list[Fault]:
+def _shape_faults(df: pd.DataFrame, unit: str, period: str) -> list[Fault]:
     faults = []
     twice = int(df.duplicated([unit, period]).sum())
     if twice:
@@ -145,166 +163,125 @@ def _panel_faults(
                 next_step="Give every unit the same periods, or leave out what lacks some.",
             )
         )
-    changing = int((df.groupby(unit)[adoption].nunique(dropna=False) > 1).sum())
-    if changing:
-        faults.append(Fault("panel", f"adoption changes within {changing} units"))
-    values = pd.to_numeric(df[outcome], errors="coerce")
-    if not (np.isfinite(values) & (values >= 0)).all():
-        faults.append(Fault("panel", f'"{outcome}" holds missing, negative or infinite values', allowed="0 or more"))
-    if denominator:
-        time = pd.to_numeric(df[denominator], errors="coerce")
-        if not (np.isfinite(time) & (time > 0)).all():
-            faults.append(Fault("panel", f'"{denominator}" holds values that are not above 0'))
-    faults += [Fault("panel", f'"{c}" holds missing values') for c in covariates if df[c].isna().any()]
-    never = df.groupby(unit)[adoption].first().isna()
-    if never.all():
-        faults.append(Fault("panel", "no unit is treated"))
-    if not never.any():
-        faults.append(Fault("panel", "every unit is treated; none is left to compare with"))
+    if df[unit].isna().any() or df[period].isna().any():
+        faults.append(Fault("panel", f'"{unit}" or "{period}" holds missing values'))
+    if not _is_time(df[period]):
+        faults.append(
+            Fault(
+                "panel",
+                f'"{period}" holds neither dates nor numbers, so its order is not known',
+                next_step="Turn periods into their first days, or number them.",
+            )
+        )
+        return faults
+    if df[period].nunique() < 2:
+        faults.append(Fault("panel", "there are fewer than two periods"))
+    elif not _is_consecutive(np.sort(df[period].dropna().unique())):
+        faults.append(
+            Fault(
+                "panel",
+                "its periods leave gaps",
+                got=f"{df[period].nunique()} periods from {df[period].min()} to {df[period].max()}",
+                next_step="Give the missing periods, or start the panel after the last gap.",
+            )
+        )
     return faults
 
 
-def build_panel(tables: Tables, protocol: Protocol, outcome: RateOutcome) -> Panel:
-    """Counts and person-time (years) of one outcome by area and period.
+def _is_time(periods: pd.Series) -> bool:
+    return pd.api.types.is_datetime64_any_dtype(periods) or (
+        pd.api.types.is_numeric_dtype(periods) and not pd.api.types.is_bool_dtype(periods)
+    )
 
-    Published `area_counts` are used for every area where they hold the outcome, so that one source
-    counts all; otherwise counts are derived from people's records. Areas without every period are
-    left out. Raises NotEstimable where neither source can give it.
-    """
-    frame = None
-    if tables.has("area_counts"):
-        frame = tables.read("area_counts")
-        frame = frame[frame["outcome"] == outcome.key]
-    if frame is None or frame.empty:
-        frame = derive_area_counts(tables, protocol, outcome)
-    starts = period_starts(protocol.dates.study, protocol.dates.period)
-    frame = frame[frame["area"].isin(protocol.areas.all) & frame["period_start"].isin(pd.to_datetime(starts))]
-    adoption = _adoption(tables, protocol)
-    frame = _whole_areas(frame[frame["person_time"] > 0], treated=set(adoption.index))
-    frame = frame.assign(adoption=frame["area"].map(adoption))
-    usable = frame["adoption"].isna().any() and frame["adoption"].notna().any()
-    if frame.empty or not usable:
-        raise NotEstimable(
+
+def _is_consecutive(periods: np.ndarray) -> bool:
+    """Whether sorted periods are evenly spaced: in calendar months if they share a day of the month, else in days."""
+    if len(periods) < 3:
+        return True
+    steps = np.diff(periods)
+    if periods.dtype.kind != "M":
+        return bool(np.allclose(steps, steps[0]))
+    days = periods.astype("datetime64[D]")
+    months = days.astype("datetime64[M]")
+    if len(np.unique(days - months.astype("datetime64[D]"))) == 1:
+        steps = np.diff(months.astype(np.int64))
+    return bool((steps == steps[0]).all())
+
+
+def _adoption_faults(df: pd.DataFrame, unit: str, period: str, adoption: str) -> list[Fault]:
+    changing = int((df.groupby(unit)[adoption].nunique(dropna=False) > 1).sum())
+    if changing:
+        return [Fault("panel", f"adoption changes within {changing} units")]
+    starts = df.groupby(unit)[adoption].first()
+    never = starts.isna()
+    if never.all():
+        return [Fault("panel", "no unit is treated", next_step="Give treated units their adoption period.")]
+    faults = []
+    if len(never) > 1 and not never.any() and starts.nunique() == 1:
+        faults.append(Fault("panel", "every unit is treated; none is left to compare with"))
+    if not _is_time(df[period]):
+        return faults
+    if not _is_time(starts.dropna()) or (
+        pd.api.types.is_numeric_dtype(starts.dropna()) != pd.api.types.is_numeric_dtype(df[period])
+    ):
+        return [*faults, Fault("panel", f'"{adoption}" is not of the same kind as "{period}"')]
+    early = int((starts <= df[period].min()).sum())
+    if early:
+        faults.append(
             Fault(
-                f'outcome "{outcome.key}"',
-                "the tables hold no counts for both a treated and an untreated area",
-                next_step="Give area_counts for both, or people's records for both.",
+                "panel",
+                f"{early} units were treated at or before the first period, so nothing is known of them untreated",
+                next_step="Leave these units out, or begin the panel earlier.",
             )
         )
-    return Panel.from_frame(
-        frame, unit="area", period="period_start", outcome="count", adoption="adoption", denominator="person_time"
-    )
+    # A last period that is still running may hold an adoption within it.
+    periods = np.sort(df[period].dropna().unique())
+    after = periods[-1] + (periods[-1] - periods[-2]) if len(periods) > 1 else periods[-1]
+    late = int((starts >= after).sum())
+    if late:
+        faults.append(
+            Fault(
+                "panel",
+                f"{late} units were treated after the last period",
+                next_step="Set their adoption to null: within this panel they are untreated.",
+            )
+        )
+    return faults
 
 
-def _whole_areas(frame: pd.DataFrame, *, treated: set[str]) -> pd.DataFrame:
-    """Rows of the areas that have person-time in every period that all treated areas have."""
-    mine = frame[frame["area"].isin(treated)]
-    counts = mine.groupby("period_start")["area"].nunique()
-    periods = counts.index[counts == mine["area"].nunique()]
-    frame = frame[frame["period_start"].isin(periods)]
-    return frame[frame.groupby("area")["period_start"].transform("nunique") == len(periods)]
+def _value_faults(df: pd.DataFrame, outcome: str, denominator: str | None, weights: str | None) -> list[Fault]:
+    faults = []
+    values = pd.to_numeric(df[outcome], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if not np.isfinite(values).all():
+        faults.append(Fault("panel", f'"{outcome}" holds missing or infinite values'))
+    elif denominator and (values < 0).any():
+        faults.append(Fault("panel", f'"{outcome}" holds negative values', allowed="0 or more with a denominator"))
+    elif len(values) > 1 and (values == values[0]).all():
+        faults.append(Fault("panel", f'"{outcome}" is the same in every unit-period, so there is nothing to compare'))
+    for name in (denominator, weights):
+        if name:
+            time = pd.to_numeric(df[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+            if not (np.isfinite(time) & (time > 0)).all():
+                faults.append(Fault("panel", f'"{name}" holds values that are missing, infinite or not above 0'))
+    return faults
 
 
-def _adoption(tables: Tables, protocol: Protocol) -> pd.Series:
-    """First period of treatment of each treated area; other areas are absent, which maps to null."""
-    if protocol.dates.adoption is not None:
-        return pd.Series(pd.Timestamp(protocol.dates.adoption), index=list(protocol.areas.treated))
-    if not tables.has("areas"):
-        raise NotEstimable(Fault("tables", "the protocol leaves adoption to the table areas, which is absent"))
-    areas = tables.read("areas").set_index("area")["adoption_date"]
-    areas = areas[areas.index.isin(protocol.areas.treated)].dropna()
-    undated = sorted(set(protocol.areas.treated) - set(areas.index))
-    if undated:
-        raise NotEstimable([Fault(f'area "{name}"', "it is treated, but has no adoption date") for name in undated])
-    return areas
-
-
-def derive_area_counts(tables: Tables, protocol: Protocol, outcome: RateOutcome) -> pd.DataFrame:
-    """Counts and person-time by area and period from people's records.
-
-    Returns `area, period_start, count, person_time` (years), one row per area with people's records
-    and period. Raises NotEstimable where the table of events is absent or the outcome is only reported.
-    """
-    table = event_table(tables, outcome)
-    starts = period_starts(protocol.dates.study, protocol.dates.period)
-    ends = period_ends(starts, protocol.dates.period)
-    residence = derive_residence(tables, protocol)
-    residence = residence[residence["area"].isin(protocol.areas.with_people)]
-    stays = select_stays(tables.read(table), outcome)
-    if outcome.event == "ward_days":
-        counted = _days_by_area(stays, residence, starts, ends)
-    else:
-        events = event_days(stays, residence, outcome)
-        area = area_on(residence, events["person_id"], as_days(events["day"]))
-        place = np.searchsorted(starts, as_days(events["day"]), side="right") - 1
-        inside = (place >= 0) & (as_days(events["day"]) < ends[-1]) & area.notna().to_numpy()
-        counted = pd.crosstab(area[inside].to_numpy(), starts[place[inside]])
-    if outcome.denominator == "residents":
-        homes = tables.read("placements")
-        homes = homes[homes["setting"].isin(outcome.settings)]
-        time = _days_by_area(homes, residence, starts, ends)
-    else:
-        time = _days_by_area(residence, residence, starts, ends)
-    index = pd.MultiIndex.from_product(
-        [list(protocol.areas.with_people), pd.to_datetime(starts)], names=["area", "period_start"]
-    )
-    counted.columns, time.columns = pd.to_datetime(counted.columns), pd.to_datetime(time.columns)
-    out = pd.DataFrame(
-        {
-            "count": counted.stack().reindex(index, fill_value=0.0),
-            "person_time": time.stack().reindex(index) / DAYS_PER_YEAR,
-        }
-    )
-    return out.dropna().reset_index()
-
-
-def has_events(tables: Tables, outcome: RateOutcome) -> bool:
-    """Whether people's records hold the outcome's events."""
-    table = _EVENT_TABLE.get(outcome.event)
-    return table is not None and tables.has(table) and tables.has("people")
-
-
-def event_table(tables: Tables, outcome: RateOutcome) -> str:
-    """The table of people's records that holds the outcome's events; NotEstimable where it is absent."""
-    table = _EVENT_TABLE.get(outcome.event)
-    if table is None or not has_events(tables, outcome):
-        needs = f"area_counts or {table}" if table else "area_counts"
-        raise NotEstimable(Fault(f'outcome "{outcome.key}"', f"it needs the table {needs}"))
-    return table
-
-
-def select_stays(stays: pd.DataFrame, outcome: RateOutcome) -> pd.DataFrame:
-    """The stays or placements of the outcome's settings or ward types."""
-    kind = "setting" if "setting" in stays else "ward_type"
-    kept = stays[stays[kind].isin(outcome.settings or outcome.ward_types)]
-    if outcome.out_of_area is not None and kind == "ward_type":
-        kept = kept[kept["out_of_area"].astype("boolean").fillna(False) == outcome.out_of_area]
-    return kept.sort_values(["person_id", "start", "end"], kind="stable").reset_index(drop=True)
-
-
-def event_days(stays: pd.DataFrame, residence: pd.DataFrame, outcome: RateOutcome) -> pd.DataFrame:
-    """`person_id, day` of each entry or end; a move straight to another such stay is neither.
-
-    An end on a person's last followed day is a death or a move out of sight, not a discharge.
-    """
-    same = stays["person_id"].eq(stays["person_id"].shift())
-    follows = same & (stays["start"] <= stays["end"].shift())
-    if outcome.event != "placement_end":
-        return stays[~follows][["person_id", "start"]].rename(columns={"start": "day"})
-    is_followed = follows.shift(-1, fill_value=False)
-    until = stays["person_id"].map(last_followed(residence))
-    seen = stays["end"].notna() & ~(stays["end"] >= until)
-    return stays[~is_followed & seen][["person_id", "end"]].rename(columns={"end": "day"})
-
-
-def _days_by_area(stays: pd.DataFrame, residence: pd.DataFrame, starts: np.ndarray, ends: np.ndarray) -> pd.DataFrame:
-    """Days of the stays, by area answering for the person and by period; shape (areas, periods)."""
-    if stays is residence:
-        paired = residence
-        began, ended = as_days(paired["start"]), as_days(paired["end"])
-    else:
-        paired = stays[["person_id", "start", "end"]].merge(residence, on="person_id", suffixes=("", "_lived"))
-        began = np.maximum(as_days(paired["start"]), as_days(paired["start_lived"]))
-        ended = np.fmin(as_days(paired["end"]), as_days(paired["end_lived"]))
-    days = np.column_stack([overlap_days(began, ended, s, e) for s, e in zip(starts, ends, strict=True)])
-    return pd.DataFrame(days, columns=starts).groupby(paired["area"].to_numpy()).sum()
+def _covariate_faults(df: pd.DataFrame, covariates: tuple[str, ...]) -> list[Fault]:
+    values = {c: pd.to_numeric(df[c], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan) for c in covariates}
+    bad = [c for c, v in values.items() if not np.isfinite(v).all()]
+    if bad:
+        return [Fault("panel", f'covariate "{c}" holds missing or infinite values') for c in bad]
+    matrix = np.ones((len(df), 1))
+    for name, column in values.items():
+        scale = np.abs(column).max()
+        wider = np.column_stack([matrix, column / scale if scale > 0 else column])
+        if np.linalg.matrix_rank(wider, tol=_RANK_TOLERANCE * np.sqrt(len(df))) <= matrix.shape[1]:
+            return [
+                Fault(
+                    "panel",
+                    f'covariate "{name}" is constant, or follows from those before it',
+                    next_step="Leave it out.",
+                )
+            ]
+        matrix = wider
+    return []

@@ -8,18 +8,37 @@ from typing import Literal
 from evalkit.core.dates import Window
 
 Contrast = Literal["ATT", "ATO"]
-Scale = Literal["risk_difference", "rate_ratio", "gbp_per_person_quarter"]
+Scale = Literal[
+    "risk_difference",
+    "rate_ratio",
+    "gbp_per_person_quarter",
+    "mean_difference",
+    "level_change",
+    "slope_change",
+    "level_ratio",
+    "slope_ratio",
+]
 
 UNITS: dict[Scale, str] = {
     "risk_difference": "risk (0 to 1)",
     "rate_ratio": "ratio",
     "gbp_per_person_quarter": "GBP per person-quarter",
+    "mean_difference": "units of the outcome",
+    "level_change": "units of the outcome",
+    "slope_change": "units of the outcome per period",
+    "level_ratio": "ratio",
+    "slope_ratio": "ratio per period",
 }
 
 NULL_VALUES: dict[Scale, float] = {
     "risk_difference": 0.0,
     "rate_ratio": 1.0,
     "gbp_per_person_quarter": 0.0,
+    "mean_difference": 0.0,
+    "level_change": 0.0,
+    "slope_change": 0.0,
+    "level_ratio": 1.0,
+    "slope_ratio": 1.0,
 }
 
 
