@@ -189,7 +189,8 @@ def _balance() -> Results:
 def _trend(key: str, world: World) -> Results:
     periods = [f"{y}-{m:02d}" for y in range(2014, 2018) for m in (1, 4, 7, 10)] + ["2018-01", "2018-04"]
     base = {"residential_entry": 6.0, "rehab_admission": 4.0, "residential_discharge": 22.0,
-            "acute_ward_days": 900.0, "out_of_area_rehab": 1.2}[key]  # fmt: skip
+            "acute_ward_days": 900.0, "out_of_area_rehab": 1.2, "rehab_ward_days": 400.0,
+            "supported_living_entry": 5.0}[key]  # fmt: skip
     rng = np.random.default_rng(len(key))
     cells = []
     for i, period in enumerate(periods):

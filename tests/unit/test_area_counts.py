@@ -19,7 +19,16 @@ def study() -> Study:
 
 
 @pytest.mark.parametrize(
-    "key", ["residential_entry", "rehab_admission", "residential_discharge", "acute_ward_days", "out_of_area_rehab"]
+    "key",
+    [
+        "residential_entry",
+        "rehab_admission",
+        "residential_discharge",
+        "acute_ward_days",
+        "out_of_area_rehab",
+        "rehab_ward_days",
+        "supported_living_entry",
+    ],
 )
 def test_two_ways_of_counting_agree(study, key):
     derived = derive_area_counts(study.tables, study.protocol, study.protocol.outcome(key))

@@ -55,7 +55,7 @@ def test_only_what_is_listed_is_planned(protocol):
     assert protocol.is_planned("residential_entry.rate_ratio", "poisson_did_permutation")
     assert protocol.is_planned("residential_entry.rate_ratio", "poisson_did_near_areas")
     assert protocol.is_planned("residential_entry.rate_ratio", "before_after")
-    assert not protocol.is_planned("residential_entry.rate_ratio", "synthetic_control")
+    assert not protocol.is_planned("residential_entry.rate_ratio", "synthetic_control_conformal")
     assert not protocol.is_planned("suicide.rate_ratio", "poisson_did_permutation")
 
 

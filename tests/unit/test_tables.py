@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from evalkit.core.errors import DataError, ParameterError
-from evalkit.core.protocol import Setting, WardType
+from evalkit.core.outcomes import Setting, WardType
 from evalkit.data import contract_table, data_dictionary_markdown, open_tables
 from evalkit.data.codes import CODES
 from evalkit.data.contracts import CONTRACTS, INFO, TABLE_NAMES, column_names

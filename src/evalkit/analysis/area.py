@@ -13,7 +13,7 @@ from evalkit.cohort.mirror import count_before_after, derive_mirror_counts
 from evalkit.cohort.panel import Panel
 from evalkit.core.dates import period_label
 from evalkit.core.errors import Fault, NotEstimable
-from evalkit.core.protocol import NAIVE, RateOutcome
+from evalkit.core.outcomes import NAIVE, RateOutcome
 from evalkit.core.result import Cell, Estimate, Results, Role
 from evalkit.estimators.naive import estimate_rate_before_after
 from evalkit.estimators.rates import RateOptions, estimate_event_study, estimate_placebos, estimate_rate_ratio_did

@@ -14,7 +14,7 @@ from evalkit.cohort.features import PERSON_FEATURES, derive_person_features
 from evalkit.cohort.residence import COMPARATORS
 from evalkit.core.dates import period_ends, period_label
 from evalkit.core.errors import Fault, NotEstimable
-from evalkit.core.protocol import CostOutcome
+from evalkit.core.outcomes import CostOutcome
 from evalkit.core.result import Cell, Estimate, Results, not_estimable
 from evalkit.estimators.costs import (
     CostData,

@@ -13,7 +13,7 @@ from evalkit.cohort.discharges import build_discharges, derive_readmission_cells
 from evalkit.cohort.features import PERSON_FEATURES
 from evalkit.cohort.recurrence import derive_recurrence
 from evalkit.core.errors import NotEstimable
-from evalkit.core.protocol import NAIVE, ReadmissionOutcome
+from evalkit.core.outcomes import NAIVE, ReadmissionOutcome
 from evalkit.core.result import Cell, Estimate, Results, not_estimable
 from evalkit.estimators.competing import estimate_cumulative_incidence
 from evalkit.estimators.naive import estimate_risk_before_after, estimate_unweighted_risk_did

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from evalkit.core.errors import NotEstimable
-from evalkit.core.protocol import Outcome, Protocol, load_protocol
+from evalkit.core.outcomes import Outcome
+from evalkit.core.protocol import Protocol, load_protocol
 from evalkit.core.result import Estimate, Results, Role, not_estimable
 from evalkit.data.tables import Tables, open_tables
 

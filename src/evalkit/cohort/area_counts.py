@@ -9,7 +9,8 @@ from evalkit.cohort.panel import Panel
 from evalkit.cohort.residence import area_on, derive_residence, last_followed
 from evalkit.core.dates import DAYS_PER_YEAR, as_days, overlap_days, period_ends, period_starts
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
-from evalkit.core.protocol import Protocol, RateOutcome
+from evalkit.core.outcomes import RateOutcome
+from evalkit.core.protocol import Protocol
 from evalkit.data.tables import Tables
 
 _EVENT_TABLE = {

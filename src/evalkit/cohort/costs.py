@@ -9,7 +9,8 @@ import pandas as pd
 
 from evalkit.core.dates import as_days, overlap_days, period_ends, period_starts
 from evalkit.core.errors import Fault, NotEstimable
-from evalkit.core.protocol import CostOutcome, Protocol
+from evalkit.core.outcomes import CostOutcome
+from evalkit.core.protocol import Protocol
 from evalkit.data.tables import Tables
 
 DAYS_PER_WEEK = 7.0

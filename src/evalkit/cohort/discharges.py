@@ -10,7 +10,8 @@ from evalkit.cohort.residence import COMPARATORS, area_on, derive_area_group, de
 from evalkit.cohort.spells import build_hospital_spells, derive_discharges, derive_follow_up
 from evalkit.core.dates import as_days
 from evalkit.core.errors import Fault, NotEstimable
-from evalkit.core.protocol import Protocol, ReadmissionOutcome
+from evalkit.core.outcomes import ReadmissionOutcome
+from evalkit.core.protocol import Protocol
 from evalkit.data.tables import Tables
 
 STAY_COLUMNS = [

@@ -13,7 +13,8 @@ from evalkit.cohort.panel import Panel
 from evalkit.cohort.residence import COMPARATORS, derive_residence, last_followed
 from evalkit.core.dates import DAYS_PER_YEAR, as_days, overlap_days
 from evalkit.core.errors import Fault, NotEstimable
-from evalkit.core.protocol import Protocol, RateOutcome
+from evalkit.core.outcomes import RateOutcome
+from evalkit.core.protocol import Protocol
 from evalkit.data.tables import Tables
 
 

@@ -10,31 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from evalkit.core.dates import PeriodName, Window, period_starts
 from evalkit.core.errors import Fault, ProtocolError, suggest_name
 from evalkit.core.estimand import Estimand
+from evalkit.core.outcomes import NAIVE, AreaDesign, Frozen, Outcome
 
-Setting = Literal[
-    "residential_care", "nursing_care", "supported_living_24h", "supported_living",
-    "floating_support", "own_tenancy", "family", "homeless", "prison",
-]  # fmt: skip
-WardType = Literal["acute", "picu", "rehab", "secure"]
-OutcomeRole = Literal["primary", "sensitivity"]
-RateEvent = Literal["placement_start", "placement_end", "ward_admission", "ward_days", "reported"]
-Denominator = Literal["population", "residents"]
-RateEstimator = Literal["poisson_did_permutation"]
-RateSensitivity = Literal["poisson_did_recent_baseline", "poisson_did_whole_baseline", "poisson_did_near_areas"]
-NAIVE = "before_after"
 DisclosureProfile = Literal["strict", "acro", "nhse_sde", "opensafely", "mhsds_publication", "hes"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
-
-
-class Study(_Frozen):
+class Study(Frozen):
     """What is evaluated and the question asked of it.
 
     `background` holds paragraphs for the academic report, in Markdown; they may cite `[@key]` what
@@ -54,7 +40,7 @@ class Study(_Frozen):
     seed: Annotated[int, Field(ge=0)]
 
 
-class Exposure(_Frozen):
+class Exposure(Frozen):
     """Who counts as exposed: everybody a treated area answers for, or people in a programme."""
 
     by: Literal["area", "programme"]
@@ -67,12 +53,16 @@ class Exposure(_Frozen):
         return self
 
 
-class Areas(_Frozen):
-    """Treated areas, comparators with people's records, and donors with published counts only."""
+class Areas(Frozen):
+    """Treated areas, comparators with people's records, and donors with published counts only.
+
+    `neighbours` are those of the comparators and donors into which the service may have spilled over.
+    """
 
     treated: tuple[str, ...] = Field(min_length=1)
     comparators: tuple[str, ...] = ()
     donors: tuple[str, ...] = ()
+    neighbours: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _no_area_twice(self) -> Areas:
@@ -80,6 +70,9 @@ class Areas(_Frozen):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"an area has one role only; named twice: {', '.join(twice)}")
+        strangers = sorted(set(self.neighbours) - {*self.comparators, *self.donors})
+        if strangers:
+            raise ValueError(f"neighbours must be comparators or donors; these are neither: {', '.join(strangers)}")
         return self
 
     @property
@@ -97,7 +90,7 @@ class Areas(_Frozen):
         return (*self.treated, *self.comparators)
 
 
-class Dates(_Frozen):
+class Dates(Frozen):
     """Study dates; windows are half-open, so `end` is the first day not studied.
 
     An empty `adoption` means that each area's own date is in the table `areas`. `baseline_start` opens the
@@ -147,7 +140,7 @@ class Dates(_Frozen):
         return Window(self.adoption, self.end)
 
 
-class Population(_Frozen):
+class Population(Frozen):
     """Who is studied. `washout_days` decides who is eligible, `lookback_days` what is known about them.
 
     A discharge is eligible if the person was out of hospital for the `washout_days` before that admission.
@@ -167,74 +160,18 @@ class Population(_Frozen):
         return self
 
 
-class _Outcome(_Frozen):
-    key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    label: str
-    plain: str
-    definition: str
-    better: Literal["lower", "higher", "neither"]
-    role: OutcomeRole = "primary"
+class Robustness(Frozen):
+    """What rates by area are tried against: other designs, and how far trends may have parted.
 
-
-class ReadmissionOutcome(_Outcome):
-    """A return to a ward within `horizon_days` of discharge; death competes."""
-
-    kind: Literal["readmission"]
-    horizon_days: Annotated[int, Field(ge=1)]
-    index_ward_types: tuple[WardType, ...] = ("acute", "picu", "rehab")
-    estimator: Literal["overlap_aipw_did"] = "overlap_aipw_did"
-    sensitivity: tuple[Literal["unweighted_did"], ...] = ()
-    scale: Literal["risk_difference"] = "risk_difference"
-
-
-class RateOutcome(_Outcome):
-    """Events counted by area and period, over person-time.
-
-    `baseline` is the pre-period of the primary estimate: `whole` from `study_start`, `recent` from
-    `baseline_start`.
+    `relative_magnitudes` are multiples of the largest break between neighbouring steps before adoption
+    (Rambachan and Roth 2023, REStud 90:2555).
     """
 
-    kind: Literal["rate"]
-    baseline: Literal["whole", "recent"] = "whole"
-    event: RateEvent
-    settings: tuple[Setting, ...] = ()
-    ward_types: tuple[WardType, ...] = ()
-    out_of_area: bool | None = None
-    denominator: Denominator = "population"
-    count_unit: str = "events"
-    estimator: RateEstimator = "poisson_did_permutation"
-    sensitivity: tuple[RateSensitivity, ...] = ()
-    scale: Literal["rate_ratio"] = "rate_ratio"
-
-    @model_validator(mode="after")
-    def _names_its_events(self) -> RateOutcome:
-        if self.event.startswith("placement") and not self.settings:
-            raise ValueError(f'event = "{self.event}" needs `settings`')
-        if self.event.startswith("ward") and not self.ward_types:
-            raise ValueError(f'event = "{self.event}" needs `ward_types`')
-        of_wards = self.ward_types or self.out_of_area is not None
-        if self.settings if self.event.startswith("ward") else of_wards:
-            raise ValueError(f'event = "{self.event}" has no use for what another kind of event is chosen by')
-        if f"poisson_did_{self.baseline}_baseline" in self.sensitivity:
-            raise ValueError(f'a sensitivity analysis repeats the baseline "{self.baseline}" of the primary')
-        return self
+    designs: tuple[AreaDesign, ...] = ()
+    relative_magnitudes: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
 
 
-class CostOutcome(_Outcome):
-    """Public cost per person and quarter, alive or dead, over the period after adoption."""
-
-    kind: Literal["cost"]
-    perspective: Literal["nhs", "local_authority", "nhs_and_local_authority"]
-    include_programme: bool = True
-    estimator: Literal["log_link_did_bootstrap"] = "log_link_did_bootstrap"
-    sensitivity: tuple[Literal["additive_did"], ...] = ()
-    scale: Literal["gbp_per_person_quarter"] = "gbp_per_person_quarter"
-
-
-Outcome = Annotated[ReadmissionOutcome | RateOutcome | CostOutcome, Field(discriminator="kind")]
-
-
-class RiskModel(_Frozen):
+class RiskModel(Frozen):
     """The readmission risk model: developed on discharges before `develop_until`, validated after."""
 
     horizon_days: Annotated[int, Field(ge=1)] = 90
@@ -243,20 +180,20 @@ class RiskModel(_Frozen):
     min_events_per_predictor: Annotated[float, Field(gt=0)] = 10
 
 
-class Inference(_Frozen):
+class Inference(Frozen):
     """How much computing an interval may take."""
 
     bootstrap_replicates: Annotated[int, Field(ge=100)] = 500
     permutations: Annotated[int, Field(ge=99)] = 999
 
 
-class Disclosure(_Frozen):
+class Disclosure(Frozen):
     """Which profile guards the way out."""
 
     profile: DisclosureProfile = "strict"
 
 
-class Claim(_Frozen):
+class Claim(Frozen):
     """Something the service said of itself, to be set beside what is found."""
 
     key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -269,7 +206,7 @@ class Claim(_Frozen):
     note: str = ""
 
 
-class Protocol(_Frozen):
+class Protocol(Frozen):
     """All that was decided before the data were seen. Holds no result."""
 
     study: Study
@@ -279,6 +216,7 @@ class Protocol(_Frozen):
     population: Population
     outcomes: tuple[Outcome, ...] = Field(min_length=1)
     inference: Inference = Inference()
+    robustness: Robustness = Robustness()
     risk_model: RiskModel | None = None
     disclosure: Disclosure = Disclosure()
     claims: tuple[Claim, ...] = ()
@@ -293,6 +231,10 @@ class Protocol(_Frozen):
             if claim.outcome and claim.outcome not in known:
                 hint = suggest_name(claim.outcome, known)
                 problems.append(f'claim "{claim.key}" names outcome "{claim.outcome}", which is not listed. {hint}')
+        for outcome in self.outcomes_of("rate"):
+            for other in outcome.displaced_to:
+                if other == outcome.key or other not in [o.key for o in self.outcomes_of("rate")]:
+                    problems.append(f'outcome "{outcome.key}" is displaced to "{other}", which is not another rate')
         if self.exposure.by == "area" and not (self.areas.comparators or self.areas.donors):
             problems.append("an evaluation by area needs comparators or donors")
         if problems:
@@ -322,7 +264,8 @@ class Protocol(_Frozen):
         """Whether this protocol asks for an estimate; the naive comparison is always asked for."""
         for outcome in self.outcomes:
             if self.estimand(outcome).key == estimand:
-                return estimator in (outcome.estimator, *outcome.sensitivity, NAIVE)
+                designs = self.robustness.designs if outcome.kind == "rate" else ()
+                return estimator in (outcome.estimator, *outcome.sensitivity, *designs, NAIVE)
         return False
 
     def estimand(self, outcome: Outcome) -> Estimand:

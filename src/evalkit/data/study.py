@@ -10,7 +10,8 @@ import ibis.expr.types as ir
 
 from evalkit.core.dates import period_starts
 from evalkit.core.errors import suggest_name
-from evalkit.core.protocol import Outcome, Protocol
+from evalkit.core.outcomes import Outcome
+from evalkit.core.protocol import Protocol
 from evalkit.data.contracts import EVENT_TABLES
 from evalkit.data.findings import Finding, plural
 from evalkit.data.tables import Tables

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evalkit.core.protocol import Outcome
+from evalkit.core.outcomes import Outcome
 from evalkit.report import facts, figures, tables
 from evalkit.report.display import show_figure, show_table, show_text
 from evalkit.report.phrases import full_stop, listed, starts_with_capital, with_interval

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from evalkit.core.estimand import NULL_VALUES
-from evalkit.core.protocol import Outcome, Protocol
+from evalkit.core.outcomes import Outcome
+from evalkit.core.protocol import Protocol
 from evalkit.report.phrases import listed
 from evalkit.report.plain import plain_check
 from evalkit.report.words import Finding, read_finding

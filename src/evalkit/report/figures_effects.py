@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
-from evalkit.core.protocol import CostOutcome, RateOutcome, ReadmissionOutcome
+from evalkit.core.outcomes import CostOutcome, RateOutcome, ReadmissionOutcome
 from evalkit.report import figures_style as style
 from evalkit.report.phrases import starts_with_capital, with_interval
 

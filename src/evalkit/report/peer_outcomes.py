@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from evalkit.core.protocol import Outcome
+from evalkit.core.outcomes import Outcome
 from evalkit.report import facts, figures
 from evalkit.report.display import show_figure, show_table, show_text
 from evalkit.report.phrases import (

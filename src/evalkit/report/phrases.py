@@ -9,7 +9,8 @@ import math
 import re
 from collections.abc import Sequence
 
-from evalkit.core.protocol import Outcome, Study
+from evalkit.core.outcomes import Outcome
+from evalkit.core.protocol import Study
 from evalkit.report.plain import plain_reason
 from evalkit.report.words import Finding, Valence
 

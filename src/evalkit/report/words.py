@@ -15,7 +15,7 @@ from typing import Literal
 import pandas as pd
 
 from evalkit.core.estimand import NULL_VALUES
-from evalkit.core.protocol import Outcome
+from evalkit.core.outcomes import Outcome
 
 Certainty = Literal["strong", "likely", "suggests", "too_uncertain", "not_evidence", "cannot_tell", "not_released"]
 Direction = Literal["lower", "higher", "same"]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from evalkit.simulate.effects import MAX_RISK, Effects, Shocks, rise_after_discharge, step_rates
 from evalkit.simulate.events import (
     ACUTE_WARD,
+    LIVING_24H,
     NURSING,
     PICU_WARD,
     PLANNED,
@@ -24,14 +25,17 @@ from evalkit.simulate.money import days_within, public_cost
 from evalkit.simulate.people import FAR, STEP_DAYS, Calendar, Draws, Floats, Ints, People, overlap_propensity, uniform
 from evalkit.simulate.settings import WorldSettings
 
-RATES = ("residential_entry", "rehab_admission", "residential_discharge", "acute_ward_days", "out_of_area_rehab")
+RATES = (
+    "residential_entry", "rehab_admission", "residential_discharge", "acute_ward_days", "out_of_area_rehab",
+    "rehab_ward_days", "supported_living_entry",
+)  # fmt: skip
 HORIZONS = (30, 90, 365)
 MIN_AGE, MAX_AGE = 18, 75
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Events and person-days by rate outcome, area and quarter; both shape (5, n_areas, n_quarters)."""
+    """Events and person-days by rate outcome, area and quarter; both shape (len(RATES), n_areas, n_quarters)."""
 
     events: Ints
     days: Ints
@@ -50,6 +54,7 @@ def count_rates(settings: WorldSettings, people: People, lives: Lives) -> Counts
     care = take(homes, homes.setting <= NURSING)
     rehab = take(stays, stays.ward == REHAB_WARD)
     away = take(stays, stays.out_of_area & ((stays.ward == REHAB_WARD) | (stays.ward == SECURE_WARD)))
+    supported = take(homes, homes.setting == LIVING_24H)
     acute = take(stays, (stays.ward == ACUTE_WARD) | (stays.ward == PICU_WARD))
 
     def starts(rows) -> Ints:
@@ -67,6 +72,8 @@ def count_rates(settings: WorldSettings, people: People, lives: Lives) -> Counts
         "residential_discharge": _events(settings, people, care.person[left], care.end[left]),
         "acute_ward_days": _person_days(settings, people, acute.person, acute.start, acute.end),
         "out_of_area_rehab": starts(away),
+        "rehab_ward_days": _person_days(settings, people, rehab.person, rehab.start, rehab.end),
+        "supported_living_entry": starts(supported),
     }
     days = [residents if name == "residential_discharge" else population for name in RATES]
     n_quarters = len(calendar.quarters) - 1
