@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from evalkit.analysis.blocks import rate_cells, shown_blocks
 from evalkit.analysis.study import Study, attempt
 from evalkit.cohort.area_counts import build_panel, has_events
 from evalkit.cohort.mirror import count_before_after, derive_mirror_counts
 from evalkit.cohort.panel import Panel
-from evalkit.core.dates import period_label
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.outcomes import NAIVE, RateOutcome
 from evalkit.core.result import Cell, Estimate, Results, Role
@@ -24,8 +24,6 @@ _BASELINE_LABELS = {
     "whole": "The same with the baseline from the study's start",
     "recent": "The same with the recent baseline only",
 }
-PER_PERSON_YEARS = 100
-MIN_SHOWN = 10  # trend periods are widened until the treated areas' counts reach this
 
 
 def estimate_rates(study: Study, outcome: RateOutcome) -> list[Estimate]:
@@ -143,47 +141,11 @@ def _step_label(step: int) -> str:
 
 def _trend_cells(study: Study, outcome: RateOutcome, panel: Panel) -> list[Cell]:
     """Rates of treated and other areas, in the finest periods whose treated counts can be shown."""
-    treated = study.protocol.areas.treated_label
-    groups = {treated: panel.treated, DONORS: ~panel.treated}
-    width = _shown_width(panel, study.protocol.dates.period)
-    usable = len(panel.periods) // width * width
-    unit = "days" if outcome.event == "ward_days" else outcome.count_unit
+    groups = {study.protocol.areas.treated_label: panel.treated, DONORS: ~panel.treated}
     cells = []
-    for begin in range(0, usable, width):
-        label = period_label(
-            panel.periods[begin].astype("datetime64[D]"), "year" if width * _months(study) == 12 else "quarter"
-        )
+    for label, inside in shown_blocks(study, panel):
         for name, rows in groups.items():
-            count = float(panel.outcome[rows, begin : begin + width].sum())
-            years = float(panel.denominator[rows, begin : begin + width].sum())
-            cells.append(Cell(label, f"{name} count", round(count), "count", unit=unit, label=label))
-            cells.append(
-                Cell(
-                    label,
-                    name,
-                    PER_PERSON_YEARS * count / years,
-                    "rate",
-                    unit=f"{unit} per {PER_PERSON_YEARS} person-years",
-                    numerator=f"{label}/{name} count",
-                    label=label,
-                )
-            )
+            count = float(panel.outcome[rows][:, inside].sum())
+            years = float(panel.denominator[rows][:, inside].sum())
+            cells += rate_cells(outcome, label, name, count=count, person_years=years)
     return cells
-
-
-def _months(study: Study) -> int:
-    return {"quarter": 3, "year": 12}[study.protocol.dates.period]
-
-
-def _shown_width(panel: Panel, period: str) -> int:
-    """Periods to join: 1, 2 or 4 quarters, the first at which every treated count can be shown."""
-    if period == "year":
-        return 1
-    counts = panel.outcome[panel.treated].sum(axis=0)
-    for width in (1, 2, 4):
-        usable = len(counts) // width * width
-        if usable == 0:
-            return 1
-        if counts[:usable].reshape(-1, width).sum(axis=1).min() >= MIN_SHOWN:
-            return width
-    return 4
