@@ -14,7 +14,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3 python; do \
 	"$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null \
 	&& { echo "$$name"; break; }; done)
 
-ANALYSIS := $(wildcard notebooks/0*.ipynb)
+ANALYSIS := $(wildcard notebooks/[01]*.ipynb)
 REPORTS := $(wildcard notebooks/*_report.ipynb)
 EXECUTE := $(BIN)/python .ci/execute_notebooks.py
 PYTEST := $(BIN)/python -m pytest

@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from evalkit.cohort.panel import Panel
 from evalkit.core.dates import Window
 from evalkit.core.estimand import Estimand
+from evalkit.simulate.panels import RATE_PANEL, PanelSettings, simulate_panel
 
-ESTIMAND = Estimand("entry", "ATT", "people", Window(dt.date(2015, 4, 1), dt.date(2018, 7, 1)), "rate_ratio")
+WINDOW = Window(dt.date(2015, 4, 1), dt.date(2018, 7, 1))
+ESTIMAND = Estimand("entry", "ATT", "people", WINDOW, "rate_ratio")
+DIFFERENCE = Estimand("entry", "ATT", "people", WINDOW, "mean_difference")
+
+
+def build_panel(frame: pd.DataFrame) -> Panel:
+    """The checked panel of a frame that `simulate_panel` drew."""
+    return Panel.from_frame(
+        frame, unit="unit", period="period", outcome="outcome", adoption="adoption", denominator="person_time"
+    )
+
+
+# Errors that count areas as clusters are refused with few treated ones.
+NEED_SEVERAL_TREATED = ("twfe_cluster", "callaway_santanna", "sun_abraham", "imputation")
+
+
+def draw_panel(estimator: str, scale: str, *, seed: object, rho: float = 0.4) -> tuple[Panel, float]:
+    """A panel like IPSA's with an effect, and its true parameter; 8 treated for those that need several."""
+    start = PanelSettings(effect=0.7) if scale.endswith("ratio") else replace(RATE_PANEL, effect=-1.0)
+    settings = replace(start, rho=rho, treated=8 if estimator in NEED_SEVERAL_TREATED else 1)
+    frame, _ = simulate_panel(settings, rng=np.random.default_rng(seed))
+    return build_panel(frame), settings.effect
 
 
 def make_panel(
@@ -28,20 +52,9 @@ def make_panel(
 
     The effect thins the counts that would have been, so that the true ratio is that of the two counts.
     """
-    noise = np.zeros((units, periods))
-    noise[:, 0] = rng.normal(0, shock, units)
-    for t in range(1, periods):
-        noise[:, t] = rho * noise[:, t - 1] + rng.normal(0, shock * np.sqrt(1 - rho**2), units)
-    size = rng.uniform(0.5, 1.8, units)
-    trend = np.exp(-0.03 * np.arange(periods))
-    untreated = rng.poisson(mean * size[:, None] * trend * np.exp(noise)).astype(float)
-    outcome = untreated.copy()
-    outcome[0, adopted:] = rng.binomial(untreated[0, adopted:].astype(int), ratio)
-    truth = outcome[0, adopted:].sum() / max(untreated[0, adopted:].sum(), 1)
-    adoption = np.where(np.arange(units) == 0, float(adopted), np.nan)
-    names = np.array([f"area {i:02d}" for i in range(units)])
-    panel = Panel(
-        names, np.arange(periods, dtype=float), outcome, np.tile(size[:, None] * 100, periods), adoption,
-        np.empty((units, periods, 0)),
+    settings = PanelSettings(
+        comparators=units - 1, before=adopted, after=periods - adopted, rho=rho, effect=ratio, mean=mean,
+        area_sd=0.0, shock=shock, common_shock=0.0, trend=-0.03,
     )  # fmt: skip
-    return panel, float(truth)
+    frame, truth = simulate_panel(settings, rng=rng)
+    return build_panel(frame), truth["realised_rate_ratio"]

@@ -37,7 +37,9 @@ def estimate_rates(study: Study, outcome: RateOutcome) -> list[Estimate]:
             raise NotEstimable(Fault("protocol", "rates are compared by area, but exposure is by programme"))
         panel = build_panel(study.tables, study.protocol, outcome).only(areas)
         cut = panel.between(baselines[baseline], dates.end)
-        return estimate_rate_ratio_did(cut, estimand, options=_options(study), rng=study.rng(outcome.key), role=role)
+        return estimate_rate_ratio_did(
+            cut, estimand, options=rate_options(study), rng=study.rng(outcome.key), role=role
+        )
 
     def other_baseline() -> Estimate:
         found = did(other, "sensitivity", study.protocol.areas.all)
@@ -82,7 +84,8 @@ def _naive(study: Study, outcome: RateOutcome) -> Estimate:
     )
 
 
-def _options(study: Study) -> RateOptions:
+def rate_options(study: Study) -> RateOptions:
+    """Options of the primary analysis of rates, as the protocol has them."""
     dates = study.protocol.dates
     ahead = np.datetime64(dates.anticipation_start) if dates.adoption and dates.anticipation_days else None
     return RateOptions(level=study.level, permutations=study.protocol.inference.permutations, anticipation_start=ahead)
@@ -95,7 +98,7 @@ def describe_rates(study: Study, outcome: RateOutcome) -> list[Results]:
     except NotEstimable:
         return []  # estimate_rates says why
     found = [Results.from_cells(f"trend.{outcome.key}", _trend_cells(study, outcome, panel), outcome=outcome.key)]
-    options, dates = _options(study), study.protocol.dates
+    options, dates = rate_options(study), study.protocol.dates
     per_year = {"quarter": 4, "year": 1}[dates.period]
     try:
         path = estimate_event_study(panel, options=options, periods_per_step=per_year)

@@ -8,15 +8,24 @@ import pandas as pd
 from evalkit.core.result import Results
 
 
-def view_effects(results: Results) -> pd.DataFrame:
+def view_effects(results: Results, table: str = "effects") -> pd.DataFrame:
     """Estimates, one row each: outcome, role, estimator, value, interval, level, p, reason; rounded to read."""
-    rows = results.table("effects")
+    rows = results.table(table)
     out = rows[["outcome", "role", "estimator", "value", "lower", "upper", "level", "p_value", "unit"]].copy()
     for column in ("value", "lower", "upper"):
         out[column] = [_short(v) for v in out[column]]
     for column in ("level", "p_value"):
         out[column] = ["" if np.isnan(v) else f"{v:.3f}" for v in out[column]]
     return out.assign(reason=rows["reason"])
+
+
+def why_not(results: Results, table: str) -> str:
+    """Why a table holds no number; empty where it holds one."""
+    rows = results.table(table)
+    if rows["value"].notna().any() or rows["lower"].notna().any():
+        return ""
+    reasons = [reason for reason in dict.fromkeys(rows["reason"]) if reason]
+    return " ".join(reasons) or "There is none."
 
 
 def view_wide(results: Results, table: str) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from evalkit.core.dates import PeriodName, Window, period_starts
 from evalkit.core.errors import Fault, ProtocolError, suggest_name
 from evalkit.core.estimand import Estimand
-from evalkit.core.outcomes import NAIVE, AreaDesign, Frozen, Outcome
+from evalkit.core.outcomes import NAIVE, AreaDesign, Frozen, Outcome, RateOutcome
 
 DisclosureProfile = Literal["strict", "acro", "nhse_sde", "opensafely", "mhsds_publication", "hes"]
 
@@ -164,11 +164,14 @@ class Robustness(Frozen):
     """What rates by area are tried against: other designs, and how far trends may have parted.
 
     `relative_magnitudes` are multiples of the largest break between neighbouring steps before adoption
-    (Rambachan and Roth 2023, REStud 90:2555).
+    (Rambachan and Roth 2023, REStud 90:2555). `anticipation_periods` date adoption back; `placebo_sized`
+    are the designs whose false alarms are counted on the study's own untreated areas.
     """
 
     designs: tuple[AreaDesign, ...] = ()
     relative_magnitudes: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
+    anticipation_periods: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    placebo_sized: tuple[AreaDesign, ...] = ()
 
 
 class RiskModel(Frozen):
@@ -264,9 +267,15 @@ class Protocol(Frozen):
         """Whether this protocol asks for an estimate; the naive comparison is always asked for."""
         for outcome in self.outcomes:
             if self.estimand(outcome).key == estimand:
-                designs = self.robustness.designs if outcome.kind == "rate" else ()
-                return estimator in (outcome.estimator, *outcome.sensitivity, *designs, NAIVE)
+                more = self._rate_variants(outcome) if outcome.kind == "rate" else ()
+                return estimator in (outcome.estimator, *outcome.sensitivity, *more, NAIVE)
         return False
+
+    def _rate_variants(self, outcome: RateOutcome) -> tuple[str, ...]:
+        """Other designs, and the primary one without or on the neighbours and dated back."""
+        endings = ("without_neighbours", "on_neighbours") if self.areas.neighbours else ()
+        endings += tuple(f"anticipation.{k}" for k in self.robustness.anticipation_periods)
+        return (*self.robustness.designs, *(f"{outcome.estimator}.{ending}" for ending in endings))
 
     def estimand(self, outcome: Outcome) -> Estimand:
         """The estimand that this protocol attaches to an outcome."""

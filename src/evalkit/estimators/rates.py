@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +12,10 @@ from evalkit.cohort.panel import Panel
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
+from evalkit.estimators.randomisation import MIN_UNITS, attained_interval
 
-MIN_UNITS = 10
 _CORRECTION = 0.5  # keeps the log ratio finite when an area had no event
+_HALVINGS = 14  # an end is found to a spread over 2^14, far below the error of counts
 _SWEEPS = 200
 _TOLERANCE = 1e-10
 
@@ -117,10 +117,8 @@ def estimate_rate_ratio_did(
     NotEstimable
         Fewer than `MIN_UNITS` areas, no event before adoption, or no period before or after it.
 
-    References
-    ----------
-    Conley and Taber 2011, REStat 93:113; Fisher's sharp null with a constant ratio; Abadie, Diamond
-    and Hainmueller 2010, JASA 105:493 (placebos in space).
+    Source: Conley and Taber 2011, REStat 93:113; Fisher's sharp null with a constant ratio; Abadie,
+    Diamond and Hainmueller 2010, JASA 105:493 (placebos in space).
     """
     _refuse_thin_panel(panel, options)
     assignments, exact = _assignments(panel, options, rng)
@@ -139,7 +137,9 @@ def estimate_rate_ratio_did(
     if real.before[0] == 0 or expected == 0:
         raise NotEstimable(Fault(f'outcome "{estimand.outcome}"', "the treated area had no event before adoption"))
     value = observed / expected
-    lower, upper, attained, refusal = _interval(p_value, value, float(real.spread[0]), len(assignments), options.level)
+    lower, upper, attained, refusal = attained_interval(
+        p_value, value, float(real.spread[0]), len(assignments), options.level, multiplicative=True, halvings=_HALVINGS
+    )
     checks = (*_checks(panel, assignments, real, exact=exact), *refusal)
     return Estimate(
         estimand,
@@ -248,41 +248,6 @@ def _whole_periods(panel: Panel, options: RateOptions) -> tuple[np.ndarray, np.n
         ahead = np.minimum(adoption, np.asarray(options.anticipation_start, adoption.dtype))
     clean[panel.treated] = np.searchsorted(panel.ends, ahead, side="right")
     return first, clean
-
-
-def _interval(
-    p_value: Callable[[float], float], value: float, spread: float, n_assignments: int, level: float
-) -> tuple[float, float, float, tuple[Check, ...]]:
-    """Ends of the interval, the level it attains, and a failed check where there can be none."""
-    alpha = 1 - level
-    rank_needed = math.floor(alpha * n_assignments + 1e-9)  # most extreme ranks that are rejected
-    if rank_needed == 0 or value == 0:
-        why = "too few areas for an interval at this level" if rank_needed == 0 else "no event after adoption"
-        return math.nan, math.nan, math.nan, (Check("interval", False, math.nan, f"No interval is given: {why}."),)
-    return *_invert(p_value, value, spread, alpha), 1 - rank_needed / n_assignments, ()
-
-
-def _invert(p_value: Callable[[float], float], value: float, spread: float, alpha: float) -> tuple[float, float]:
-    """Ends of the set of ratios that are not rejected, found outward from the estimate on the log scale."""
-    ends = []
-    for direction in (-1.0, 1.0):
-        inside, step = 0.0, spread
-        while p_value(value * math.exp(direction * (inside + step))) > alpha:
-            inside += step
-            if inside > 40 * spread:
-                break
-        low, high = inside, inside + step
-        if low > 40 * spread:
-            ends.append(0.0 if direction < 0 else math.inf)
-            continue
-        for _ in range(14):
-            middle = (low + high) / 2
-            if p_value(value * math.exp(direction * middle)) > alpha:
-                low = middle
-            else:
-                high = middle
-        ends.append(value * math.exp(direction * high))
-    return ends[0], ends[1]
 
 
 def _refuse_thin_panel(panel: Panel, options: RateOptions) -> None:

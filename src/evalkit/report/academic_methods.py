@@ -68,6 +68,28 @@ $$t = \frac{\log((O + 1/2) / (E + 1/2))}{\sqrt{1 / (B + 1/2) + 1 / (E + 1/2)}}$$
 
 *Refused* with fewer than 10 areas or no event before; below 20 areas no 95% interval exists and none is given."""
 
+DESIGNS = r"""### Rates by area: other designs
+
+*Weights of one estimator* [@arkhangelsky2021]. With $w_j$ on untreated areas and $l_t$ on the $T_0$ periods before,
+
+$$d = \frac{1}{T_1} \sum_{t > T_0} \Big(y_{1t} - \sum_j w_j y_{jt}\Big) - \sum_{t \le T_0} l_t \Big(y_{1t} - \sum_j w_j
+y_{jt}\Big)$$
+
+Even weights give difference-in-differences, $l_t = 0$ with $w$ nearest to the path before gives synthetic control
+[@abadie2010], a ridge correction of it the augmented one [@benmichael2021], and penalised $w$ with fitted $l$ synthetic
+difference-in-differences. A difference $d$ is told as the ratio $O / (O - d)$, $O$ the mean rate seen after adoption.
+
+*Intervals* are turned-round tests: treatment handed to every area, or the treated area's residuals shifted in time with
+their serial correlation taken out (conformal, after @chernozhukov2021). Staggered designs [@callaway2021; @sun2021;
+@borusyak2024] and two-way fixed effects have analytic errors, which reject a true null about 70 times in 100 when one
+cluster is treated [@mackinnon2017]; below six treated clusters they are refused.
+
+*Interrupted time series* [@bernal2017], alone or against the pooled other areas, with first-order autoregressive errors
+by restricted maximum likelihood.
+
+*If trends would have parted*: bounds under relative magnitudes and smoothness [@rambachan2023], on yearly log ratios
+whose covariance is that of the untreated areas' own placebo paths."""
+
 COSTS = r"""### Public cost
 
 *Estimand.* Pounds per person and quarter among people who used a ward or a care home in the year before adoption.
@@ -112,6 +134,8 @@ def show_methods(release: Release) -> None:
         parts += [
             text for kind, text in (("readmission", READMISSION), ("rate", RATES), ("cost", COSTS)) if kind in kinds
         ]
+        if protocol.robustness.designs and "rate" in kinds:
+            parts.insert(parts.index(RATES) + 1, DESIGNS)
     if len(release.table("description.recurrence")):
         parts.append(DESCRIPTION)
     if protocol.risk_model:

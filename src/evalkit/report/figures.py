@@ -4,6 +4,17 @@ Each `plot_*` takes tidy rows in the columns of the results glossary and returns
 each `describe_*` beside it takes the same and returns alt text made from the numbers.
 """
 
+from evalkit.report.figures_checks import (
+    describe_drop_one,
+    describe_placebo_time,
+    describe_sensitivity_curve,
+    describe_weights,
+    plot_drop_one,
+    plot_placebo_time,
+    plot_sensitivity_curve,
+    plot_weights,
+)  # fmt: skip
+from evalkit.report.figures_designs import describe_designs, describe_displacement, plot_designs, plot_displacement
 from evalkit.report.figures_effects import (
     describe_balance,
     describe_calibration,
@@ -22,6 +33,16 @@ from evalkit.report.figures_people import (
     plot_ratio_icons,
     plot_risk_icons,
 )  # fmt: skip
+from evalkit.report.figures_series import (
+    describe_gap,
+    describe_its,
+    describe_synthetic,
+    describe_xmr,
+    plot_gap,
+    plot_its,
+    plot_synthetic,
+    plot_xmr,
+)  # fmt: skip
 from evalkit.report.figures_time import (
     describe_cost_trend,
     describe_curve,
@@ -35,8 +56,12 @@ from evalkit.report.figures_time import (
 )  # fmt: skip
 
 __all__ = [
-    "describe_balance", "describe_calibration", "describe_cost_trend", "describe_curve", "describe_event_study",
-    "describe_flow", "describe_forest", "describe_placebo", "describe_ratio_icons", "describe_risk_icons",
-    "describe_trend", "plot_balance", "plot_calibration", "plot_cost_trend", "plot_curve", "plot_event_study",
-    "plot_flow", "plot_forest", "plot_placebo", "plot_ratio_icons", "plot_risk_icons", "plot_trend", "trend_groups",
+    "describe_balance", "describe_calibration", "describe_cost_trend", "describe_curve", "describe_designs",
+    "describe_displacement", "describe_drop_one", "describe_event_study", "describe_flow", "describe_forest",
+    "describe_gap", "describe_its", "describe_placebo", "describe_placebo_time", "describe_ratio_icons",
+    "describe_risk_icons", "describe_sensitivity_curve", "describe_synthetic", "describe_trend", "describe_weights",
+    "describe_xmr", "plot_balance", "plot_calibration", "plot_cost_trend", "plot_curve", "plot_designs",
+    "plot_displacement", "plot_drop_one", "plot_event_study", "plot_flow", "plot_forest", "plot_gap", "plot_its",
+    "plot_placebo", "plot_placebo_time", "plot_ratio_icons", "plot_risk_icons", "plot_sensitivity_curve",
+    "plot_synthetic", "plot_trend", "plot_weights", "plot_xmr", "trend_groups",
 ]  # fmt: skip

@@ -15,12 +15,6 @@ from evalkit.core.outcomes import CostOutcome, RateOutcome, ReadmissionOutcome
 from evalkit.report import figures_style as style
 from evalkit.report.phrases import starts_with_capital, with_interval
 
-_LOOKS = {
-    "primary": {"marker": "s", "color": style.TREATED, "fill": True},
-    "sensitivity": {"marker": "o", "color": style.OTHER, "fill": False},
-    "exploratory": {"marker": "D", "color": style.FOURTH, "fill": False},
-    "naive": {"marker": "X", "color": style.THIRD, "fill": False},
-}
 _ROLE_WORDS = {"primary": "", "sensitivity": "sensitivity", "exploratory": "exploratory",
                "naive": "before and after only: not evidence of effect"}  # fmt: skip
 _PLANNED = tuple(
@@ -60,7 +54,7 @@ def _forest_panel(ax: Axes, rows: pd.DataFrame, labels: Mapping[str, str], *, ti
     names = []
     for place, row in enumerate(rows.itertuples()):
         names.append(_forest_name(row, labels))
-        look = _LOOKS[row.role]
+        look = style.ROLE_LOOKS[row.role]
         if np.isfinite(row.value):
             if np.isfinite(row.lower) and np.isfinite(row.upper):
                 ax.hlines(place, row.lower, row.upper, color=look["color"], linewidth=2)

@@ -1,0 +1,141 @@
+"""The same estimate without one comparator, dated earlier, and without or on the neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from evalkit.cohort.panel import Panel
+from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_name
+from evalkit.core.result import Estimate, not_estimable
+from evalkit.estimators.contrasts import Design, one_start
+from evalkit.estimators.placebo_size import Estimator, give_treatment
+
+WEIGHT_TOLERANCE = 1e-4
+
+
+def drop_each(panel: Panel, estimator: Estimator, *, units: tuple[str, ...] | None = None) -> tuple[Estimate, ...]:
+    """The estimate with one untreated unit left out in turn, one a unit, named `<estimator>.without.<unit>`.
+
+    `units` are those to leave out, by default every untreated one; `find_weighted_donors` gives those on
+    which a synthetic control rests. One that cannot be estimated stands as `not_estimable` with the reason.
+
+    Raises ParameterError for a unit that is not in the panel or is treated, NotEstimable where only one
+    untreated unit is there, and what `estimator` raises with all units.
+    """
+    untreated = tuple(str(u) for u in panel.units[~panel.treated])
+    asked = untreated if units is None else units
+    _check_units(asked, untreated, "units")
+    if len(untreated) < 2:
+        raise NotEstimable(Fault("areas", "none would be left to compare with", got=f"{len(untreated)} untreated"))
+    whole = estimator(panel)
+    return tuple(
+        _again(whole, estimator, _leave_out(panel, (unit,)), f"without.{unit}", f"without {unit}") for unit in asked
+    )
+
+
+def find_weighted_donors(panel: Panel, design: Design) -> tuple[str, ...]:
+    """Names of the donors to which `design` gives a weight other than nought (1e-4), the largest first.
+
+    Raises NotEstimable where the design gives no weights of units, or adoption differs between units.
+    """
+    first = one_start(panel.adoption, panel.periods)
+    treated = panel.treated[None]
+    weights = design(panel.values, treated=treated, donors=~treated, first=first).unit_weights
+    if weights is None:
+        raise NotEstimable(Fault("design", "it gives no weights of units", next_step="Leave out every unit in turn."))
+    size = np.where(panel.treated, 0.0, np.abs(weights[0]))
+    order = np.argsort(-size, kind="stable")
+    return tuple(str(panel.units[j]) for j in order if size[j] > WEIGHT_TOLERANCE)
+
+
+def estimate_anticipation(
+    panel: Panel,
+    estimator: Estimator,
+    *,
+    periods: tuple[int, ...],
+    handling: Literal["treated", "left_out"] = "treated",
+) -> tuple[Estimate, ...]:
+    """The estimate as if the service had been felt some periods before adoption, one for each of `periods`.
+
+    With "treated" adoption is dated back, so that the effect is the mean over the time of anticipation
+    too; with "left_out" those periods belong to neither side, so that the effect is that after the real
+    adoption against an earlier baseline (designs that need unbroken periods refuse it). Named
+    `<estimator>.anticipation.<k>`. One that cannot be estimated stands with the reason.
+
+    Raises ParameterError for numbers under 1 or that leave no period before.
+    """
+    first = one_start(panel.adoption, panel.periods)
+    bad = [k for k in periods if not 1 <= k < first]
+    if bad or not periods:
+        raise ParameterError(
+            Fault("periods", "they leave nothing to compare", str(periods), f"whole numbers from 1 to {first - 1}")
+        )
+    whole = estimator(panel)
+    out = []
+    for k in periods:
+        earlier = panel.periods[first - k]
+        if handling == "treated":
+            changed = give_treatment(panel, panel.treated, earlier)
+        else:
+            changed = panel.without(earlier, panel.periods[first])
+        words = f"{k} periods before adoption {handling.replace('_', ' ')}"
+        out.append(_again(whole, estimator, changed, f"anticipation.{k}", words))
+    return tuple(out)
+
+
+def estimate_spillover(panel: Panel, estimator: Estimator, *, neighbours: tuple[str, ...]) -> tuple[Estimate, Estimate]:
+    """The effect with neighbours left out of the comparison, and the effect on the neighbours.
+
+    If the service moved use across the border, neighbours are no untreated comparators: the first
+    estimate (`<estimator>.without_neighbours`) leaves them out. The second (`.on_neighbours`) puts them in
+    the treated unit's place, from the same date, with the really treated left out: it should be no effect.
+    Either stands as `not_estimable` with the reason where it cannot be had.
+
+    Raises ParameterError for a neighbour that is not in the panel or is treated, and NotEstimable where
+    no other untreated unit is left, or adoption differs between units.
+    """
+    one_start(panel.adoption, panel.periods)
+    untreated = tuple(str(u) for u in panel.units[~panel.treated])
+    _check_units(neighbours, untreated, "neighbours")
+    if not set(untreated) - set(neighbours):
+        raise NotEstimable(Fault("neighbours", "no other untreated area is left to compare with"))
+    whole = estimator(panel)
+    apart = _leave_out(panel, neighbours)
+    rest = panel.only(tuple(panel.units[~panel.treated]))
+    moved = give_treatment(rest, np.isin(rest.units.astype(str), neighbours), panel.adoption[panel.treated][0])
+    return (
+        _again(whole, estimator, apart, "without_neighbours", "neighbours left out of the comparison"),
+        _again(whole, estimator, moved, "on_neighbours", "neighbours in the treated area's place"),
+    )
+
+
+def _again(whole: Estimate, estimator: Estimator, panel: Panel, name: str, words: str) -> Estimate:
+    """`estimator` on a changed panel, named apart from `whole` and no longer primary."""
+    full, label = f"{whole.estimator}.{name}", f"{whole.label or whole.estimator.replace('_', ' ')}, {words}"
+    role = "sensitivity" if whole.role == "primary" else whole.role
+    try:
+        found = estimator(panel)
+    except NotEstimable as error:
+        return not_estimable(whole.estimand, full, role=role, reason=error.reason, label=label)
+    return replace(found, estimator=full, role=role, label=label)
+
+
+def _leave_out(panel: Panel, units: tuple[str, ...]) -> Panel:
+    return panel.only(tuple(u for u in panel.units if str(u) not in units))
+
+
+def _check_units(asked: tuple[str, ...], untreated: tuple[str, ...], where: str) -> None:
+    faults = [
+        Fault(where, f'there is no untreated area "{u}"', next_step=suggest_name(u, untreated))
+        for u in asked
+        if u not in untreated
+    ]
+    if not asked:
+        faults.append(Fault(where, "none was named"))
+    if len(set(asked)) < len(asked):
+        faults.append(Fault(where, "one was named twice"))
+    if faults:
+        raise ParameterError(faults)
