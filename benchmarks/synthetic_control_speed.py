@@ -62,8 +62,12 @@ def best_of(run: Callable[[], object], repeats: int = REPEATS) -> tuple[float, o
 
 
 def losses(values: np.ndarray, weights: np.ndarray) -> list[float]:
-    """Mean squared gap before adoption of every untreated unit; values (38, T), weights (38, 38), 0 on the diagonal."""
-    before = values[:, :FIRST]
+    """Mean squared gap before adoption of every untreated unit; values (38, T), weights (38, 38), 0 on the diagonal.
+
+    Weights are first put on the simplex: a sum that misses 1 by rounding would buy a lower loss.
+    """
+    before, weights = values[:, :FIRST], np.maximum(weights, 0.0)
+    weights = weights / weights.sum(axis=1, keepdims=True)
     return ((before - weights @ before) ** 2).mean(axis=1).tolist()
 
 
@@ -133,10 +137,18 @@ def placebos_by_diff_diff(frame: pd.DataFrame) -> np.ndarray:
 
 
 def placebos_by_pysyncon(frame: pd.DataFrame) -> np.ndarray:
-    """Its weight optimiser alone, with its own settings and equal V: no cost of data preparation."""
+    """Its weight optimiser alone, with its own settings and equal V: no cost of data preparation.
+
+    Outcomes come to it centred and scaled, which changes no optimum; raw, it takes longer and stops far from it.
+    """
     from pysyncon.base import VanillaOptimMixin
 
-    return each_placebo(frame, lambda a, b: VanillaOptimMixin.w_optimize(V_mat=np.identity(FIRST), X0=a, X1=b)[0])
+    def solve(donors: np.ndarray, target: np.ndarray) -> np.ndarray:
+        centre, size = donors.mean(axis=1), donors.std()
+        near, aim = (donors - centre[:, None]) / size, (target - centre) / size
+        return VanillaOptimMixin.w_optimize(V_mat=np.identity(FIRST), X0=near, X1=aim)[0]
+
+    return each_placebo(frame, solve)
 
 
 def placebos_by_mlsynth(frame: pd.DataFrame) -> np.ndarray:

@@ -287,6 +287,14 @@ def test_the_default_is_refused_only_where_too_short() -> None:
     assert level.lower < level.value < level.upper
 
 
+def test_seasonal_terms_that_leave_little_free_are_refused() -> None:
+    crowded = fit_its(make_series(before=10, after=10), options=ItsOptions(harmonics=4, periods_per_year=12))
+    assert "fewer harmonics" in check(crowded, "interval").text
+    assert np.isnan(crowded.counterfactual_upper).all()
+    roomy = fit_its(make_series(), options=ItsOptions(harmonics=1, periods_per_year=4))
+    assert all(c.name != "interval" for c in roomy.checks)
+
+
 def test_counterfactual_band_holds_the_counterfactual() -> None:
     for panel, options in (
         (make_series(), ItsOptions()),

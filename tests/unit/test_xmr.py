@@ -34,14 +34,13 @@ def test_limits_of_nhs_r() -> None:
 
 
 def test_limits_by_hand() -> None:
-    """Mean 4, moving ranges 2, 4, 2, 6 with mean 3.5: limits 4 ± 9.31, range limit 11.445 (Wheeler 2000)."""
-    found = compute_xmr(np.array([4.0, 6, 2, 4, 4 - 6]) + [0, 0, 0, 0, 6], baseline=4, better="lower")
+    """Moving ranges 2, 4, 2 of mean 8/3 around a mean of 4: limits 4 ± 2.66 × 8/3, range limit 3.27 × 8/3."""
+    found = compute_xmr(np.array([4.0, 6.0, 2.0, 4.0, 4.0]), baseline=4, better="lower")
     assert found.mean[0] == 4
-    ranges = np.array([2.0, 4, 2])
-    assert (found.upper - found.mean)[0] == pytest.approx(2.66 * ranges.mean())
-    assert found.moving_range_upper[0] == pytest.approx(3.27 * ranges.mean())
+    assert (found.lower[0], found.upper[0]) == pytest.approx((4 - 2.66 * 8 / 3, 4 + 2.66 * 8 / 3))
+    assert found.moving_range_upper[0] == pytest.approx(3.27 * 8 / 3)
     assert np.isnan(found.moving_range[0])
-    assert found.moving_range[1:4] == pytest.approx(ranges)
+    assert found.moving_range[1:] == pytest.approx([2, 4, 2, 0])
 
 
 def test_the_baseline_alone_sets_the_limits() -> None:

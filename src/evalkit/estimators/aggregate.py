@@ -11,7 +11,6 @@ from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check
 from evalkit.estimators.cohort_errors import (
-    LEAST_FREEDOM,
     Errors,
     NumberErrors,
     compute_analytic_errors,
@@ -168,23 +167,24 @@ def _bundle(
         influence[:, :-1],
         influence[:, -1],
         level,
-        (*effects.checks, *_thin_checks(at, found, pointwise)),
+        (*effects.checks, *_thin_checks(at, value, found)),
     )
 
 
-def _thin_checks(at: np.ndarray, found: NumberErrors, pointwise: np.ndarray) -> tuple[Check, ...]:
+def _thin_checks(at: np.ndarray, value: np.ndarray, found: NumberErrors) -> tuple[Check, ...]:
+    """Failed checks of numbers that have no error though they are not nought by construction."""
     checks = []
-    thin = np.isnan(pointwise)
+    thin = np.isnan(found.se) & (value != 0)
     if thin[:-1].any():
         names = ", ".join(name_period(x) for x in at[thin[:-1]])
-        text = f"Too few units stand behind these numbers for an interval: {names}."
+        text = f"No error is given where units show no variation to judge by, as in cohorts of one unit: {names}."
         checks.append(Check("thin_numbers", False, float(thin[:-1].sum()), text))
     if thin[-1]:
         text = (
-            f"No interval is given: fewer than {LEAST_FREEDOM:.0f} degrees of freedom tell how much cohorts vary. "
+            "No interval is given: units show no variation within cohorts to judge by, as where each is one unit. "
             "Use permutation inference, or join cohorts that adopted close together."
         )
-        checks.append(Check("interval", False, float(found.freedom[-1]), text))
+        checks.append(Check("interval", False, float(thin.sum()), text))
     return tuple(checks)
 
 

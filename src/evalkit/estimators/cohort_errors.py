@@ -12,7 +12,6 @@ Errors = Literal["small_sample", "analytic"]
 
 # `did` calls an error no larger than this nought and gives none.
 NOTHING = 10 * np.sqrt(np.finfo(float).eps)
-LEAST_FREEDOM = 2.0
 _BLOCK = 1 << 20  # weights drawn at a time
 _MAMMEN = round((np.sqrt(5) - 1) / (2 * np.sqrt(5)) * 65536)  # of 16 random bits, the rarer of two values
 
@@ -33,9 +32,9 @@ class NumberErrors:
     freedom: np.ndarray
 
     def critical(self, level: float) -> np.ndarray:
-        """Two-sided critical values, shape (K,); NaN below `LEAST_FREEDOM` degrees of freedom."""
-        enough = self.freedom >= LEAST_FREEDOM
-        return np.where(enough, stats.t.ppf(0.5 + level / 2, np.where(enough, self.freedom, 1.0)), np.nan)
+        """Two-sided critical values, shape (K,); NaN where there is no error."""
+        known = ~np.isnan(self.se) & (self.freedom > 0)
+        return np.where(known, stats.t.ppf(0.5 + level / 2, np.where(known, self.freedom, 1.0)), np.nan)
 
 
 def compute_analytic_errors(influence: np.ndarray, *, factor: float, freedom: float) -> NumberErrors:

@@ -278,9 +278,9 @@ def _check_panel(panel: Panel, options: ItsOptions, after: np.ndarray) -> None:
 
 
 def _check_rows(segments: np.ndarray, rows: int, options: ItsOptions) -> None:
-    """Each series must leave a residual after its own k columns, and the columns must not follow from each other."""
+    """Each series must leave 3 points free (its t-distribution needs a variance), and no column follow from others."""
     k = segments.shape[1]
-    if rows < k + 2 or np.linalg.matrix_rank(segments / np.abs(segments).max(axis=0)) < k:
+    if rows < k + 3 or np.linalg.matrix_rank(segments / np.abs(segments).max(axis=0)) < k:
         raise NotEstimable(
             Fault(
                 "its",

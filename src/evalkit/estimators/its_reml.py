@@ -8,7 +8,25 @@ the mixture, over rho and share, of the t-distributions given them, weighted by 
 The prior is the reference prior of a stationary AR(1), (1 - rho^2)^(-1/2) (Berger and Yang 1994, Econometric
 Theory 10:461), times (1 - rho^2)^(-1/2) once more, |rho| up to 0.995; half its weight is on no noise, half even
 over shares. The second factor and the halves were chosen by simulation, for coverage, not derived.
-COVERAGE
+
+Percent of nominal 95% intervals that held the truth, gaussian AR(1) series, change of level and slope (worst of
+level change, slope change, mean difference and ratio; 400 to 1,000 series a cell, Monte-Carlo error 1 point):
+
+    points   errors          rho 0    0.4    0.6    0.8
+    12 + 13  reml_ar            96     94     93     92
+             ml_ar              82     75     69     59
+             prais_winsten      89     83     78     65
+             newey_west         84     74     65     52
+             model              95     80     67     50
+    36 + 23  reml_ar            97     96     96     96
+             ml_ar              92     89     86     77
+             prais_winsten      93     90     88     80
+             newey_west         88     80     73     59
+             model              95     81     68     48
+
+Poisson counts of mean 5, 20 or 200 around AR(1) log rates, quasi-Poisson with these errors: 91 to 99 at 12 + 13,
+93 to 99 at 36 + 23 (200 to 400 series). Change of level only: 93 or more from 3 + 3 points. With both, 86 at
+8 + 8 and 92 at 10 + 10 points at rho 0.8, so that shorter series are refused; 90 at rho 0.9 and 12 + 13.
 """
 
 from __future__ import annotations

@@ -68,11 +68,8 @@ def solve_simplex(
         weights[settled] = target[inside]
         own = gram if gram.ndim == 2 else gram[settled]
         slope = compute_gradient(own, linear[settled], weights[settled], ridge[settled])
-        level = (slope * weights[settled]).sum(axis=1)
         closed = ~allowed[settled] | support[settled] | banned[settled]
-        reduced = np.where(closed, np.inf, slope - level[:, None])
-        enter = reduced.argmin(axis=1)
-        descends = reduced[np.arange(len(settled)), enter] < -KKT_TOLERANCE * scale[settled]
+        enter, descends = _steepest(slope, weights[settled], closed, scale[settled])
         support[settled[descends], enter[descends]] = True
         live = np.concatenate([live[~inside], settled[descends]])
     raise NotEstimable(
@@ -199,6 +196,16 @@ def solve_batch(system: np.ndarray, right: np.ndarray) -> np.ndarray:
         return np.linalg.solve(system, right)
     except np.linalg.LinAlgError:  # one of them is singular to rounding: least norm for all serves
         return np.linalg.pinv(system, hermitian=True) @ right
+
+
+def _steepest(
+    slope: np.ndarray, weights: np.ndarray, closed: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The donor off the support that lowers the loss fastest, shape (A,), and whether it lowers it at all."""
+    level = (slope * weights).sum(axis=1)
+    reduced = np.where(closed, np.inf, slope - level[:, None])
+    enter = reduced.argmin(axis=1)
+    return enter, reduced[np.arange(len(slope)), enter] < -KKT_TOLERANCE * scale
 
 
 def _step_to_border(
