@@ -1,4 +1,23 @@
-"""Errors of averages over cohorts, from the influence of each unit: as published, or mended for small cohorts."""
+"""Errors of averages over cohorts, from the influence of each unit: as published, or mended for small cohorts.
+
+Percent of true nulls that nominal 5% rejects, "simple" average, 25 periods, AR(1) of 0.6, 600 replicates
+(Monte-Carlo error 0.9 points); published errors / "small_sample":
+
+=====================  ==================  ===========  ===========
+units; treated         Callaway-Sant'Anna  Sun-Abraham  imputation
+=====================  ==================  ===========  ===========
+33; 6                          10.2 / 5.2    8.5 / 5.2   12.0 / 6.5
+33; 2, 2, 2                     8.5 / 1.0   15.3 / 3.8   19.2 / 4.3
+33; 3, 2, 1, 1                  9.5 / 2.5   14.0 / 6.5   18.0 / 6.7
+33; 5, 5                        8.0 / 3.5    7.7 / 5.5    9.2 / 4.5
+33; 3, 3, 3, 3                  6.0 / 1.7    5.8 / 3.2    9.7 / 4.8
+14; 4, 3                        9.2 / 2.8    5.7 / 4.0   11.2 / 5.0
+60; 8, 8, 7, 7                  7.2 / 5.2    6.8 / 6.3    7.0 / 5.2
+=====================  ==================  ===========  ===========
+
+Half of 33 units treated with a confounder, Callaway-Sant'Anna: doubly robust 7.2 / 4.2, regression
+5.2 / 3.7, weighting 7.0 / 3.8.
+"""
 
 from __future__ import annotations
 

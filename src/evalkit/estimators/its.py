@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
@@ -118,15 +119,14 @@ def fit_its(panel: Panel, *, options: ItsOptions = DEFAULTS) -> ItsFit:
     model = _fit(panel, options)
     design, errors = model.design, model.errors
     refusal = interval_check(options, design)
-    fitted, counterfactual = _paths(model, errors.beta[None])
-    spread = _counterfactual_spread(model)
+    fitted, counterfactual = _paths(model)
+    x = design.untreated[design.treated]
+    location = design.offset[design.treated] + errors.betas @ x.T
+    spread = np.sqrt(np.einsum("tk,mkl,tl->mt", x, errors.covariances, x))
+    lower, upper = mixture_interval(location, spread, errors.weights, df=errors.df, level=options.level)
     if model.log_link:
-        location = np.log(_paths(model, errors.betas)[1])
-        lower, upper = mixture_interval(location, spread, errors.weights, df=errors.df, level=options.level)
-        lower, upper = np.exp(lower), np.exp(upper)
-    else:
-        location = _paths(model, errors.betas)[1]
-        lower, upper = mixture_interval(location, spread, errors.weights, df=errors.df, level=options.level)
+        size = design.exposure[design.treated]
+        lower, upper = np.exp(lower) / size, np.exp(upper) / size
     scales = np.sqrt(np.diagonal(errors.covariances, axis1=1, axis2=2))
     ends = mixture_interval(errors.betas, scales, errors.weights, df=errors.df, level=options.level)
     coefficients = pd.DataFrame(
@@ -143,8 +143,8 @@ def fit_its(panel: Panel, *, options: ItsOptions = DEFAULTS) -> ItsFit:
         periods=design.periods,
         after=design.after,
         observed=design.rate[design.treated],
-        fitted=fitted[0],
-        counterfactual=counterfactual[0],
+        fitted=fitted,
+        counterfactual=counterfactual,
         counterfactual_lower=blank if refusal else lower,
         counterfactual_upper=blank if refusal else upper,
         exposure=design.exposure[design.treated],
@@ -268,21 +268,15 @@ def _newey_west(y: np.ndarray, design: ItsDesign, lags: int) -> ErrorFit:
     return single(fit.beta, covariance, df=fit.df, innovations=fit.innovations, dispersion=fit.dispersion)
 
 
-def _paths(model: _Model, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fitted and counterfactual rates of the treated series for M coefficient vectors, shapes (M, T)."""
+def _paths(model: _Model) -> tuple[np.ndarray, np.ndarray]:
+    """Fitted and counterfactual rates of the treated series, shapes (T,)."""
     rows = model.design.treated
     offset = model.design.offset[rows]
     paths = []
     for x in (model.design.x[rows], model.design.untreated[rows]):
-        linear = offset + betas @ x.T
+        linear = offset + x @ model.errors.beta
         paths.append(np.exp(linear) / model.design.exposure[rows] if model.log_link else linear)
     return paths[0], paths[1]
-
-
-def _counterfactual_spread(model: _Model) -> np.ndarray:
-    """Standard error of the counterfactual's linear predictor, shape (M, T)."""
-    x = model.design.untreated[model.design.treated]
-    return np.sqrt(np.einsum("tk,mkl,tl->mt", x, model.errors.covariances, x))
 
 
 def _effect(model: _Model, betas: np.ndarray, covariances: np.ndarray, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
@@ -292,26 +286,38 @@ def _effect(model: _Model, betas: np.ndarray, covariances: np.ndarray, scale: Sc
     if scale in ("level_change", "level_ratio", "slope_change", "slope_ratio"):
         place = design.names.index(prefix + scale.split("_")[0])
         return betas[:, place], np.sqrt(covariances[:, place, place])
-    rows = design.treated
-    after = design.after
-    fitted, expected = (path[:, after] for path in _paths(model, betas))
-    size = design.exposure[rows][after]
-    x, untreated = design.x[rows][after], design.untreated[rows][after]
-    weight = size if scale == "rate_ratio" else np.full(len(size), 1 / len(size))
-    slopes = [
-        np.einsum("t,mt,tk->mk", weight, path if model.log_link else np.ones_like(path), d)
-        for path, d in ((fitted, x), (expected, untreated))
-    ]
-    if scale == "mean_difference":
-        value, gradient = (fitted - expected) @ weight, slopes[0] - slopes[1]
+    inner = np.flatnonzero(design.treated)[design.after]
+    both = design.x[inner], design.untreated[inner]
+    if scale == "rate_ratio":
+        value, gradient = _log_ratio(model, betas, both, inner)
     else:
-        totals = fitted @ weight, expected @ weight
-        if (totals[0] <= 0).any() or (totals[1] <= 0).any():
+        parts = []
+        for x in both:
+            linear = design.offset[inner] + betas @ x.T
+            rate = np.exp(linear) / design.exposure[inner] if model.log_link else linear
+            slope = rate if model.log_link else np.ones_like(rate)
+            parts.append((rate.mean(axis=1), slope @ x / len(inner)))
+        value, gradient = parts[0][0] - parts[1][0], parts[0][1] - parts[1][1]
+    return value, np.sqrt(np.einsum("mk,mkl,ml->m", gradient, covariances, gradient))
+
+
+def _log_ratio(
+    model: _Model, betas: np.ndarray, both: tuple[np.ndarray, np.ndarray], inner: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log of fitted over expected events after adoption (M,), and its gradient (M, k); `inner` are those rows."""
+    design = model.design
+    totals = []
+    for x in both:
+        linear = design.offset[inner] + betas @ x.T
+        if model.log_link:
+            log_total = special.logsumexp(linear, axis=1)
+            totals.append((log_total, np.exp(linear - log_total[:, None]) @ x))
+            continue
+        total = linear @ design.exposure[inner]
+        if (total <= 0).any():
             raise NotEstimable(Fault("its", "the rates fitted or expected after adoption are not above 0; no ratio"))
-        value = np.log(totals[0] / totals[1])
-        gradient = slopes[0] / totals[0][:, None] - slopes[1] / totals[1][:, None]
-    # Where the effect is known without error the form may come out a rounding below 0.
-    return value, np.sqrt(np.maximum(np.einsum("mk,mkl,ml->m", gradient, covariances, gradient), 0.0))
+        totals.append((np.log(total), (design.exposure[inner] @ x)[None] / total[:, None]))
+    return totals[0][0] - totals[1][0], totals[0][1] - totals[1][1]
 
 
 def _name(options: ItsOptions) -> str:

@@ -18,6 +18,7 @@ _TOLERANCE = 1e-12
 _SETTLED = 1e-8
 _HALVED_FROM = 20
 _LONGEST = 1.0  # on the log scale
+_FARTHEST = 30.0  # log of expected events: beyond it a term runs off, as where a season had no event
 _MAX_ALPHA = 50.0
 _MIN_ALPHA = 1e-8
 
@@ -73,7 +74,7 @@ def _iterate(y: np.ndarray, x: np.ndarray, offset: np.ndarray, alpha: float) -> 
         change = np.abs(x @ (new - beta)).max()
         beta = new
         linear = offset + x @ beta
-        if not np.isfinite(linear).all() or linear.max() > 700:
+        if not np.isfinite(linear).all() or np.abs(linear).max() > _FARTHEST:
             break
         mu = np.exp(linear)
         if step and change < _TOLERANCE * (1 + np.abs(x @ beta).max()):
@@ -85,7 +86,10 @@ def _correlated(
     y: np.ndarray, x: np.ndarray, offset: np.ndarray, beta: np.ndarray, alpha: float, gap: np.ndarray
 ) -> ErrorFit:
     for step in range(_ITERATIONS):
-        mu = np.exp(offset + x @ beta)
+        linear = offset + x @ beta
+        if np.abs(linear).max() > _FARTHEST:
+            break
+        mu = np.exp(linear)
         root = np.sqrt(mu / (1 + alpha * mu))
         working = x @ beta + (y - mu) / mu
         fit = fit_reml_ar(root * working, root[:, None] * x, gap)

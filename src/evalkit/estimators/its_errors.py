@@ -270,10 +270,12 @@ def default_lags(points: int) -> int:
 
 
 def autocorrelations(residuals: np.ndarray, gap: np.ndarray, lags: int) -> np.ndarray:
-    """Autocorrelations at lags 1..`lags` as R's `acf`, within series, shape (lags,); rows are taken in order."""
+    """Autocorrelations at lags 1..`lags` as R's `acf`, within series, shape (lags,); NaN without variation."""
     centred = residuals - residuals.mean()
     piece = np.cumsum(gap == 0)
     total = centred @ centred
+    if total <= 1e-20 * (residuals @ residuals) or total == 0:
+        return np.full(lags, math.nan)
     return np.array(
         [(centred[lag:] * centred[:-lag])[piece[lag:] == piece[:-lag]].sum() / total for lag in range(1, lags + 1)]
     )

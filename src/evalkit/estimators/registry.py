@@ -27,6 +27,7 @@ _RATIO: tuple[Scale, ...] = ("rate_ratio",)
 _DIFFERENCE: tuple[Scale, ...] = ("mean_difference",)
 _BOTH: tuple[Scale, ...] = ("rate_ratio", "mean_difference")
 _SERIES: tuple[Scale, ...] = ("rate_ratio", "mean_difference", "level_change", "slope_change")
+_LEVEL_SERIES: tuple[Scale, ...] = ("rate_ratio", "mean_difference", "level_change")
 _COUNT_SERIES: tuple[Scale, ...] = ("rate_ratio", "level_ratio", "slope_ratio")
 
 
@@ -239,49 +240,63 @@ REGISTRY: tuple[AreaEstimator, ...] = (
         "its_reml_ar",
         "Interrupted time series, AR(1) errors by restricted likelihood",
         _SERIES,
-        _TIME_SERIES + "16 periods for an interval; what else changed at adoption counts as effect",
+        _TIME_SERIES + "20 periods for an interval; what else changed at adoption counts as effect",
         _its(),
+    ),
+    _entry(
+        "its_level",
+        "Interrupted time series, change of level only, AR(1) errors by restricted likelihood",
+        _LEVEL_SERIES,
+        _TIME_SERIES + "no change of trend; what else changed at adoption counts as effect",
+        _its(slope="level"),
     ),
     _entry(
         "its_ml_ar",
         "Interrupted time series, AR(1) errors by maximum likelihood",
         _SERIES,
-        _TIME_SERIES + "several hundred periods for an interval",
+        _TIME_SERIES + "400 periods for an interval",
         _its(errors="ml_ar"),
     ),
     _entry(
         "its_newey_west",
         "Interrupted time series, Newey–West errors",
         _SERIES,
-        _TIME_SERIES + "several hundred periods for an interval",
+        _TIME_SERIES + "no interval holds at any length tried",
         _its(errors="newey_west"),
     ),
     _entry(
         "its_prais_winsten",
         "Interrupted time series, Prais–Winsten",
         _SERIES,
-        _TIME_SERIES + "several hundred periods for an interval",
+        _TIME_SERIES + "400 periods for an interval",
         _its(errors="prais_winsten"),
     ),
     _entry(
         "controlled_its",
         "Interrupted time series against pooled comparators, AR(1) errors by restricted likelihood",
         _SERIES,
-        _TIME_SERIES + "1 comparator; 16 periods for an interval",
+        _TIME_SERIES + "1 comparator; 20 periods for an interval",
         _its(control="pooled"),
+    ),
+    _entry(
+        "controlled_its_level",
+        "Interrupted time series against pooled comparators, change of level only, AR(1) errors",
+        _LEVEL_SERIES,
+        _TIME_SERIES + "1 comparator; no change of trend against it",
+        _its(control="pooled", slope="level"),
     ),
     _entry(
         "its_poisson",
         "Interrupted time series of counts, quasi-Poisson with AR(1) errors",
         _COUNT_SERIES,
-        _TIME_SERIES + "events on both sides; 16 periods for an interval",
+        _TIME_SERIES + "events on both sides; 20 periods for an interval",
         _its(family="quasipoisson"),
     ),
     _entry(
         "controlled_its_poisson",
         "Interrupted time series of counts against pooled comparators, quasi-Poisson with AR(1) errors",
         _COUNT_SERIES,
-        _TIME_SERIES + "1 comparator, events on both sides; 16 periods for an interval",
+        _TIME_SERIES + "1 comparator, events on both sides; 20 periods for an interval",
         _its(family="quasipoisson", control="pooled"),
     ),
 )
