@@ -42,8 +42,8 @@ LEVEL = 0.95
 FLOOR = 0.90  # an interval that holds the truth less often is to be mended or refused
 FEW = 50  # a share of fewer intervals is printed with their number
 BLOCK = 5  # replicates a task
-# Estimators that cost more than about 0.1 s a panel get this share of the replicates; the table states them.
-SHARES: dict[str, float] = {}
+# Estimators that cost more than 0.1 s a panel get this share of the replicates; the table states them.
+SHARES = {"synthetic_did": 0.5}
 # Refused with one treated area, so also tried with eight.
 SEVERAL_TREATED = ("twfe_cluster", "callaway_santanna", "sun_abraham", "imputation")
 COLUMNS = (

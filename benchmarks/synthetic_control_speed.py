@@ -121,7 +121,7 @@ def each_placebo(frame: pd.DataFrame, solve: Callable[[np.ndarray, np.ndarray], 
 
 
 def placebos_by_diff_diff(frame: pd.DataFrame) -> np.ndarray:
-    """One public fit after another, on outcomes of equal V; its solver cannot be had without the rest."""
+    """One public fit after another, on outcomes of equal V: what a user calls, preparation of data included."""
     from diff_diff import SyntheticControl
 
     rest = frame[frame["unit"] != "treated"]

@@ -36,7 +36,7 @@ BASQUES = "Basque Country (Pais Vasco)"
 # V of the nested problem has no one answer: many V give the same weights. The weights and losses are held instead.
 NOT_UNIQUE = {k for k in [*PROP99, *BASQUE] if ".V." in k}
 # R's Synth stops at twice the least loss (0.00886 against 0.00429), so its weights are no optimum to be met; they are
-# held with R's V given, where they follow from it. Becker and Kloessner 2017, Empirical Economics 53:1113, tell why.
+# held with R's V given, where they follow from it.
 BASQUE_GIVEN_V = tuple(BASQUE[k] for k in BASQUE if k.startswith("synth.V."))
 
 

@@ -13,6 +13,7 @@ from evalkit.core.estimand import Estimand, Scale
 from evalkit.core.result import Estimate, Role
 from evalkit.estimators.did import DidOptions, estimate_did
 from evalkit.estimators.did_options import Errors
+from evalkit.estimators.gate import refuse_few_treated
 from evalkit.estimators.group_time import Method as StaggeredMethod
 from evalkit.estimators.group_time import StaggeredOptions
 from evalkit.estimators.its import ItsOptions, estimate_its
@@ -80,8 +81,19 @@ def _refuse_constant(panel: Panel) -> None:
         raise NotEstimable(Fault("panel", "the outcome is the same in every unit-period, so its spread is not known"))
 
 
+def _refuse_gaps(panel: Panel, asked: str) -> None:
+    """Periods left out, as those of anticipation are, leave no meaning to lags and to time from adoption."""
+    if panel.consecutive:
+        return
+    treated = int(panel.treated.sum())
+    refuse_few_treated(treated, len(panel.units) - treated, asked=asked)
+    raise NotEstimable(Fault("panel", f"its periods leave gaps, and {asked} needs them all"))
+
+
 def _did(errors: Errors) -> Run:
     def run(panel: Panel, estimand: Estimand, level: float, rng: np.random.Generator, role: Role) -> Estimate:
+        if errors in ("newey_west", "driscoll_kraay"):
+            _refuse_gaps(panel, f'errors="{errors}"')
         family = "poisson" if estimand.scale == "rate_ratio" else "gaussian"
         options = DidOptions(family=family, errors=errors, level=level)
         return estimate_did(panel, estimand, options=options, rng=rng, role=role)
@@ -99,6 +111,7 @@ def _synthetic(method: Method, inference: Inference) -> Run:
 
 def _staggered(method: StaggeredMethod) -> Run:
     def run(panel: Panel, estimand: Estimand, level: float, rng: np.random.Generator, role: Role) -> Estimate:
+        _refuse_gaps(panel, f'method="{method}"')
         options = StaggeredOptions(method=method, level=level)
         return estimate_staggered(panel, estimand, options=options, rng=rng, role=role)
 
