@@ -267,6 +267,16 @@ def test_with_very_few_clusters_listing_says_so_and_webb_goes_on():
     assert not math.isnan(estimate_did(p, DIFFERENCE, options=webb, rng=np.random.default_rng(1)).lower)
 
 
+def test_clusters_without_residuals_are_refused():
+    p = did_panel(np.random.default_rng(0), units=2, treated=1)
+    with pytest.raises(NotEstimable, match="no residual to flip"):
+        compute_wild_bootstrap(cells_of(p))
+    p = did_panel(np.random.default_rng(0), treated=1)
+    calm = replace(p, outcome=np.where(p.treated[:, None], p.outcome, 1.0))
+    with pytest.raises(NotEstimable, match="do not stray"):
+        compute_conley_taber(cells_of(calm), p.treated)
+
+
 def test_draws_need_a_generator_and_whole_units():
     p = did_panel(np.random.default_rng(0))
     with pytest.raises(ParameterError, match="default_rng"):

@@ -91,6 +91,23 @@ def test_a_series_that_leaves_no_residual_is_refused() -> None:
     for errors in ("reml_ar", "ml_ar", "prais_winsten", "model"):
         with pytest.raises(NotEstimable, match="without a residual"):
             fit_its(replace(panel, outcome=straight), options=ItsOptions(errors=errors))
+    flat = replace(panel, outcome=np.ones((1, 25)), denominator=np.ones((1, 25)))
+    for options in (ItsOptions(family="quasipoisson"), ItsOptions(family="poisson", errors="newey_west")):
+        with pytest.raises(NotEstimable, match="without a residual"):
+            fit_its(flat, options=options)
+
+
+def test_terms_that_run_off_are_refused() -> None:
+    """Where one season never has an event, its log rate is minus infinity: no number may come of it."""
+    panel = make_series(before=12, after=12)
+    quarter = np.where(panel.periods % 4 == 2, 0.0, 1.0 + panel.periods % 3)
+    sparse = replace(panel, outcome=quarter[None], denominator=np.ones((1, 24)))
+    for options in (
+        ItsOptions(family="poisson", errors="model", harmonics=2, periods_per_year=4),
+        ItsOptions(family="quasipoisson", harmonics=2, periods_per_year=4),
+    ):
+        with pytest.raises(NotEstimable, match="does not settle"):
+            fit_its(sparse, options=options)
 
 
 def test_least_squares_against_statsmodels() -> None:

@@ -16,7 +16,7 @@ from evalkit.core.dates import period_label
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.outcomes import RateOutcome
 from evalkit.core.result import Cell, Estimate, Results
-from evalkit.estimators.honest import HonestOptions, compute_sensitivity_curve
+from evalkit.estimators.honest import HonestOptions, SensitivityCurve, compute_sensitivity_curve
 from evalkit.estimators.placebo_size import PlaceboSizeOptions, measure_placebo_size
 from evalkit.estimators.placebo_time import (
     PlaceboEventStudyOptions,
@@ -65,39 +65,37 @@ def _honest_cells(study: Study, outcome: RateOutcome) -> list[Cell]:
             noise="size" if outcome.event == "ward_days" else "poisson",
         ),
     )
-    behind = events_behind(panel)
-    cells = []
-    for restriction, m in (
-        ("relative_magnitude", study.protocol.robustness.relative_magnitudes),
-        ("smoothness", None),
-    ):
-        if restriction == "smoothness" and path.before.sum() < 1:
-            continue
+    behind, cells = events_behind(panel), []
+    for restriction, m in (("relative_magnitude", study.protocol.robustness.relative_magnitudes), ("smoothness", None)):
         curve = compute_sensitivity_curve(path, options=HonestOptions(restriction=restriction, m=m, level=study.level))
-        rows = [
-            ("original", curve.value, *curve.original),
-            *(
-                (f"{size:.4g}", math.nan, low, high)
-                for size, low, high in zip(curve.m, curve.lower, curve.upper, strict=True)
-            ),
-        ]
-        cells += [
-            Cell(
-                row,
-                restriction,
-                math.exp(value),
-                "statistic",
-                unit="ratio",
-                lower=math.exp(low),
-                upper=math.exp(high),
-                level=study.level,
-                n_events=behind,
-                label=f"M = {row}" if row != "original" else "Parallel trends",
-            )
-            for row, value, low, high in rows
-        ]
-        cells.append(Cell("breakdown", restriction, curve.breakdown, "statistic", unit="M", n_events=behind))
+        cells += _curve_cells(curve, behind)
     return cells
+
+
+def _curve_cells(curve: SensitivityCurve, behind: float) -> list[Cell]:
+    """Bounds as ratios at each M (every second one of the many of smoothness), and where they first hold 1."""
+    step = 2 if curve.restriction == "smoothness" else 1
+    bounds = zip(curve.m[::step], curve.lower[::step], curve.upper[::step], strict=True)
+    rows = [("original", curve.value, *curve.original)]
+    rows += [(f"{size:.2g}", math.nan, low, high) for size, low, high in bounds]
+    cells = [
+        Cell(
+            row,
+            curve.restriction,
+            math.exp(value),
+            "statistic",
+            unit="ratio",
+            lower=math.exp(low),
+            upper=math.exp(high),
+            level=curve.level,
+            n_events=behind,
+            label=f"M = {row}" if row != "original" else "Parallel trends",
+        )
+        for row, value, low, high in rows
+    ]
+    # NaN says that the set holds no effect even where trends are parallel.
+    breakdown = 0.0 if math.isnan(curve.breakdown) else curve.breakdown
+    return [*cells, Cell("breakdown", curve.restriction, breakdown, "statistic", unit="M", n_events=behind)]
 
 
 def _drop_one_cells(study: Study, outcome: RateOutcome) -> list[Cell]:

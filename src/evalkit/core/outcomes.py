@@ -18,10 +18,11 @@ RateEstimator = Literal["poisson_did_permutation"]
 RateSensitivity = Literal["poisson_did_recent_baseline", "poisson_did_whole_baseline", "poisson_did_near_areas"]
 # Designs that may be set beside the primary one for rates by area; `estimators.registry` holds them.
 AreaDesign = Literal[
-    "twfe_cluster", "twfe_wild_bootstrap", "twfe_conley_taber", "did_permutation", "did_conformal",
-    "synthetic_control", "synthetic_control_conformal", "ridge_augmented", "synthetic_did",
-    "callaway_santanna", "sun_abraham", "imputation",
-    "its_ml_ar", "its_poisson", "controlled_its", "controlled_its_poisson",
+    "twfe_cluster", "twfe_newey_west", "twfe_driscoll_kraay", "twfe_wild_bootstrap", "twfe_conley_taber",
+    "did_permutation", "did_conformal", "synthetic_control", "synthetic_control_conformal",
+    "ridge_augmented", "synthetic_did", "synthetic_did_placebo", "callaway_santanna", "sun_abraham",
+    "imputation", "its_reml_ar", "its_level", "its_ml_ar", "its_newey_west", "its_prais_winsten",
+    "controlled_its", "controlled_its_level", "its_poisson", "controlled_its_poisson",
 ]  # fmt: skip
 NAIVE = "before_after"
 

@@ -85,6 +85,13 @@ def compute_conley_taber(
     value, influence, residuals = _regress(cells)
     swapped = _swaps(cells, treated, influence, residuals)
     draws = _sum_choices(swapped, replicates, rng) * math.sqrt((n_untreated + n_treated) / (n_untreated - 1))
+    if (np.ptp(draws, axis=0) <= 1e-9 * np.abs(draws).max(axis=0)).any():
+        raise NotEstimable(Fault("untreated units", "they do not stray at all, so there is no spread to learn"))
+    return _rank(value, draws, level)
+
+
+def _rank(value: np.ndarray, draws: np.ndarray, level: float) -> ConleyTaber:
+    """The observed ranked among the draws: interval, p-value and the level that ranks allow."""
     size = np.sort(np.abs(draws), axis=0)
     count = len(draws) + 1
     rejected = math.floor((1 - level) * count + 1e-9)

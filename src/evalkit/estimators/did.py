@@ -228,8 +228,10 @@ def _by_analytic_error(panel: Panel, cells: Cells, kept: np.ndarray, options: Di
         if any(c.name in ("autocorrelation", "dispersion") and not c.passed for c in checks):
             checks += (Check("interval", False, math.nan, WITHHELD),)
             covariance, level = np.full_like(covariance, np.nan), math.nan
-    spread = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    se = np.where(spread > 1e-12 * np.abs(fit.coefficients), spread, np.nan)
+    variance = np.diag(covariance)
+    se = np.sqrt(np.where(variance > 0, variance, np.nan))
+    if (variance <= 0).any():  # clustering two ways subtracts, and may come out below nought
+        checks += (Check("interval", False, math.nan, "No interval is given: the variance came out below nought."),)
     half = stats.t.ppf(0.5 + options.level / 2, fit.df) * se
     value = fit.coefficients
     p_value = 2 * stats.t.sf(np.abs(value) / se, fit.df)

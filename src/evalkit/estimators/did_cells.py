@@ -169,9 +169,15 @@ def refuse_no_variation(cells: Cells, family: Family) -> None:
             )
         )
     if family == "gaussian":
-        left = partial_out(cells.outcome[:, None], cells)
-        if np.linalg.norm(left) <= _NO_VARIATION * max(np.linalg.norm(cells.outcome), 1e-300):
+        columns = partial_out(np.column_stack([cells.outcome, cells.covariates, cells.effects]), cells)
+        y, x = columns[:, 0], columns[:, 1:]
+        size = _NO_VARIATION * max(np.linalg.norm(cells.outcome), 1e-300)
+        if np.linalg.norm(y) <= size:
             raise NotEstimable(Fault("outcome", "it does not vary beyond unit and period effects"))
+        if np.linalg.norm(y - x @ np.linalg.lstsq(x, y, rcond=None)[0]) <= size:
+            raise NotEstimable(
+                Fault("outcome", "the regression fits it perfectly, so nothing tells how far the number may stray")
+            )
         return
     exposed = cells.effects != 0
     ever = np.isin(cells.unit, cells.unit[exposed.any(axis=1)])

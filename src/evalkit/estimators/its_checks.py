@@ -65,7 +65,7 @@ def interval_check(options: ItsOptions, design: ItsDesign) -> Check | None:
         False,
         measured[near] / 100,
         f"No interval is given: the series has {points} points, and with {near} a 95% interval of these errors was "
-        f"measured to cover as little as {measured[near]}% of gaussian series whose neighbours are correlated (0 to 0.8). "
+        f"measured to cover as little as {measured[near]}% of gaussian series with neighbours correlated by 0 to 0.8. "
         f"{instead}",
     )
 

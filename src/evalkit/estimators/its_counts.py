@@ -10,7 +10,7 @@ from scipy import optimize, special
 
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.estimators.its_design import Errors, Family
-from evalkit.estimators.its_errors import ErrorFit, newey_west, single
+from evalkit.estimators.its_errors import ErrorFit, newey_west, no_residual, single
 from evalkit.estimators.its_reml import fit_reml_ar
 
 _ITERATIONS = 100
@@ -121,6 +121,8 @@ def _errors_of(
     bread = np.linalg.inv((x * weight[:, None]).T @ x)
     pearson = (y - mu) * np.sqrt(weight) / mu
     dispersion = float(pearson @ pearson) / (n - k)
+    if (errors == "newey_west" or family == "quasipoisson") and pearson @ pearson <= 1e-18 * mu.sum():
+        raise no_residual()
     if errors == "newey_west":
         scores = x * ((y - mu) / (1 + alpha * mu))[:, None]
         covariance = newey_west(scores, bread, series=series, time=time, lags=lags)

@@ -52,6 +52,11 @@ class ErrorFit:
     converged: bool = True
 
 
+def no_residual() -> NotEstimable:
+    """What is raised where an error would have to be estimated from nothing."""
+    return NotEstimable(Fault("its", "the terms fit the series without a residual, so no error can be estimated"))
+
+
 def single(
     beta: np.ndarray,
     covariance: np.ndarray,
@@ -166,7 +171,7 @@ def compute_gls(y: np.ndarray, x: np.ndarray, gap: np.ndarray, rho: np.ndarray) 
     residual = white[:, :, k] - np.einsum("mnk,mk->mn", white[:, :, :k], betas)
     rss = (residual**2).sum(axis=1)
     if (rss <= 1e-20 * (white[:, :, k] ** 2).sum(axis=1)).any():
-        raise NotEstimable(Fault("its", "the terms fit the series without a residual, so no error can be estimated"))
+        raise no_residual()
     inverse = np.linalg.inv(r)
     variance = rss / (n - k)
     covariances = np.einsum("mij,mlj->mil", inverse, inverse) * variance[:, None, None]
@@ -210,7 +215,7 @@ def fit_ml_ar(y: np.ndarray, x: np.ndarray, time: np.ndarray, order: int) -> Err
     place = time - time[0]
     spread = float(np.std(y - x @ np.linalg.lstsq(x, y, rcond=None)[0]))
     if spread <= 1e-10 * max(float(np.abs(y).max()), 1e-300):
-        raise NotEstimable(Fault("its", "the terms fit the series without a residual, so no error can be estimated"))
+        raise no_residual()
     width = np.abs(x).max(axis=0)
     endog, exog = np.full(len(full), np.nan), np.zeros((len(full), x.shape[1]))
     endog[place], exog[place] = y / spread, x / width

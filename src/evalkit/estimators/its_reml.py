@@ -37,8 +37,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from evalkit.core.errors import Fault, NotEstimable
-from evalkit.estimators.its_errors import ErrorFit
+from evalkit.estimators.its_errors import ErrorFit, no_residual
 
 RHO_LIMIT = 0.995
 _RHOS = 51
@@ -71,7 +70,7 @@ def fit_reml_ar(y: np.ndarray, x: np.ndarray, gap: np.ndarray) -> ErrorFit:
     start = np.linalg.solve(r, q.T @ y)
     residual = y - x @ start
     if residual @ residual <= 1e-20 * (y @ y):
-        raise NotEstimable(Fault("its", "the terms fit the series without a residual, so no error can be estimated"))
+        raise no_residual()
     rotated = np.einsum("rij,ic->rjc", grid.bases, np.column_stack([q, residual]))
     products = (rotated[:, :, :, None] * rotated[:, :, None, :]).reshape(_RHOS, n, (k + 1) ** 2)
     inverse_values = (1 / grid.values).reshape(_RHOS, _SHARES + 1, n)

@@ -176,14 +176,7 @@ def compute_twfe(
         "demeaner": pf.MapDemeaner(fixef_tol=_DEMEAN_TOLERANCE, fixef_maxiter=100_000),
         "weights": None if np.all(cells.weights == cells.weights[0]) else "weights",
     }
-    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
-        # Where a fit is perfect pyfixest divides by an error of 0 for a t that nobody here reads.
-        # pyfixest 0.60 calls pandas with `inplace`, which pandas 3.1 announces to be going; it is not ours to mend.
-        warnings.filterwarnings("ignore", message="The inplace keyword", category=pd.errors.Pandas4Warning)
-        fit = _fit_poisson(pf, shared) if family == "poisson" else pf.feols(**shared)
-    if fit._collin_vars:
-        where = "a regressor is so nearly explained by the others that it cannot be told from them"
-        raise ParameterError(Fault("covariates", where, next_step="Leave covariates out one by one."))
+    fit = _regress(pf, family, shared)
     keep = [fit._coefnames.index(name) for name in names]
     clusters = [frame[c].nunique() for c in ("cluster", "period") if errors == "cluster" and c in str(how)]
     return Fit(
@@ -193,6 +186,18 @@ def compute_twfe(
         df=float(fit._df_t),
         n_clusters=min(clusters, default=0),
     )
+
+
+def _regress(pf: object, family: Family, shared: dict[str, object]) -> object:
+    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+        # pyfixest 0.60 calls pandas with `inplace`, which pandas 3.1 announces to be going; it is not ours to mend.
+        warnings.filterwarnings("ignore", message="The inplace keyword", category=pd.errors.Pandas4Warning)
+        # Where a fit is perfect it divides by an error of 0 for a t that nobody here reads.
+        fit = _fit_poisson(pf, shared) if family == "poisson" else pf.feols(**shared)
+    if fit._collin_vars:
+        where = "a regressor is so nearly explained by the others that it cannot be told from them"
+        raise ParameterError(Fault("covariates", where, next_step="Leave covariates out one by one."))
+    return fit
 
 
 def _fit_poisson(pf: object, shared: dict[str, object]) -> object:

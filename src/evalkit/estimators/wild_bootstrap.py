@@ -78,7 +78,7 @@ def compute_wild_bootstrap(
     ParameterError
         Units split between clusters; patterns to be drawn without `rng`.
     NotEstimable
-        Fewer than two clusters.
+        Fewer than two clusters, or clusters that are fitted perfectly (as one treated against one is).
 
     References
     ----------
@@ -93,6 +93,8 @@ def compute_wild_bootstrap(
     value = float(sums.dy.sum() / sums.dd.sum())
     scores = sums.dy - value * sums.dd
     se = float(np.sqrt((scores**2).sum()) / sums.dd.sum())
+    if se <= _TIE * float(np.sqrt(sums.yy / sums.dd.sum())):
+        raise NotEstimable(Fault("clusters", "each fits perfectly, so that there is no residual to flip"))
     tilt = value if options.residuals == "unrestricted" else None
     draws = _Draws.of(sums, _patterns(n_clusters, options, listed=listed, rng=rng), tilt)
 
@@ -112,7 +114,7 @@ def compute_wild_bootstrap(
 class _Sums:
     """Sums a cluster of the regressor d and the outcome y, all else partialled out; weights are in them.
 
-    dy, dd (G,): d'y and d'd. qy, qd (G, R): the same with R orthonormal columns that span the period
+    dy, dd (G,): d'y and d'd; yy: y'y over all. qy, qd (G, R): the same with R orthonormal columns that span the period
     effects, covariates and other effects.
     """
 
@@ -120,6 +122,7 @@ class _Sums:
     dd: np.ndarray
     qy: np.ndarray
     qd: np.ndarray
+    yy: float
 
 
 def _cluster_sums(cells: Cells, which: int) -> _Sums:
@@ -143,7 +146,7 @@ def _cluster_sums(cells: Cells, which: int) -> _Sums:
 
     y, d = yd[:, 0], yd[:, 1]
     first = by_cluster(np.column_stack([d * y, d * d]))
-    return _Sums(first[:, 0], first[:, 1], by_cluster(q * y[:, None]), by_cluster(q * d[:, None]))
+    return _Sums(first[:, 0], first[:, 1], by_cluster(q * y[:, None]), by_cluster(q * d[:, None]), float(y @ y))
 
 
 def _patterns(n_clusters: int, options: WildOptions, *, listed: bool, rng: np.random.Generator | None) -> np.ndarray:
