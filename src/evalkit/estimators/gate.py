@@ -47,8 +47,8 @@ from evalkit.core.result import Check
 MIN_CLUSTERS = 6
 COMFORTABLE_CLUSTERS = 10
 ALTERNATIVES = (
-    'Use errors="permutation" or errors="conley_taber" here; with some treated clusters errors="wild_bootstrap" '
-    "(it errs towards no finding); or estimate_synthetic_control with permutation or conformal inference."
+    'Use estimate_did with errors="permutation" or "conley_taber" (with some treated clusters also "wild_bootstrap", '
+    "which errs towards no finding), or estimate_synthetic_control with permutation or conformal inference."
 )
 Serial = Literal["iid", "heteroskedastic", "period", "newey_west", "driscoll_kraay"]
 # Largest AR(1) of the residuals at which size stayed at about 10%: below COMFORTABLE_CLUSTERS treated, and from there.

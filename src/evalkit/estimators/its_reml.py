@@ -19,10 +19,10 @@ level change, slope change, mean difference and ratio; 400 to 1,000 series a cel
              newey_west         84     74     65     52
              model              95     80     67     50
     36 + 23  reml_ar            97     96     96     96
-             ml_ar              92     89     86     77
-             prais_winsten      93     90     88     80
-             newey_west         88     80     73     59
-             model              95     81     68     48
+             ml_ar              90     87     86     77
+             prais_winsten      92     89     86     79
+             newey_west         87     79     70     57
+             model              94     80     67     48
 
 Poisson counts of mean 5, 20 or 200 around AR(1) log rates, quasi-Poisson with these errors: 91 to 99 at 12 + 13,
 93 to 99 at 36 + 23 (200 to 400 series). Change of level only: 93 or more from 3 + 3 points. With both, 86 at
