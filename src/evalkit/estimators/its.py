@@ -120,24 +120,7 @@ def fit_its(panel: Panel, *, options: ItsOptions = DEFAULTS) -> ItsFit:
     design, errors = model.design, model.errors
     refusal = interval_check(options, design)
     fitted, counterfactual = _paths(model)
-    x = design.untreated[design.treated]
-    location = design.offset[design.treated] + errors.betas @ x.T
-    spread = np.sqrt(np.einsum("tk,mkl,tl->mt", x, errors.covariances, x))
-    lower, upper = mixture_interval(location, spread, errors.weights, df=errors.df, level=options.level)
-    if model.log_link:
-        size = design.exposure[design.treated]
-        lower, upper = np.exp(lower) / size, np.exp(upper) / size
-    scales = np.sqrt(np.diagonal(errors.covariances, axis1=1, axis2=2))
-    ends = mixture_interval(errors.betas, scales, errors.weights, df=errors.df, level=options.level)
-    coefficients = pd.DataFrame(
-        {
-            "name": design.names,
-            "value": errors.beta,
-            "se": mixture_sd(errors.betas, scales, errors.weights, df=errors.df),
-            "lower": np.nan if refusal else ends[0],
-            "upper": np.nan if refusal else ends[1],
-        }
-    )
+    lower, upper = _band(model, options.level)
     blank = np.full(len(design.periods), np.nan)
     return ItsFit(
         periods=design.periods,
@@ -148,7 +131,7 @@ def fit_its(panel: Panel, *, options: ItsOptions = DEFAULTS) -> ItsFit:
         counterfactual_lower=blank if refusal else lower,
         counterfactual_upper=blank if refusal else upper,
         exposure=design.exposure[design.treated],
-        coefficients=coefficients,
+        coefficients=_coefficients(model, options.level, shown=refusal is None),
         covariance=errors.covariance,
         rho=errors.rho,
         residuals=model.residuals,
@@ -186,18 +169,7 @@ def estimate_its(
     whatever else changed at the same time is counted as effect. Raises as `fit_its`, and ParameterError
     for another scale.
     """
-    scales = LINEAR_SCALES if options.family == "gaussian" else LOG_SCALES
-    if estimand.scale not in scales:
-        raise ParameterError(
-            Fault(
-                "its",
-                f'a {options.family} series gives no "{estimand.scale}"',
-                allowed=", ".join(scales),
-                next_step="Use another scale or family.",
-            )
-        )
-    if estimand.scale in ("slope_change", "slope_ratio") and options.slope == "level":
-        raise ParameterError(Fault("its", f'a "{estimand.scale}" needs slope "level_and_slope"'))
+    _check_scale(estimand.scale, options)
     model = _fit(panel, options)
     errors = model.errors
     on_log = estimand.scale.endswith("ratio")
@@ -228,6 +200,21 @@ def estimate_its(
         checks=checks,
         label=_label(options),
     )
+
+
+def _check_scale(scale: Scale, options: ItsOptions) -> None:
+    scales = LINEAR_SCALES if options.family == "gaussian" else LOG_SCALES
+    if scale not in scales:
+        raise ParameterError(
+            Fault(
+                "its",
+                f'a {options.family} series gives no "{scale}"',
+                allowed=", ".join(scales),
+                next_step="Use another scale or family.",
+            )
+        )
+    if scale in ("slope_change", "slope_ratio") and options.slope == "level":
+        raise ParameterError(Fault("its", f'a "{scale}" needs slope "level_and_slope"'))
 
 
 def _fit(panel: Panel, options: ItsOptions) -> _Model:
@@ -266,6 +253,34 @@ def _newey_west(y: np.ndarray, design: ItsDesign, lags: int) -> ErrorFit:
     scores = design.x * fit.innovations[:, None]
     covariance = newey_west(scores, bread, series=design.series, time=design.time, lags=lags)
     return single(fit.beta, covariance, df=fit.df, innovations=fit.innovations, dispersion=fit.dispersion)
+
+
+def _band(model: _Model, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the interval of the mean counterfactual rate, shapes (T,)."""
+    design, errors = model.design, model.errors
+    x = design.untreated[design.treated]
+    location = design.offset[design.treated] + errors.betas @ x.T
+    spread = np.sqrt(np.einsum("tk,mkl,tl->mt", x, errors.covariances, x))
+    lower, upper = mixture_interval(location, spread, errors.weights, df=errors.df, level=level)
+    if not model.log_link:
+        return lower, upper
+    size = design.exposure[design.treated]
+    return np.exp(lower) / size, np.exp(upper) / size
+
+
+def _coefficients(model: _Model, level: float, *, shown: bool) -> pd.DataFrame:
+    errors = model.errors
+    scales = np.sqrt(np.diagonal(errors.covariances, axis1=1, axis2=2))
+    lower, upper = mixture_interval(errors.betas, scales, errors.weights, df=errors.df, level=level)
+    return pd.DataFrame(
+        {
+            "name": model.design.names,
+            "value": errors.beta,
+            "se": mixture_sd(errors.betas, scales, errors.weights, df=errors.df),
+            "lower": lower if shown else np.nan,
+            "upper": upper if shown else np.nan,
+        }
+    )
 
 
 def _paths(model: _Model) -> tuple[np.ndarray, np.ndarray]:

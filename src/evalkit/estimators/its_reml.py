@@ -10,7 +10,7 @@ Theory 10:461), times (1 - rho^2)^(-1/2) once more, |rho| up to 0.995; half its 
 over shares. The second factor and the halves were chosen by simulation, for coverage, not derived.
 
 Percent of nominal 95% intervals that held the truth, gaussian AR(1) series, change of level and slope (worst of
-level change, slope change, mean difference and ratio; 400 to 1,000 series a cell, Monte-Carlo error 1 point):
+level change, slope change, mean difference and ratio; 400 to 2,000 series a cell, Monte-Carlo error 1 to 2 points):
 
     points   errors          rho 0    0.4    0.6    0.8
     12 + 13  reml_ar            96     94     93     92
@@ -24,9 +24,11 @@ level change, slope change, mean difference and ratio; 400 to 1,000 series a cel
              newey_west         87     79     70     57
              model              94     80     67     48
 
-Poisson counts of mean 5, 20 or 200 around AR(1) log rates, quasi-Poisson with these errors: 91 to 99 at 12 + 13,
-93 to 99 at 36 + 23 (200 to 400 series). Change of level only: 93 or more from 3 + 3 points. With both, 86 at
-8 + 8 and 92 at 10 + 10 points at rho 0.8, so that shorter series are refused; 90 at rho 0.9 and 12 + 13.
+Poisson counts of mean 5, 20 or 200 around AR(1) log rates, quasi-Poisson with these errors: 90 to 99 at 12 + 13
+and 91 to 99 at 36 + 23 (400 series a cell). Gaussian with pooled control of 3 or 30 series: 92 to 99. Counts with
+pooled control: 93 to 98, and up to 100, so wider than need be, where treated and control share shocks. Change of
+level only: 93 or more from 3 + 3 points. With slope, 86 at 8 + 8 and 92 at 10 + 10 points at rho 0.8, so that
+shorter series are refused.
 """
 
 from __future__ import annotations

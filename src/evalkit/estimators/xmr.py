@@ -19,10 +19,11 @@ Better = Literal["lower", "higher", "neither"]
 
 @dataclass(frozen=True)
 class XmrOptions:
-    """Lengths of the rules; those of "Making Data Count" by default.
+    """Lengths of the rules.
 
-    `shift`: points in a row on one side of the mean. `trend`: points in a row each above, or each below,
-    the one before. (The R package NHSRplotthedots asks for 7 points of a trend.)
+    `shift`: points in a row on one side of the mean. `trend`: points in a row that rise, or fall, throughout.
+    The R package NHSRplotthedots has 7 for both, and takes the direction of a trend's points from their side
+    of the mean; here a trend that meets no rule of level takes its own.
     """
 
     shift: int = 7
@@ -92,11 +93,10 @@ def compute_xmr(
 ) -> Xmr:
     """Mean, natural process limits and special causes of a series, limits fixed to a baseline.
 
-    mean ± 2.66 times the average moving range, both of the baseline; upper limit of moving ranges 3.27
-    times their average (Wheeler 2000, Understanding Variation, 2nd ed., p. 60 and 137). Outlying moving
-    ranges are not screened out, as in the spreadsheets of "Making Data Count".
-
-    A run does not cross the place of rebasing, and a point on the mean ends a shift.
+    mean ± 2.66 times the average moving range, both of the baseline; upper limit of moving ranges 3.27 times
+    their average. Outlying moving ranges are not screened out, as in the spreadsheets of "Making Data Count"
+    (NHS England 2019, Making Data Count: Strengthening your decisions; Wheeler 2000, Understanding Variation,
+    2nd ed., p. 60 and 137). A run does not cross the place of rebasing; a point on the mean ends a shift.
 
     Parameters
     ----------
@@ -108,32 +108,15 @@ def compute_xmr(
         where the process is known to have changed, and never to make a signal go away
     options : lengths of the rules
 
-    Raises
-    ------
-    ParameterError
-        Values not finite; a baseline or place of rebasing outside the series; unusable rule lengths.
-    NotEstimable
-        A baseline of fewer than 3 points.
-
-    References
-    ----------
-    NHS England, Making Data Count: Strengthening your decisions (2019); Wheeler 2000.
+    Raises ParameterError for values that are not finite, a baseline or place of rebasing outside the series
+    and unusable rules; NotEstimable for a baseline of fewer than 3 points.
     """
     values = np.asarray(values, dtype=np.float64)
     first = _baseline_places(values, baseline, better=better, target=target, rebase_at=rebase_at, options=options)
-    starts = [0] if rebase_at is None else [0, rebase_at]
-    mean, spread, moving = np.empty_like(values), np.empty_like(values), np.full_like(values, np.nan)
-    for start, end in zip(starts, [*starts[1:], len(values)], strict=True):
-        places = np.arange(start, end)
-        fixed = first if start == 0 else places
-        mean[places] = values[fixed].mean()
-        spread[places] = np.abs(np.diff(values[fixed])).mean()
-        moving[places[1:]] = np.abs(np.diff(values[places]))
+    pieces = _pieces(len(values), rebase_at)
+    mean, spread, moving = _lines(values, first, pieces)
     lower, upper = mean - LIMIT * spread, mean + LIMIT * spread
-    flags = [
-        _rules(values[part], mean[part], LIMIT * spread[part], options)
-        for part in (slice(a, b) for a, b in zip(starts, [*starts[1:], len(values)], strict=True))
-    ]
+    flags = [_rules(values[p], mean[p], LIMIT * spread[p], options) for p in pieces]
     outside, shift, trend, two, high, low = (np.concatenate(parts) for parts in zip(*flags, strict=True))
     words = tuple(_word(int(up) - int(down), better) for up, down in zip(high, low, strict=True))
     used = len(first) if rebase_at is None else len(values) - rebase_at
@@ -156,6 +139,22 @@ def compute_xmr(
         baseline=used,
         notes=_notes(used, rebase_at),
     )
+
+
+def _pieces(length: int, rebase_at: int | None) -> list[slice]:
+    """Stretches of one baseline each."""
+    return [slice(0, length)] if rebase_at is None else [slice(0, rebase_at), slice(rebase_at, length)]
+
+
+def _lines(values: np.ndarray, first: np.ndarray, pieces: list[slice]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, average moving range and moving ranges, (T,) each; `first` are the places that fix the first piece."""
+    mean, spread, moving = np.empty_like(values), np.empty_like(values), np.full_like(values, np.nan)
+    for piece in pieces:
+        fixed = values[first] if piece.start == 0 else values[piece]
+        mean[piece] = fixed.mean()
+        spread[piece] = np.abs(np.diff(fixed)).mean()
+        moving[piece.start + 1 : piece.stop] = np.abs(np.diff(values[piece]))
+    return mean, spread, moving
 
 
 def _baseline_places(
