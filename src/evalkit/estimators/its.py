@@ -45,8 +45,8 @@ class ItsFit:
     after : bool array, shape (T,)
     observed, fitted, counterfactual, counterfactual_lower, counterfactual_upper : float arrays, shape (T,)
         Rates of the treated (the outcome itself where there is no denominator): seen, fitted, and
-        expected had nothing changed, with the interval of that expectation at `level`; the ends are
-        NaN where the interval is refused.
+        expected had nothing changed, with its interval at `level` after adoption; the ends are NaN
+        before it, and where the interval is refused.
     exposure : float array, shape (T,)
         Denominators, so that rate times exposure is events.
     coefficients : DataFrame of name, value, se, lower, upper
@@ -101,7 +101,7 @@ def fit_its(panel: Panel, *, options: ItsOptions = DEFAULTS) -> ItsFit:
 
     y = intercept + time + level after adoption + slope after adoption (+ harmonics), on rates or, for
     counts, on log rates; with a control, each of these also as difference between treated and control.
-    The interval of the counterfactual is of its mean, not of a new observation.
+    The interval of the counterfactual is the fitted path less that of the effect, not of a new observation.
 
     Raises
     ------
@@ -256,16 +256,23 @@ def _newey_west(y: np.ndarray, design: ItsDesign, lags: int) -> ErrorFit:
 
 
 def _band(model: _Model, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the interval of the mean counterfactual rate, shapes (T,)."""
+    """Ends of the counterfactual rate, shapes (T,): the fitted rate less the effect's interval; NaN before.
+
+    Not of the counterfactual's own mean: where errors are nearly a random walk the level of a series is all
+    but unknown, yet how far it moved at adoption is not, and that is what the picture is read for.
+    """
     design, errors = model.design, model.errors
-    x = design.untreated[design.treated]
-    location = design.offset[design.treated] + errors.betas @ x.T
+    rows = design.treated
+    inner = np.flatnonzero(rows)[design.after]
+    x = design.x[inner] - design.untreated[inner]
     spread = np.sqrt(np.einsum("tk,mkl,tl->mt", x, errors.covariances, x))
-    lower, upper = mixture_interval(location, spread, errors.weights, df=errors.df, level=level)
-    if not model.log_link:
-        return lower, upper
-    size = design.exposure[design.treated]
-    return np.exp(lower) / size, np.exp(upper) / size
+    low, high = mixture_interval(errors.betas @ x.T, spread, errors.weights, df=errors.df, level=level)
+    fitted = design.offset[inner] + design.x[inner] @ errors.beta
+    ends = np.full((2, len(design.periods)), np.nan)
+    ends[:, design.after] = fitted - high, fitted - low
+    if model.log_link:
+        ends = np.exp(ends) / design.exposure[rows]
+    return ends[0], ends[1]
 
 
 def _coefficients(model: _Model, level: float, *, shown: bool) -> pd.DataFrame:
