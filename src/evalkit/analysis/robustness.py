@@ -238,6 +238,8 @@ def _change_cell(study: Study, outcome: RateOutcome, found: Estimate, label: str
 
 def describe_placebo_size(study: Study, outcome: RateOutcome) -> list[Results]:
     """How often each design finds an effect in an area where nothing happened, at its nominal level."""
+    if not study.protocol.robustness.placebo_sized:
+        return []
     estimand = study.protocol.estimand(outcome)
     try:
         panel = design_panel(study, outcome)

@@ -33,6 +33,7 @@ from evalkit.estimators.its_reml import fit_reml_ar
 
 LINEAR_SCALES: tuple[Scale, ...] = ("mean_difference", "rate_ratio", "level_change", "slope_change")
 LOG_SCALES: tuple[Scale, ...] = ("mean_difference", "rate_ratio", "level_ratio", "slope_ratio")
+_LARGEST_LOG = 700.0
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,8 @@ def estimate_its(
     spread = float(mixture_sd(location[:, None], scale[:, None], errors.weights, df=errors.df)[0])
     value, lower, upper = float(at[0][0]), float(ends[0][0]), float(ends[1][0])
     if on_log:
-        value, lower, upper = math.exp(value), math.exp(lower), math.exp(upper)
+        # An end too large for a number is infinite.
+        value, lower, upper = (math.exp(x) if x < _LARGEST_LOG else math.inf for x in (value, lower, upper))
         spread *= value
     checks = check_fit(panel, options, model.design, errors)
     refused = any(check.name == "interval" and check.passed is False for check in checks)
