@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
 __all__ = [
-    "show_abstract", "show_background", "show_balance", "show_checks", "show_claims", "show_costs", "show_designs", "show_deviations",
+    "show_abstract", "show_background", "show_balance", "show_checks", "show_claims", "show_costs",
+    "show_designs", "show_deviations",
     "show_disclosure", "show_displacement", "show_limitations", "show_methods", "show_not_estimable",
     "show_participants", "show_protocol", "show_provenance", "show_rates", "show_readmission", "show_results",
     "show_risk", "show_title",

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 INTRODUCTION = (
     "The same question was put to other designs, each fixed beforehand in the protocol. They differ in what they "
     "take for granted. An interval is given only where the method was found to hold its level on simulated panels "
-    "like these; a design that can give none keeps its row and says why."
+    "like these; a design that can give none keeps its row and says why. The bounds after each forest ask how far the "
+    "areas may have parted, without the service, before the finding falls [@rambachan2023]."
 )
 
 
@@ -48,7 +49,7 @@ def _show_outcome(release: Release, outcome: Outcome) -> None:
     honest = release.table(f"honest.{outcome.key}")
     if (honest["status"] == "shown").any():
         show_figure(figures.plot_sensitivity_curve(honest, y_label="Rate ratio"), id=f"fig-{name}-honest",
-                    caption=f"{outcome.label}: bounds if trends would have parted [@rambachan2023]",
+                    caption=f"{outcome.label}: bounds on the effect if trends would have parted",
                     alt=figures.describe_sensitivity_curve(honest))  # fmt: skip
     elif len(honest):
         show_text(f"No bounds stand here: {full_stop(referee_reason(str(honest['reason'].iloc[0])))}",

@@ -249,7 +249,7 @@ def _curve_panel(ax: Axes, rows: pd.DataFrame, column: str, y_label: str) -> Non
             ticks, words = [at, *ticks], ["parallel\ntrends", *words]
     ax.set_xlim(least - (1.6 if original is not None else 0.6) * step, max(ticks, default=1.0) + 0.6 * step)
     ax.set_xticks(ticks, words)
-    said = style.fit(_breakdown_words(sizes, breakdown), 4.7, _SMALL)
+    said = style.fit(_breakdown_words(sizes, breakdown), 4.3, _SMALL, weight="bold")
     title, name = _RESTRICTIONS[column]
     style.name_axes(ax, x=style.fit(title.replace(" M ", f" {name} "), 4.7, 9.5), y=style.fit(y_label, 4.7, 9))
     if breakdown is not None and breakdown["status"] == "shown" and np.isfinite(breakdown["value"]):

@@ -49,7 +49,7 @@ class _Block:
 def _block(name: str, *, picture: bool, number: str = "", words: str = "", strong: bool = False) -> _Block:
     weight = "bold" if strong else "normal"
     room = _ACROSS - 0.1 - (style.text_inches(number, _SIZE, weight=weight) + 0.2 if number else 0)
-    words = style.fit(words, _ACROSS - 0.3, _SMALL, lines=2)
+    words = style.fit(words, _ACROSS - 0.3, _SMALL, lines=3)
     return _Block(style.fit(name, room, _SIZE, weight=weight), number, words, picture, strong)
 
 
@@ -60,8 +60,16 @@ def _stack(ax: Axes, blocks: Sequence[_Block]) -> list[float]:
         if block.strong:
             ax.axhspan(top + 0.02, top + block.height - 0.02, color=style.SHADE, zorder=0, linewidth=0)
         paper = {"facecolor": style.SHADE if block.strong else "white", "edgecolor": "none", "pad": 0.8}
-        look = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": _SIZE, "color": style.INK,
-                "fontweight": "bold" if block.strong else "normal", "bbox": paper, "zorder": 5}  # fmt: skip
+        look = {
+            "transform": ax.get_yaxis_transform(),
+            "va": "center",
+            "fontsize": _SIZE,
+            "color": style.INK,
+            "fontweight": "bold" if block.strong else "normal",
+            "bbox": paper,
+            "zorder": 5,
+            "in_layout": False,
+        }  # fmt: skip - what is written on the axes must not make them narrower
         lines = block.name.count("\n") + 1
         under = top + _GAP / 2 + _LINE * lines
         ax.text(0.01, under - _LINE * lines / 2, block.name, ha="left", linespacing=1.15, **look)
@@ -147,7 +155,7 @@ def _design_name(row: object) -> str:
 def _design_number(row: object, common: float) -> str:
     words = style.interval_words(row.value, row.lower, row.upper, row.unit)
     other = math.isfinite(row.level) and abs(row.level - common) > 0.002 and "(" in words
-    return f"{words}, {100 * row.level:.4g}% level" if other else words
+    return f"{words}, {100 * row.level:.1f}% level" if other else words
 
 
 def short_reason(row: object) -> str:
@@ -155,7 +163,8 @@ def short_reason(row: object) -> str:
     if row.status == "suppressed":
         return "Not released"
     words = {"refused": "Refused", "not_estimable": "Not estimable"}.get(row.status, "Not available")
-    reason = re.sub(r"^[\w ]{1,24}: ", "", referee_reason(str(row.reason)))
+    # What comes before the first colon names the place or the option, which the row's own name says better.
+    reason = re.sub(r"""^[\w ="',]{1,60}: """, "", referee_reason(str(row.reason)))
     reason = re.split(r"\.\s", reason, maxsplit=1)[0].rstrip(".")
     return f"{words}: {reason[:1].lower() + reason[1:] if reason[1:2].islower() else reason}" if reason else words
 
@@ -173,7 +182,7 @@ def describe_designs(rows: pd.DataFrame, *, titles: Mapping[str, str] | None = N
     shown = rows[(rows["status"] == "shown") & rows["value"].notna()]
     head = f"Forest plot of {len(rows)} design{'s' if len(rows) != 1 else ''} for one outcome"
     if math.isfinite(common):
-        head += f", intervals at {100 * common:.4g}% unless said otherwise"
+        head += f", intervals at {100 * common:.1f}% unless said otherwise"
     for unit, part in _design_panels(rows):
         parts.append(unit_title(unit, titles))
         for row in part.itertuples():
