@@ -36,6 +36,8 @@ def make_release(world: World = "benefit", *, drop: tuple[str, ...] = (), protoc
     parts += [_attrition(), _table_one(), _data_tables(), _readmission(world), _curve(world), _balance(), _recurrence()]
     for outcome in protocol.outcomes_of("rate"):
         parts += [_trend(outcome.key, world), _event_study(outcome.key, world), _placebo(outcome.key, protocol, world)]
+        if outcome.role == "primary" or outcome.displaced_to:
+            parts += [_designs(protocol, outcome, world), _honest(outcome.key), _displacement(outcome, world)]
     parts += [_costs(world), _cost_parts(), _cost_relative(world), *_risk()]
     frame = Results.concat(parts).stamped(notebook="sample", protocol=protocol.digest, data="0" * 64).frame
     kept = frame[[not str(t).startswith(drop) for t in frame["table"]]] if drop else frame
@@ -60,6 +62,37 @@ def estimates(protocol: Protocol, world: World) -> list[Estimate]:
         out.append(_estimate(estimand, outcome.estimator, role, value, half, world, checks))
         out.append(_estimate(estimand, "before_after", "naive", _naive(outcome.kind, value), half * 0.7, world, ()))
     return out
+
+
+def _designs(protocol: Protocol, outcome, world: World) -> Results:
+    estimand, (value, half) = protocol.estimand(outcome), _effect("rate", 4, world)
+    gate = 'errors="cluster": a cluster-robust error is far too small with so few treated clusters'
+    found = [
+        _estimate(estimand, outcome.estimator, outcome.role, value, half, world, ()),
+        _estimate(estimand, "synthetic_control", "sensitivity", value * 0.8, half * 2, world, ()),
+        not_estimable(estimand, "twfe_cluster", role="sensitivity", reason=gate, label="Two-way fixed effects"),
+    ]
+    return Results.from_estimates(found, table=f"designs.{outcome.key}")
+
+
+def _honest(key: str) -> Results:
+    """Bounds that break down at M = 0.3 for days on rehabilitation wards, at 1.4 for the others."""
+    shared = {"kind": "statistic", "unit": "ratio", "n_events": 240}
+    cells = [Cell("original", "relative_magnitude", 0.6, lower=0.45, upper=0.8, **shared)]
+    cells += [Cell(f"{m:g}", "relative_magnitude", math.nan, lower=0.4 - m / 10, upper=0.8 + m / 4, **shared)
+              for m in (0.0, 0.5, 1.0)]  # fmt: skip
+    breakdown = 0.3 if key == "rehab_ward_days" else 1.4
+    cells.append(Cell("breakdown", "relative_magnitude", breakdown, "statistic", unit="M", n_events=240))
+    return Results.from_cells(f"honest.{key}", cells, outcome=key)
+
+
+def _displacement(outcome, world: World) -> Results:
+    cells = [
+        Cell(key, "change", -20.0 * _SIZE[world] + 8 * place, "statistic", unit=f"{outcome.count_unit} a year",
+             lower=-40.0, upper=30.0, n_events=240, label=key.replace("_", " "))
+        for place, key in enumerate((outcome.key, *outcome.displaced_to))
+    ]  # fmt: skip
+    return Results.from_cells(f"displacement.{outcome.key}", cells, outcome=outcome.key)
 
 
 def _estimate(estimand, estimator, role, value, half, world, checks) -> Estimate:

@@ -121,6 +121,18 @@ def test_a_failed_check_caps_the_words(releases) -> None:
     assert not sound.weaknesses
 
 
+def test_bounds_that_break_down_early_cap_the_words(releases) -> None:
+    protocol = releases["benefit"].protocol
+    frail = facts.finding(releases["benefit"], protocol.outcome("rehab_ward_days"))
+    assert frail.certainty == "suggests"
+    assert any("drifted apart" in w for w in frail.weaknesses)
+    bare = facts.finding(make_release("benefit", drop=("honest",)), protocol.outcome("rehab_ward_days"))
+    assert bare.certainty == "likely"
+    # Where the interval includes no change there is nothing to cap.
+    unclear = facts.finding(releases["none"], protocol.outcome("rehab_ward_days"))
+    assert not any("drifted apart" in w for w in unclear.weaknesses)
+
+
 def test_an_estimate_that_could_not_be_made_says_why(releases) -> None:
     finding = facts.finding(releases["benefit"], releases["benefit"].protocol.outcome("out_of_area_rehab"))
     assert finding.certainty == "cannot_tell"

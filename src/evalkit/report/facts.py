@@ -88,7 +88,8 @@ def weaknesses(release: Release, row: pd.Series) -> list[str]:
     """Known weaknesses of a planned estimate, one plain sentence each; any of them caps its words.
 
     Failed checks; a year before the start in which the treated area already differed (its interval leaves
-    out no difference); another planned estimate of the same outcome that does not bear the first one out.
+    out no difference); another planned estimate of the same outcome that does not bear the first one out; bounds that
+    break down before areas part as far after the start as they did before it (M below 1).
     """
     found = check_words(release, row)
     null = NULL_VALUES[release.protocol.outcome(str(row["outcome"])).scale]
@@ -96,12 +97,19 @@ def weaknesses(release: Release, row: pd.Series) -> list[str]:
     early = early[pd.to_numeric(early["row"], errors="coerce") < 0]
     if ((early["lower"] > null) | (early["upper"] < null)).any():
         found.append("Even before the start, this area was not changing like the others.")
-    return found + _other_ways(release, row, null)
+    if not (row["lower"] > null or row["upper"] < null):
+        return found
+    return found + _other_ways(release, row, null) + _parting(release, row)
+
+
+def _parting(release: Release, row: pd.Series) -> list[str]:
+    breakdown = cell(release, f"honest.{row['outcome']}", "breakdown", "relative_magnitude")
+    if breakdown is None or breakdown["status"] != "shown" or not breakdown["value"] < 1:
+        return []
+    return ["The finding would not stand if areas had drifted apart after the start as far as they did before."]
 
 
 def _other_ways(release: Release, row: pd.Series, null: float) -> list[str]:
-    if not (row["lower"] > null or row["upper"] < null):
-        return []
     rows = release.table("effects")
     others = rows[(rows["outcome"] == row["outcome"]) & (rows["role"] == "sensitivity") & (rows["id"] != row["id"])]
     others = others[others["lower"].notna() & others["upper"].notna()]
