@@ -6,6 +6,7 @@ OUT ?= reports/ipsa
 SETTINGS ?= data/synthetic/settings/ipsa.toml
 JOBS ?= 2
 WORLDS ?= 200
+REPLICATES ?= 200
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,7 +28,7 @@ export OPENBLAS_NUM_THREADS := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup evaluate test test-quick lint format lab notebooks simulate recovery lock clean
+.PHONY: help setup evaluate test test-quick lint format lab notebooks simulate recovery area-truth area-speed lock clean
 
 help: ## Say what can be asked for
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -79,6 +80,14 @@ simulate: $(READY) ## Write the default world again, byte for byte
 
 recovery: $(READY) ## Hold the intervals to the truth over WORLDS worlds (about 5 s each)
 	$(BIN)/python benchmarks/recovery.py --worlds $(WORLDS) --jobs $(JOBS)
+
+area-truth: $(READY) ## Size, power, coverage and bias of every area design over REPLICATES panels of known truth (about 20 minutes)
+	$(BIN)/python benchmarks/area_truth.py --replicates $(REPLICATES) --jobs $(JOBS)
+
+area-speed: $(READY) ## Set the area designs beside their peers, which are installed into build/peers (about 15 minutes)
+	@test -x build/peers/bin/python || $(BIN)/python -m venv build/peers
+	build/peers/bin/python -m pip install --disable-pip-version-check --quiet -r benchmarks/peers.txt
+	$(BIN)/python benchmarks/area_speed.py --peers-python build/peers/bin/python
 
 lock: $(READY) ## Bring requirements.lock and environment.yml into step with pyproject.toml (UPGRADE=--upgrade: newest versions)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal \
