@@ -45,7 +45,9 @@ BLOCK = 5  # replicates a task
 # Estimators that cost more than 0.1 s a panel get this share of the replicates; the table states them.
 SHARES = {"synthetic_did": 0.5}
 # Refused with one treated area, so also tried with eight.
-SEVERAL_TREATED = ("twfe_cluster", "callaway_santanna", "sun_abraham", "imputation")
+SEVERAL_TREATED = (
+    "twfe_cluster", "twfe_newey_west", "twfe_driscoll_kraay", "callaway_santanna", "sun_abraham", "imputation",
+)  # fmt: skip
 COLUMNS = (
     "estimator", "kind", "treated", "comparators", "rho", "effect", "replicate", "truth", "value", "lower", "upper",
     "p_value", "level", "reason", "seconds",
