@@ -25,8 +25,10 @@ def build_panel(frame: pd.DataFrame) -> Panel:
     )
 
 
-# Errors that count areas as clusters are refused with few treated ones.
-NEED_SEVERAL_TREATED = ("twfe_cluster", "callaway_santanna", "sun_abraham", "imputation")
+# Errors that count areas as clusters, or take no account of them, are refused with few treated ones.
+NEED_SEVERAL_TREATED = (
+    "twfe_cluster", "twfe_newey_west", "twfe_driscoll_kraay", "callaway_santanna", "sun_abraham", "imputation",
+)  # fmt: skip
 
 
 def draw_panel(estimator: str, scale: str, *, seed: object, rho: float = 0.4) -> tuple[Panel, float]:

@@ -33,6 +33,7 @@ from evalkit.estimators.its_reml import fit_reml_ar
 
 LINEAR_SCALES: tuple[Scale, ...] = ("mean_difference", "rate_ratio", "level_change", "slope_change")
 LOG_SCALES: tuple[Scale, ...] = ("mean_difference", "rate_ratio", "level_ratio", "slope_ratio")
+_NOUGHT = 1e-12
 _LARGEST_LOG = 700.0
 
 
@@ -338,7 +339,8 @@ def _log_ratio(
             totals.append((log_total, np.exp(linear - log_total[:, None]) @ x))
             continue
         total = linear @ design.exposure[inner]
-        if (total <= 0).any():
+        # A sum that is nought but for rounding is nought: with no event after adoption there is no ratio to give.
+        if (total <= _NOUGHT * (np.abs(design.rate[design.treated]).max() * design.exposure[inner].sum())).any():
             raise NotEstimable(Fault("its", "the rates fitted or expected after adoption are not above 0; no ratio"))
         totals.append((np.log(total), (design.exposure[inner] @ x)[None] / total[:, None]))
     return totals[0][0] - totals[1][0], totals[0][1] - totals[1][1]
