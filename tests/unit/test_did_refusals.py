@@ -101,14 +101,17 @@ def test_with_few_treated_no_residual_can_vouch_for_errors_without_clusters(erro
     assert {"autocorrelation", "interval"} <= failed(found)
 
 
-def test_poisson_variance_is_not_taken_on_trust():
-    p = panel(family="poisson", rho=0.0, treated=8)
-    loud = replace(p, outcome=p.outcome * 4)
-    options = DidOptions(family="poisson", errors="iid")
-    assert math.isfinite(estimate_did(p, ESTIMAND, options=options).lower)
-    found = estimate_did(loud, ESTIMAND, options=options)
-    assert math.isnan(found.lower)
-    assert {"dispersion", "interval"} <= failed(found)
+@pytest.mark.parametrize("errors", ["iid", "newey_west", "driscoll_kraay"])
+def test_counts_get_no_interval_from_errors_without_clusters(errors):
+    p = panel(family="poisson", rho=0.0, treated=12)
+    for family, estimand in (("poisson", ESTIMAND), ("gaussian", DIFFERENCE)):
+        rates = replace(p, denominator=p.denominator * np.linspace(1, 2, len(p.units))[:, None])
+        found = estimate_did(rates, estimand, options=DidOptions(family=family, errors=errors))
+        assert math.isfinite(found.value)
+        assert math.isnan(found.lower)
+        assert {"counts_hide_correlation", "interval"} <= failed(found)
+    clustered = estimate_did(p, ESTIMAND, options=POISSON)
+    assert clustered.lower < clustered.value < clustered.upper
 
 
 def test_one_period_before_is_said():

@@ -27,8 +27,8 @@ from evalkit.estimators.did_checks import (
     WITHHELD,
     alike_check,
     assumption_checks,
+    counts_check,
     design_checks,
-    dispersion_check,
     late_reference_check,
     serial_check,
     silent_check,
@@ -223,9 +223,8 @@ def _by_analytic_error(panel: Panel, cells: Cells, kept: np.ndarray, options: Di
     if not by_units:
         kind = "period" if options.errors == "cluster" else options.errors
         checks += (serial_check(panel, cells, kept, fit, family=options.family, errors=kind),)
-        if options.errors == "iid" and options.family == "poisson":
-            checks += (dispersion_check(cells, fit),)
-        if any(c.name in ("autocorrelation", "dispersion") and not c.passed for c in checks):
+        checks += counts_check(panel, family=options.family)
+        if any(c.name in ("autocorrelation", "counts_hide_correlation") and not c.passed for c in checks):
             checks += (Check("interval", False, math.nan, WITHHELD),)
             covariance, level = np.full_like(covariance, np.nan), math.nan
     variance = np.diag(covariance)

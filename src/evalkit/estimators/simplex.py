@@ -72,11 +72,8 @@ def solve_simplex(
         enter, descends = _steepest(slope, weights[settled], closed, scale[settled])
         support[settled[descends], enter[descends]] = True
         live = np.concatenate([live[~inside], settled[descends]])
-    raise NotEstimable(
-        Fault(
-            "weights", f"{len(live)} of {problems} searches for weights did not settle", next_step="Rescale the data."
-        )
-    )
+    unsettled = f"{len(live)} of {problems} searches for weights did not settle"
+    raise NotEstimable(Fault("weights", unsettled, next_step="Rescale the data."))
 
 
 def compute_gradient(
