@@ -16,10 +16,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
+from PIL import Image
 
 from evalkit.core.errors import Fault, ParameterError
 
 DPI = 150
+COLOURS = 128
 _ID = re.compile(r"[a-z][a-z0-9-]*")
 ReportKind = Literal["peer", "academic"]
 
@@ -33,18 +35,28 @@ def show_figure(figure: Figure, *, id: str, caption: str, alt: str) -> None:
         If the id is not lower case letters, figures and hyphens, or the caption or alt text is empty.
     """
     _require(id, caption=caption, alt=alt)
-    buffer = io.BytesIO()
-    # No date and no program version: the same numbers give the same bytes.
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    picture = base64.b64encode(_png(figure)).decode("ascii")
     plt.close(figure)
     width, height = figure.get_size_inches()
-    picture = base64.b64encode(buffer.getvalue()).decode("ascii")
     block = {"kind": "figure", "id": id, "caption": caption, "alt": alt, "width_inches": float(width)}
     size = {"alt": alt, "width": round(96 * width), "height": round(96 * height)}
     display(
         {"image/png": picture, "text/plain": f"{caption}\n{alt}"}, raw=True,
         metadata={"image/png": size, "evalkit": block},
     )  # fmt: skip
+
+
+def _png(figure: Figure) -> bytes:
+    """A PNG of a limited palette, a third of the size and alike to the eye.
+
+    Neither date nor program version is kept: the same numbers give the same bytes.
+    """
+    full, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(full, format="png", dpi=DPI, metadata={"Software": None})
+    picture = Image.open(full).convert("RGB")
+    limited = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    limited.save(small, format="PNG", optimize=True)
+    return small.getvalue()
 
 
 def show_table(frame: pd.DataFrame, *, id: str, caption: str, note: str = "") -> None:
