@@ -6,14 +6,15 @@ import math
 import re
 import textwrap
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from evalkit.core.estimand import NULL_VALUES, UNITS
@@ -193,16 +194,19 @@ def narrow_figure(height: float, *, rows: int = 1, columns: int = 1, ratios: Seq
     return figure, axes
 
 
-_HINTING = 1.06
+_RULER_DPI = 150
 
 
+@cache
+def _ruler() -> RendererAgg:
+    return RendererAgg(16, 16, _RULER_DPI)
+
+
+@cache
 def text_inches(text: str, size: float, *, weight: str = "normal") -> float:
-    """Width of one line of text in inches, as drawn: hinting makes letters a little wider than their outlines."""
-    if not text.strip():
-        return 0.0
-    # A dollar sign would start a formula, which is measured otherwise.
-    path = TextPath((0, 0), text.replace("$", "S"), size=size, prop=FontProperties(weight=weight))
-    return _HINTING * float(path.get_extents().width) / 72
+    """Width of one line of text in inches, as it will be drawn."""
+    width, _, _ = _ruler().get_text_width_height_descent(text, FontProperties(size=size, weight=weight), ismath=False)
+    return float(width) / _RULER_DPI
 
 
 def fit(text: str, inches: float, size: float, *, lines: int = 99, weight: str = "normal") -> str:
