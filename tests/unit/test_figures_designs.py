@@ -63,8 +63,7 @@ def test_the_primary_design_stands_first_and_each_says_what_it_found(designs) ->
 def test_no_text_of_the_forest_runs_into_another(designs) -> None:
     figure = figures.plot_designs(designs)
     figure.set_dpi(DPI)
-    for _ in range(2):  # the layout settles on the second
-        figure.canvas.draw()
+    figure.draw_without_rendering()
     (ax,) = figure.axes
     boxes = [t.get_window_extent() for t in ax.texts if t.get_text().strip()]
     for i, one in enumerate(boxes):
