@@ -54,7 +54,7 @@ test: lint ## Run everything: lint, import contract, tests, doctests, notebooks
 	$(PYTEST) --doctest-modules src
 	$(PYTEST) $(NBVAL) -n 2 --dist loadfile notebooks
 
-test-quick: lint ## Run what takes less than two minutes
+test-quick: lint ## Run what takes less than three minutes
 	$(PYTEST) -n 2 --dist worksteal -m "not slow" tests
 	$(PYTEST) --doctest-modules src
 

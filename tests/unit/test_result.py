@@ -62,7 +62,7 @@ def test_what_the_protocol_does_not_ask_for_is_saved_as_exploratory(tmp_path):
     protocol = load_protocol("protocols/ipsa.toml")
     planned = protocol.estimand(protocol.outcome("residential_entry"))
     asked = Estimate(planned, "poisson_did_permutation", "primary", 0.6, 0.4, 0.9, 0.95)
-    unasked = Estimate(planned, "synthetic_control", "primary", 0.6, 0.4, 0.9, 0.95)
+    unasked = Estimate(planned, "synthetic_control_conformal", "primary", 0.6, 0.4, 0.9, 0.95)
     part = Results.from_estimates([asked, unasked, estimate(checks=())])
     saved = save_results(Study(protocol, NoTables()), [part], notebook="n", workings=tmp_path)
     assert saved.frame["role"].tolist() == ["primary", "exploratory", "exploratory"]
