@@ -1,4 +1,4 @@
-"""What the primary rates were tried against: trends that part, comparators, dates, neighbours, displacement."""
+"""What the primary rates were tried against: comparators, dates, neighbours, displacement."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from evalkit.analysis.area import rate_options
 from evalkit.analysis.blocks import PER_PERSON_YEARS, count_unit
+from evalkit.analysis.bounds import PERIODS_PER_YEAR
 from evalkit.analysis.designs import described, design_panel, events_behind, whole_panel
 from evalkit.analysis.study import Study
 from evalkit.cohort.panel import Panel
@@ -16,26 +17,15 @@ from evalkit.core.dates import period_label
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.outcomes import RateOutcome
 from evalkit.core.result import Cell, Estimate, Results
-from evalkit.estimators.honest import HonestOptions, SensitivityCurve, compute_sensitivity_curve
 from evalkit.estimators.placebo_size import PlaceboSizeOptions, measure_placebo_size
-from evalkit.estimators.placebo_time import (
-    PlaceboEventStudyOptions,
-    estimate_placebo_event_study,
-    estimate_placebo_in_time,
-)
+from evalkit.estimators.placebo_time import estimate_placebo_in_time
 from evalkit.estimators.rates import estimate_rate_ratio_did
 from evalkit.estimators.registry import find_estimator
 from evalkit.estimators.robustness import drop_each, estimate_anticipation, estimate_spillover
 from evalkit.estimators.synthetic_control import synthetic_control
 from evalkit.estimators.xmr import compute_xmr
 
-PERIODS_PER_YEAR = {"quarter": 4, "year": 1}
 ROUNDED_TO = 10  # observed events behind a number of events, so that it cannot be worked back to them
-
-
-def describe_honest(study: Study, outcome: RateOutcome) -> list[Results]:
-    """Bounds on the effect if trends would have parted; one row that says why where there are none."""
-    return [described(study, outcome, "honest", _honest_cells)]
 
 
 def describe_robustness(study: Study, outcome: RateOutcome) -> list[Results]:
@@ -51,51 +41,6 @@ def _primary(study: Study, outcome: RateOutcome) -> Callable[[Panel], Estimate]:
         return estimate_rate_ratio_did(panel, estimand, options=options, rng=study.rng(outcome.key), role="sensitivity")
 
     return run
-
-
-def _honest_cells(study: Study, outcome: RateOutcome) -> list[Cell]:
-    """Rambachan and Roth's bounds on the mean yearly log ratio, as ratios; errors had from the untreated areas."""
-    panel = whole_panel(study, outcome)
-    path = estimate_placebo_event_study(
-        panel,
-        study.protocol.estimand(outcome),
-        options=PlaceboEventStudyOptions(
-            level=study.level,
-            periods_per_step=PERIODS_PER_YEAR[study.protocol.dates.period],
-            noise="size" if outcome.event == "ward_days" else "poisson",
-        ),
-    )
-    behind, cells = events_behind(panel), []
-    for restriction, m in (("relative_magnitude", study.protocol.robustness.relative_magnitudes), ("smoothness", None)):
-        curve = compute_sensitivity_curve(path, options=HonestOptions(restriction=restriction, m=m, level=study.level))
-        cells += _curve_cells(curve, behind)
-    return cells
-
-
-def _curve_cells(curve: SensitivityCurve, behind: float) -> list[Cell]:
-    """Bounds as ratios at each M (every second one of the many of smoothness), and where they first hold 1."""
-    step = 2 if curve.restriction == "smoothness" else 1
-    bounds = zip(curve.m[::step], curve.lower[::step], curve.upper[::step], strict=True)
-    rows = [("original", curve.value, *curve.original)]
-    rows += [(f"{size:.2g}", math.nan, low, high) for size, low, high in bounds]
-    cells = [
-        Cell(
-            row,
-            curve.restriction,
-            math.exp(value),
-            "statistic",
-            unit="ratio",
-            lower=math.exp(low),
-            upper=math.exp(high),
-            level=curve.level,
-            n_events=behind,
-            label=f"M = {row}" if row != "original" else "Parallel trends",
-        )
-        for row, value, low, high in rows
-    ]
-    # NaN says that the set holds no effect even where trends are parallel.
-    breakdown = 0.0 if math.isnan(curve.breakdown) else curve.breakdown
-    return [*cells, Cell("breakdown", curve.restriction, breakdown, "statistic", unit="M", n_events=behind)]
 
 
 def _drop_one_cells(study: Study, outcome: RateOutcome) -> list[Cell]:
