@@ -19,6 +19,7 @@ from evalkit.analysis.robustness import (
     describe_displacement,
     describe_placebo_size,
     describe_robustness,
+    estimate_early_starts,
     estimate_neighbourhood,
 )
 from evalkit.analysis.study import Study, open_study
@@ -147,8 +148,11 @@ def test_what_leaves_no_estimate_says_so_in_displacement(study):
 def test_neighbours_and_dates_are_planned_variants_of_the_primary(study, entry):
     found = estimate_neighbourhood(study, entry)
     names = [e.estimator.removeprefix("poisson_did_permutation.") for e in found]
-    assert names == ["without_neighbours", "on_neighbours", "anticipation.1", "anticipation.2"]
+    assert names == ["without_neighbours", "on_neighbours"]
     assert all(study.protocol.is_planned(e.estimand.key, e.estimator) for e in found)
+    early = estimate_early_starts(study, entry)
+    assert [e.estimator.removeprefix("poisson_did_permutation.") for e in early] == ["anticipation.1", "anticipation.2"]
+    assert all(study.protocol.is_planned(e.estimand.key, e.estimator) for e in early)
     on = found[1]
     assert on.lower < 1 < on.upper  # nothing was done to the neighbours
 

@@ -69,3 +69,35 @@ def test_what_the_protocol_does_not_ask_for_is_saved_as_exploratory(tmp_path):
     assert set(saved.frame["protocol"]) == {protocol.digest}
     assert (tmp_path / "results" / "n.parquet").is_file()
     assert np.isclose(Results.load(tmp_path / "results" / "n.parquet").frame["value"], 0.6).all()
+
+
+def test_tables_that_are_held_never_come_where_the_gate_reads(tmp_path):
+    class NoTables:
+        digest = "tables"
+
+    protocol = load_protocol("protocols/ipsa.toml")
+    design = Estimate(
+        entry_estimand(protocol),
+        "did_permutation",
+        "sensitivity",
+        0.6,
+        0.4,
+        0.9,
+        0.95,
+        checks=(Check("fit", None, 0.1, "x"),),
+    )
+    parts = [
+        Results.from_estimates([design], table="designs.residential_entry"),
+        Results.from_cells("gap.residential_entry", [Cell("2015", "Lambeth", -1.0, "statistic")]),
+        Results.from_cells("weightsome", [Cell("2015", "a", 1.0, "statistic")]),
+    ]
+    saved = save_results(Study(protocol, NoTables()), parts, notebook="n", workings=tmp_path)
+    assert len(saved) == 4
+    out = set(Results.load(tmp_path / "results" / "n.parquet").frame["table"])
+    assert out == {"designs.residential_entry", "weightsome"}
+    held = set(Results.load(tmp_path / "held" / "n.parquet").frame["table"])
+    assert held == {"checks.designs.residential_entry", "gap.residential_entry"}
+
+
+def entry_estimand(protocol):
+    return protocol.estimand(protocol.outcome("residential_entry"))

@@ -121,19 +121,32 @@ def describe_rates(study: Study, outcome: RateOutcome) -> list[Results]:
         )
         for s in path.itertuples()
     ]
+    # The log ratio itself stays out: beside the studentised one it would give both counts behind it.
+    behind = _events_by_unit(panel.between(start, dates.end))
     spread = [
-        Cell(p.unit, column, getattr(p, name), "statistic", unit=unit, label=p.unit)
-        for p in placebos.itertuples()
-        for column, name, unit in (
-            ("effect", "log_ratio", "log ratio"),
-            ("studentised", "studentised", "standard errors"),
+        Cell(
+            p.unit,
+            "studentised",
+            p.studentised,
+            "statistic",
+            unit="standard errors",
+            n_events=behind[p.unit],
+            label=p.unit,
         )
+        for p in placebos.itertuples()
     ]
     return [
         *found,
         Results.from_cells(f"event_study.{outcome.key}", steps, outcome=outcome.key),
         Results.from_cells(f"placebo.{outcome.key}", spread, outcome=outcome.key),
     ]
+
+
+def _events_by_unit(panel: Panel) -> dict[str, float]:
+    """Each unit's events before or after the treated area's adoption, whichever are fewer."""
+    after = panel.periods >= panel.adoption[panel.treated].min()
+    fewest = np.minimum(panel.outcome[:, after].sum(axis=1), panel.outcome[:, ~after].sum(axis=1))
+    return dict(zip(panel.units, fewest.tolist(), strict=True))
 
 
 def _step_label(step: int) -> str:

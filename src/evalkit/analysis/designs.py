@@ -41,12 +41,12 @@ def whole_panel(study: Study, outcome: RateOutcome) -> Panel:
 def design_panel(study: Study, outcome: RateOutcome) -> Panel:
     """The same less the periods of anticipation, which belong to neither side; NotEstimable as `build_panel`."""
     panel, dates = whole_panel(study, outcome), study.protocol.dates
-    if dates.adoption is None or not dates.anticipation_days:
+    if dates.adoption is None:
         return panel
-    # A period that anticipation enters half-way is left out whole, as the primary analysis leaves it.
+    # A period that anticipation or adoption enters half-way is left out whole, as the primary analysis leaves it.
     ahead, starts = np.datetime64(dates.anticipation_start), panel.periods.astype("datetime64[D]")
     touched = (panel.ends.astype("datetime64[D]") > ahead) & (starts < np.datetime64(dates.adoption))
-    return panel.without(panel.periods[touched][0], np.datetime64(dates.adoption)) if touched.any() else panel
+    return panel.without(panel.periods[touched][0], panel.ends[touched][-1]) if touched.any() else panel
 
 
 def events_behind(panel: Panel) -> float:

@@ -110,14 +110,25 @@ def _xmr_cells(study: Study, outcome: RateOutcome) -> list[Cell]:
 
 
 def estimate_neighbourhood(study: Study, outcome: RateOutcome) -> list[Estimate]:
-    """Spillover and anticipation of one outcome: the primary analysis without neighbours, on them, and dated back."""
+    """Spillover of one outcome: the primary analysis without the neighbours, and on them."""
     run, neighbours = _primary(study, outcome), study.protocol.areas.neighbours
     try:
+        return list(estimate_spillover(whole_panel(study, outcome), run, neighbours=neighbours)) if neighbours else []
+    except NotEstimable:
+        return []  # estimate_rates says why
+
+
+def estimate_early_starts(study: Study, outcome: RateOutcome) -> list[Estimate]:
+    """The primary analysis as if the service had been felt some periods before it began.
+
+    These stay in the workings: the difference between two of them is the count of a single period.
+    """
+    run = _primary(study, outcome)
+    try:
         panel = whole_panel(study, outcome)
-        found = list(estimate_spillover(panel, run, neighbours=neighbours)) if neighbours else []
         before = int((panel.periods < panel.adoption[panel.treated].min()).sum())
         periods = tuple(k for k in study.protocol.robustness.anticipation_periods if k < before)
-        return [*found, *(estimate_anticipation(panel, run, periods=periods) if periods else ())]
+        return list(estimate_anticipation(panel, run, periods=periods)) if periods else []
     except NotEstimable:
         return []  # estimate_rates says why
 

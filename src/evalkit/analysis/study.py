@@ -47,16 +47,33 @@ def attempt(
         return not_estimable(study.protocol.estimand(outcome), estimator, role=role, reason=refusal.reason, label=label)
 
 
-def save_results(study: Study, parts: Iterable[Results], *, notebook: str, workings: Path | str) -> Results:
-    """Stamp the numbers with their origin and write `<workings>/results/<notebook>.parquet`.
+# Tables that stay in the workings. Each is many functions of a few areas' counts by period, from which these were
+# worked back, or whose rounding would leave nothing to see (docs/disclosure.md, section 8).
+HELD = (
+    "anticipation", "drop_one", "gap", "its", "placebo_time", "synthetic", "weights", "xmr",
+    "checks.anticipation", "checks.designs", "checks.neighbourhood",
+)  # fmt: skip
 
-    An estimate that the protocol does not ask for becomes exploratory, whatever role it was given.
+
+def is_held(table: str) -> bool:
+    """Whether a table never reaches the gate, by its name or the part of it before the outcome."""
+    return any(table == name or table.startswith(f"{name}.") for name in HELD)
+
+
+def save_results(study: Study, parts: Iterable[Results], *, notebook: str, workings: Path | str) -> Results:
+    """Stamp the numbers with their origin and write `<workings>/results/<notebook>.parquet`, which the gate reads.
+
+    An estimate that the protocol does not ask for becomes exploratory, whatever role it was given. Tables
+    that are `HELD` go to `<workings>/held/<notebook>.parquet`, which nothing reads. Returns both.
     """
     frame = Results.concat(parts).frame
     planned = [study.protocol.is_planned(*pair) for pair in zip(frame["estimand"], frame["estimator"], strict=True)]
     frame.loc[(frame["kind"] == "estimate") & ~np.array(planned, dtype=bool), "role"] = "exploratory"
     results = Results(frame).stamped(notebook=notebook, protocol=study.protocol.digest, data=study.tables.digest)
-    folder = Path(workings) / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    results.save(folder / f"{notebook}.parquet")
+    held = np.array([is_held(str(table)) for table in results.frame["table"]], dtype=bool)
+    for name, rows in (("results", ~held), ("held", held)):
+        if rows.any() or name == "results":
+            folder = Path(workings) / name
+            folder.mkdir(parents=True, exist_ok=True)
+            Results(results.frame[rows]).save(folder / f"{notebook}.parquet")
     return results

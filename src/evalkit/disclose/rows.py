@@ -198,6 +198,8 @@ def _numbers(row: Row, exact: Mapping[str, float], policy: Policy) -> Row:
             return _digits(row, policy.descriptive_digits, policy)
         case "estimate" if row["role"] == "naive":
             return _naive(row, policy)
+        case "estimate" if row["unit"] == "ratio" and row["n_events"] < 10 * _MANY_EVENTS:
+            return _ratio(row, policy)
         case "statistic" if math.isfinite(row["n_events"]):
             # Ratios of few events are nearly arithmetic on them: the fewer there are, the fewer digits.
             fewer = (row["n_events"] < _MANY_EVENTS) + (row["n_events"] < 10 * _MANY_EVENTS)
@@ -293,6 +295,15 @@ def _naive(row: Row, policy: Policy) -> Row:
         upper = value + widen * (row["upper"] - row["value"])
     shown = {"value": value, "lower": _outwards(lower, -1, digits), "upper": _outwards(upper, 1, digits)}
     return dict.fromkeys(NUMBERS, math.nan) | shown
+
+
+def _ratio(row: Row, policy: Policy) -> Row:
+    """A ratio of few events to two decimals (two digits below 0.1), without its error.
+
+    At four digits a ratio, its interval and those of other designs would be so many equations in few counts.
+    """
+    shown = {c: round(row[c], 2) if abs(row[c]) >= 0.1 else significant(row[c], 2) for c in ("value", "lower", "upper")}
+    return dict.fromkeys(NUMBERS, math.nan) | shown | {"p_value": round(float(row["p_value"]), policy.p_decimals)}
 
 
 def _hides_events(row: Row) -> bool:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.core.errors import Fault, NotEstimable
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Design(Protocol):
     ) -> Counterfactual: ...
 
 
-def one_start(adoption: np.ndarray, periods: np.ndarray) -> int:
-    """Place of the first period at or after the one adoption that all treated units share.
+def shared_start(adoption: np.ndarray, periods: np.ndarray) -> int:
+    """Place of the first period that begins at or after the one adoption that all treated units share.
 
     Raises NotEstimable where treated units start at different times, or nothing lies before or after.
     """
@@ -89,5 +89,24 @@ def one_start(adoption: np.ndarray, periods: np.ndarray) -> int:
         )
     first = int(np.searchsorted(periods, starts[0]))
     if not 0 < first < len(periods):
-        raise ParameterError(Fault("panel", "adoption leaves no period before it or none after it"))
+        raise NotEstimable(Fault("panel", "adoption leaves no period before it or none after it"))
+    return first
+
+
+def one_start(adoption: np.ndarray, periods: np.ndarray) -> int:
+    """As `shared_start`, and refuses an adoption inside a period: half treated, it is neither before nor after.
+
+    Raises NotEstimable as `shared_start`, and where a period of the panel holds the adoption within it.
+    """
+    first = shared_start(adoption, periods)
+    start = adoption[~np.isnan(adoption) if adoption.dtype.kind == "f" else ~np.isnat(adoption)][0]
+    # The shortest step is the length of a period, though some may have been left out.
+    if periods[first - 1] < start < periods[first - 1] + np.diff(periods).min():
+        raise NotEstimable(
+            Fault(
+                "panel",
+                "adoption falls inside a period, which is then neither before nor after",
+                next_step="Leave that period out: panel.without(its start, the start of the next).",
+            )
+        )
     return first

@@ -196,7 +196,7 @@ def estimate_its(
         value,
         math.nan if refused else lower,
         math.nan if refused else upper,
-        options.level,
+        math.nan if refused else options.level,
         n_events=float(min(events[after].sum(), events[~after].sum())) if model.log_link else math.nan,
         se=spread,
         p_value=math.nan if refused else 2 * min(below, 1 - below),

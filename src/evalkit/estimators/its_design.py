@@ -9,7 +9,7 @@ import numpy as np
 
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
-from evalkit.estimators.contrasts import one_start
+from evalkit.estimators.contrasts import shared_start
 
 Family = Literal["gaussian", "poisson", "quasipoisson", "negative_binomial"]
 Control = Literal["none", "pooled", "each"]
@@ -110,7 +110,7 @@ def build_design(panel: Panel, options: ItsOptions) -> ItsDesign:
     Raises ParameterError or NotEstimable.
     """
     _check_options(options)
-    first = one_start(panel.adoption, panel.periods)
+    first = shared_start(panel.adoption, panel.periods)
     start = panel.adoption[panel.treated][0]
     clean = int(np.searchsorted(panel.ends, start, side="right"))
     place = np.arange(len(panel.periods))

@@ -13,7 +13,7 @@ from scipy import stats
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.result import Check, Estimate
-from evalkit.estimators.contrasts import one_start
+from evalkit.estimators.contrasts import shared_start
 
 Estimator = Callable[[Panel], Estimate]
 
@@ -173,7 +173,7 @@ def _refuse(panel: Panel, options: PlaceboSizeOptions) -> int:
         faults.append(Fault("options", "level is no probability", str(options.level), "between 0 and 1"))
     if faults:
         raise ParameterError(faults)
-    first = one_start(panel.adoption, panel.periods)
+    first = shared_start(panel.adoption, panel.periods)
     needs = []
     treated, untreated = int(panel.treated.sum()), int((~panel.treated).sum())
     if untreated <= treated:

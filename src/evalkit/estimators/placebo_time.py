@@ -14,7 +14,7 @@ from evalkit.cohort.panel import Panel
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check
-from evalkit.estimators.contrasts import Design, one_start
+from evalkit.estimators.contrasts import Design, one_start, shared_start
 from evalkit.estimators.paths import EventStudy
 from evalkit.estimators.randomisation import MIN_UNITS, PermutationOptions, Statistic, permutation_inference
 
@@ -64,7 +64,7 @@ def estimate_placebo_in_time(
     """
     if options.min_before < 1 or options.min_after < 1:
         raise ParameterError(Fault("options", "min_before and min_after must be 1 or more"))
-    one_start(panel.adoption, panel.periods)
+    shared_start(panel.adoption, panel.periods)
     # A period in which adoption falls is not wholly before it.
     first = int(np.searchsorted(panel.ends, panel.adoption[panel.treated][0], side="right"))
     if first < options.min_before + options.min_after:

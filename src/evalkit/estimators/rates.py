@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from evalkit.cohort.panel import Panel
-from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.randomisation import MIN_UNITS, attained_interval
@@ -120,6 +120,7 @@ def estimate_rate_ratio_did(
     Source: Conley and Taber 2011, REStat 93:113; Fisher's sharp null with a constant ratio; Abadie,
     Diamond and Hainmueller 2010, JASA 105:493 (placebos in space).
     """
+    _refuse_unusable(panel, options)
     _refuse_thin_panel(panel, options)
     assignments, exact = _assignments(panel, options, rng)
     fitted, target = _masks(panel, assignments, options)
@@ -250,6 +251,16 @@ def _whole_periods(panel: Panel, options: RateOptions) -> tuple[np.ndarray, np.n
     return first, clean
 
 
+def _refuse_unusable(panel: Panel, options: RateOptions) -> None:
+    faults = []
+    if not 0 < options.level < 1:
+        faults.append(Fault("level", "it is no probability", got=str(options.level), allowed="above 0, below 1"))
+    if (panel.outcome < 0).any():
+        faults.append(Fault("panel", "its outcome is negative in places", allowed="counts of 0 or more"))
+    if faults:
+        raise ParameterError(faults)
+
+
 def _refuse_thin_panel(panel: Panel, options: RateOptions) -> None:
     faults = []
     if len(panel.units) < MIN_UNITS:
@@ -297,4 +308,12 @@ def _checks(panel: Panel, assignments: np.ndarray, real: Imputation, *, exact: b
             rank,
             f"The treated area ranks {rank} of {len(assignments)} by size of change, 1 being the largest.",
         ),
+        *_weights_check(panel),
     )
+
+
+def _weights_check(panel: Panel) -> tuple[Check, ...]:
+    """Counts weigh by their person-time; further weights are not used, and that is said."""
+    if np.all(panel.weights == panel.weights.flat[0]):
+        return ()
+    return (Check("weights", False, math.nan, "The panel's weights are not used: counts weigh by their person-time."),)

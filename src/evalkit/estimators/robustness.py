@@ -10,7 +10,7 @@ import numpy as np
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_name
 from evalkit.core.result import Estimate, not_estimable
-from evalkit.estimators.contrasts import Design, one_start
+from evalkit.estimators.contrasts import Design, one_start, shared_start
 from evalkit.estimators.placebo_size import Estimator, give_treatment
 
 WEIGHT_TOLERANCE = 1e-4
@@ -67,7 +67,7 @@ def estimate_anticipation(
 
     Raises ParameterError for numbers under 1 or that leave no period before.
     """
-    first = one_start(panel.adoption, panel.periods)
+    first = shared_start(panel.adoption, panel.periods)
     bad = [k for k in periods if not 1 <= k < first]
     if bad or not periods:
         raise ParameterError(
@@ -97,7 +97,7 @@ def estimate_spillover(panel: Panel, estimator: Estimator, *, neighbours: tuple[
     Raises ParameterError for a neighbour that is not in the panel or is treated, and NotEstimable where
     no other untreated unit is left, or adoption differs between units.
     """
-    one_start(panel.adoption, panel.periods)
+    shared_start(panel.adoption, panel.periods)
     untreated = tuple(str(u) for u in panel.units[~panel.treated])
     _check_units(neighbours, untreated, "neighbours")
     if not set(untreated) - set(neighbours):

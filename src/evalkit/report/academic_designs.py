@@ -35,9 +35,8 @@ def show_designs(release: Release) -> None:
         _show_outcome(release, outcome)
     rows = neighbourhood_table(release)
     if len(rows):
-        show_table(rows, id="tab-neighbourhood", caption="Spillover and anticipation: rate ratios, planned estimator",
-                   note="On the neighbours nothing should be found. Dated back, the effect is the mean over the time "
-                        "of anticipation too.")  # fmt: skip
+        show_table(rows, id="tab-neighbourhood", caption="Spillover: rate ratios of the planned estimator",
+                   note="On the neighbours nothing should be found.")  # fmt: skip
 
 
 def _show_outcome(release: Release, outcome: Outcome) -> None:
@@ -79,7 +78,7 @@ def _agreement(rows: pd.DataFrame) -> str:
 
 
 def neighbourhood_table(release: Release) -> pd.DataFrame:
-    """Spillover and anticipation as text: outcome, what was changed, ratio and interval or the reason."""
+    """Spillover as text: outcome, what was changed, ratio and interval or the reason."""
     rows = release.table("neighbourhood")
     labels = {o.key: o.label for o in release.protocol.outcomes}
     told = [
