@@ -112,3 +112,11 @@ def test_placebos_name_every_area_once(panel):
     found = estimate_placebos(panel, options=RateOptions(), rng=np.random.default_rng(0))
     assert sorted(found["unit"]) == sorted(panel.units)
     assert found["unit"].iloc[0] == panel.units[0]
+
+
+def test_days_instead_of_events_keep_the_interval(panel, base):
+    """A unit of the outcome is none of the interval's business: 500 days an event moves neither ratio nor ends far."""
+    days = estimate(replace(panel, outcome=panel.outcome * 500))
+    assert days.value == pytest.approx(base.value, rel=1e-6)
+    assert 0 < days.lower < days.value < days.upper < np.inf
+    assert (np.log(days.upper / days.lower)) == pytest.approx(np.log(base.upper / base.lower), rel=0.25)

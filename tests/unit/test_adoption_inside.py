@@ -118,3 +118,10 @@ def test_weights_that_are_not_used_are_said():
         if c.passed is False
     }
     assert "weights" in names
+
+
+def test_areas_that_are_all_alike_say_nothing_of_chance():
+    panel = contaminated()
+    same = np.where(panel.treated[:, None], panel.outcome, panel.outcome[1])
+    with pytest.raises(NotEstimable, match="no spread"):
+        estimate_rate_ratio_did(replace(panel, outcome=same), ESTIMAND, rng=np.random.default_rng(0))

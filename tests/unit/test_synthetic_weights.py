@@ -136,10 +136,11 @@ def centred(values: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
     return values[1:, :first] - mean, values[0, :first] - mean
 
 
+@pytest.mark.parametrize("units", [8, 16])  # fewer and more than the periods before
 @pytest.mark.parametrize("ridge", [0.1, 10.0, 1000.0])
-def test_ridge_weights_are_those_of_the_closed_form(ridge: float) -> None:
+def test_ridge_weights_are_those_of_the_closed_form(ridge: float, units: int) -> None:
     """Ben-Michael, Feller and Rothstein 2021, eq. 13, and the same as a bias correction, eq. 9."""
-    values = make_values(seed=5)
+    values = make_values(seed=5, units=units)
     plain = synthetic_control(values, **one(values), first=12)
     donors, own = centred(values, 12)
     w = plain.unit_weights[0, 1:]
@@ -160,8 +161,9 @@ def test_a_large_ridge_leaves_the_synthetic_control() -> None:
     )
 
 
-def test_the_cross_validated_ridge_is_the_one_found_by_brute_force() -> None:
-    values = make_values(seed=6)
+@pytest.mark.parametrize("units", [8, 16])
+def test_the_cross_validated_ridge_is_the_one_found_by_brute_force(units: int) -> None:
+    values = make_values(seed=6, units=units)
     donors, own = centred(values, 12)
     grid = np.linalg.svd(donors, compute_uv=False)[0] ** 2 * 10.0 ** (-8 * np.arange(21) / 20)
     errors = np.empty((11, 21))
@@ -180,6 +182,16 @@ def test_the_cross_validated_ridge_is_the_one_found_by_brute_force() -> None:
         build_ridge_augmented(ridge)(values, **one(values), first=12).unit_weights,
         atol=1e-8,
     )
+
+
+def test_a_long_series_makes_no_large_eigenproblem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each period left out costs one of the size of donors or periods, whichever is less; 249 would take a minute."""
+    sizes, plain = [], np.linalg.eigh
+    monkeypatch.setattr(np.linalg, "eigh", lambda a: (sizes.append(a.shape[-1]), plain(a))[1])
+    values = np.random.default_rng(0).normal(50, 5, (9, 80))
+    ridge_augmented(values, **one(values), first=60)
+    assert len(sizes) >= 59
+    assert max(sizes) == 9
 
 
 # ---- predictors ------------------------------------------------------------------------------------

@@ -35,7 +35,8 @@ def estimate_rates(study: Study, outcome: RateOutcome) -> list[Estimate]:
     def did(baseline: str, role: Role, areas: tuple[str, ...]) -> Estimate:
         if study.protocol.exposure.by != "area":
             raise NotEstimable(Fault("protocol", "rates are compared by area, but exposure is by programme"))
-        panel = build_panel(study.tables, study.protocol, outcome).only(areas)
+        panel = build_panel(study.tables, study.protocol, outcome)
+        panel = panel.only(tuple(a for a in areas if a in panel.units))  # areas without every period are not in it
         cut = panel.between(baselines[baseline], dates.end)
         return estimate_rate_ratio_did(
             cut, estimand, options=rate_options(study), rng=study.rng(outcome.key), role=role

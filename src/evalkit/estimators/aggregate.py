@@ -120,9 +120,13 @@ def aggregate_effects(
     cohort_weights = np.zeros((len(sizes), len(value)))
     np.add.at(cohort_weights, effects.cell_cohort, recipe.weights)
     if errors == "analytic":
-        found = compute_analytic_errors(influence, factor=effects.factor, freedom=effects.freedom)
+        found = compute_analytic_errors(
+            influence, factor=effects.factor, freedom=effects.freedom, nothing=effects.nothing
+        )
     else:
-        found = compute_small_sample_errors(influence, unit_cohort=effects.unit_cohort, cohort_weights=cohort_weights)
+        found = compute_small_sample_errors(
+            influence, unit_cohort=effects.unit_cohort, cohort_weights=cohort_weights, nothing=effects.nothing
+        )
     uniform = float("nan")
     varying = np.flatnonzero(~np.isnan(found.se[:-1]))
     if rng is not None and len(varying):

@@ -9,6 +9,7 @@ import pandas as pd
 
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.estimators.did_cells import adoption_places
 
 KINDS = ("treated_vs_never", "earlier_vs_later", "later_vs_earlier")
 
@@ -16,7 +17,8 @@ KINDS = ("treated_vs_never", "earlier_vs_later", "later_vs_earlier")
 def compute_bacon(panel: Panel) -> pd.DataFrame:
     """Every two-by-two comparison in the two-way fixed effects estimate of `panel.values`, and its weight.
 
-    The weights add to 1 and the weighted sum is the estimate. Comparisons of kind "later_vs_earlier" hold
+    The weights add to 1 and the weighted sum is the value of `estimate_did` without covariates, weights or
+    anticipation. Comparisons of kind "later_vs_earlier" hold
     units already treated as if they were untreated: their weight is how much of the estimate is wrong
     wherever effects grow or fade.
 
@@ -30,7 +32,8 @@ def compute_bacon(panel: Panel) -> pd.DataFrame:
     ParameterError
         Unequal weights: the decomposition is of the unweighted regression without covariates.
     NotEstimable
-        One adoption period and no unit never treated, so that there is nothing to compare.
+        One adoption period and no unit never treated, so that there is nothing to compare. Adoption within
+        a period: the regression leaves that unit-period out, and the theorem needs every one.
 
     References
     ----------
@@ -38,7 +41,18 @@ def compute_bacon(panel: Panel) -> pd.DataFrame:
     """
     if not np.all(panel.weights == panel.weights.flat[0]):
         raise ParameterError(Fault("panel", "the decomposition is of the unweighted regression, and it has weights"))
-    places = np.searchsorted(panel.periods, panel.adoption[panel.treated])
+    after, within = adoption_places(panel)
+    inside = int((after[panel.treated] != within[panel.treated]).sum())
+    if inside:
+        raise NotEstimable(
+            Fault(
+                "panel",
+                "adoption falls within a period, which the regression leaves out and the decomposition cannot",
+                got=f"{inside} units",
+                next_step="Set adoption to the first day of a period, or begin periods with adoption.",
+            )
+        )
+    places = after[panel.treated].astype(np.int64)
     n_periods = len(panel.periods)
     if len(places) and not (places.min() > 0 and places.max() < n_periods):
         raise NotEstimable(Fault("panel", "a treated unit has no period before adoption, or none after"))

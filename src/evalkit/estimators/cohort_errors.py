@@ -29,8 +29,9 @@ from scipy import stats
 
 Errors = Literal["small_sample", "analytic"]
 
-# `did` calls an error no larger than this nought and gives none.
-NOTHING = 10 * np.sqrt(np.finfo(float).eps)
+# `did` calls an error no larger than this nought and gives none; here it is a share of the outcome's spread.
+_NOTHING = 10 * np.sqrt(np.finfo(float).eps)
+_ROUNDING = 100 * np.finfo(float).eps  # share of the outcome's size that no number of it can tell from nought
 _BLOCK = 1 << 20  # weights drawn at a time
 _MAMMEN = round((np.sqrt(5) - 1) / (2 * np.sqrt(5)) * 65536)  # of 16 random bits, the rarer of two values
 
@@ -56,15 +57,25 @@ class NumberErrors:
         return np.where(known, stats.t.ppf(0.5 + level / 2, np.where(known, self.freedom, 1.0)), np.nan)
 
 
-def compute_analytic_errors(influence: np.ndarray, *, factor: float, freedom: float) -> NumberErrors:
-    """`factor` times the mean square of `influence` (J, K) over J: what published programs report."""
+def derive_nothing(values: np.ndarray) -> float:
+    """The error, in units of the outcome `values` (J, T), up to which an error is rounding and none is given."""
+    return float(max(_NOTHING * values.std(), _ROUNDING * np.abs(values).max()))
+
+
+def compute_analytic_errors(
+    influence: np.ndarray, *, factor: float, freedom: float, nothing: float = 0.0
+) -> NumberErrors:
+    """`factor` times the mean square of `influence` (J, K) over J: what published programs report.
+
+    Errors up to `nothing` are NaN (`derive_nothing`).
+    """
     covariance = factor * influence.T @ influence / len(influence) ** 2
     se = np.sqrt(np.diag(covariance))
-    return NumberErrors(covariance, np.where(se > NOTHING, se, np.nan), np.full(len(se), freedom))
+    return NumberErrors(covariance, np.where(se > nothing, se, np.nan), np.full(len(se), freedom))
 
 
 def compute_small_sample_errors(
-    influence: np.ndarray, *, unit_cohort: np.ndarray, cohort_weights: np.ndarray
+    influence: np.ndarray, *, unit_cohort: np.ndarray, cohort_weights: np.ndarray, nothing: float = 0.0
 ) -> NumberErrors:
     """Errors that allow for means taken within small cohorts.
 
@@ -79,6 +90,8 @@ def compute_small_sample_errors(
     unit_cohort : int array, shape (J,), from 0 to G-1; -1 for units compared with
     cohort_weights : float array, shape (G, K)
         Sum of the weights of each cohort's effects in each number.
+    nothing : float
+        Errors up to it are NaN (`derive_nothing`).
     """
     units, count = influence.shape
     groups = len(cohort_weights)
@@ -104,7 +117,7 @@ def compute_small_sample_errors(
     stretch = np.sqrt(np.divide(total, np.diag(plain), out=np.zeros(count), where=np.diag(plain) > 0))
     se = np.sqrt(total)
     freedom = np.divide(total**2, doubt, out=np.full(count, np.nan), where=doubt > 0)
-    return NumberErrors(plain * np.outer(stretch, stretch), np.where(se > NOTHING, se, np.nan), freedom)
+    return NumberErrors(plain * np.outer(stretch, stretch), np.where(se > nothing, se, np.nan), freedom)
 
 
 def compute_uniform_critical(

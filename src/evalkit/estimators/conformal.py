@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -14,10 +14,18 @@ from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.estimand import Scale
 from evalkit.core.result import Check
 from evalkit.estimators.contrasts import Design, one_start
-from evalkit.estimators.randomisation import Interval, attained_interval, check_scale_and_level, take_effect_off
+from evalkit.estimators.randomisation import (
+    Interval,
+    attained_interval,
+    check_choices,
+    check_scale_and_level,
+    compute_rounding,
+    take_effect_off,
+)
 
 MIN_COMPARATORS = 3
 Permutation = Literal["moving_block", "iid"]
+Whiten = Literal["ar1", "none"]
 
 _RHO_GRID = np.linspace(-0.6, 0.98, 80)
 _TIE = 1e-9
@@ -38,7 +46,7 @@ class ConformalOptions:
     """
 
     permutation: Permutation = "moving_block"
-    whiten: Literal["ar1", "none"] = "ar1"
+    whiten: Whiten = "ar1"
     draws: int = 999
 
 
@@ -63,10 +71,10 @@ def conformal_inference(
     Raises
     ------
     ParameterError
-        Another scale, negative values with "rate_ratio", a bad level, or "iid" without `rng`.
+        Another scale, negative values with "rate_ratio", a bad level or option, or "iid" without `rng`.
     NotEstimable
-        Fewer than `MIN_COMPARATORS` untreated units, adoption at different times, or a design that
-        gives no finite residuals when all periods come before.
+        Fewer than `MIN_COMPARATORS` untreated units, adoption at different times, a design that gives no finite
+        residuals when all periods come before, or gaps that do not vary but for rounding.
 
     References
     ----------
@@ -74,9 +82,11 @@ def conformal_inference(
     residuals under the null); Harville 1977, JASA 72:320 (restricted likelihood).
     """
     check_scale_and_level(panel, scale, level)
+    check_choices(options, permutation=get_args(Permutation), whiten=get_args(Whiten))
     _refuse(panel, options, rng)
     first, treated = one_start(panel.adoption, panel.periods), panel.treated[None]
     real = design(panel.values, treated=treated, donors=~treated, first=first)
+    _refuse_no_spread(panel, real.gap[0], first)
     rho = _serial_correlation(panel, design, real.gap[0], first)
     orders = _orders(len(panel.periods) - (options.whiten == "ar1"), options, rng)
     p_value = _build_test(panel, design, first, scale, orders, rho if options.whiten == "ar1" else None)
@@ -101,6 +111,7 @@ def _build_test(
     treated, periods = panel.treated[None], len(panel.periods)
     cells = panel.treated[:, None] & (np.arange(periods) >= first)
     after = orders[:, first - periods :]
+    small = compute_rounding(panel.values)
 
     def p_value(candidate: float) -> float:
         adjusted = take_effect_off(panel.values, cells, candidate, scale)
@@ -109,7 +120,7 @@ def _build_test(
             residual = residual[1:] - rho * residual[:-1]
             residual = residual - residual.mean()
         means = np.abs(residual[after].mean(axis=1))
-        return float((means >= means[0] - _TIE * np.abs(residual).max()).mean())
+        return float((means >= means[0] - max(_TIE * np.abs(residual).max(), small)).mean())
 
     return p_value
 
@@ -132,6 +143,14 @@ def _refuse(panel: Panel, options: ConformalOptions, rng: np.random.Generator | 
         )
 
 
+def _refuse_no_spread(panel: Panel, gap: np.ndarray, first: int) -> None:
+    """Refuse gaps (T,) that are constant before and after adoption: shifting what does not vary tests nothing."""
+    largest = max(float(np.ptp(gap[:first])), float(np.ptp(gap[first:])))
+    if largest <= compute_rounding(panel.values):
+        what = "gaps of the treated area do not vary but for rounding, so that no order of periods is unlike another"
+        raise NotEstimable(Fault("residuals", what, next_step="Check that the outcome was not made by a formula."))
+
+
 def _orders(count: int, options: ConformalOptions, rng: np.random.Generator | None) -> np.ndarray:
     """Orders of the residuals, the true one first, int, shape (P, count)."""
     place = np.arange(count)
@@ -152,6 +171,11 @@ def _serial_correlation(panel: Panel, design: Design, gap: np.ndarray, first: in
     rest = ~own & ~panel.treated
     periods = len(panel.periods)
     others = _finite_gap(design(panel.values, treated=own, donors=rest, first=periods).gap)
+    # A comparator that the rest foretell exactly has no correlation; its likelihood would run to the grid's end.
+    others = others[np.ptp(others, axis=1) > compute_rounding(panel.values)]
+    if not len(others):
+        what = "the untreated areas show no spread, so nothing tells how far residuals are correlated over time"
+        raise NotEstimable(Fault("areas", what, next_step="Check that the areas are not copies of each other."))
     level = np.ones((periods, 1))
     step = np.column_stack([level, np.arange(periods) >= first]).astype(float)
     likelihood = _restricted_likelihood(_finite_gap(gap[None]), step) + _restricted_likelihood(others, level)

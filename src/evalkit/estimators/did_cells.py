@@ -10,6 +10,7 @@ from evalkit.cohort.panel import Panel
 from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_name
 from evalkit.estimators.twfe import Cells, Family, partial_out
 
+_FEWER_ZEROS = "Take longer periods, more units to compare with, or differences in rates (family='gaussian')."
 _NO_VARIATION = 1e-10  # share of the outcome's spread that unit and period effects must leave
 
 
@@ -186,8 +187,32 @@ def refuse_no_variation(cells: Cells, family: Family) -> None:
         faults.append(Fault("treated units", "they had no event at a time whose effect is wanted: the ratio is 0"))
     if cells.outcome[ever & ~exposed.any(axis=1)].sum() == 0:
         faults.append(Fault("treated units", "they had no event before adoption, so a ratio has no meaning"))
+    if np.isin(cells.effects, (0.0, 1.0)).all():
+        faults += _separation_faults(cells, exposed, ever)
     if faults:
         raise NotEstimable(faults)
+
+
+def _separation_faults(cells: Cells, exposed: np.ndarray, ever: np.ndarray) -> list[Fault]:
+    """Times at which only treated units had events, so that no ratio is finite (Santos Silva and Tenreyro 2010).
+
+    `exposed` bool (n, K); `ever`, cells of units that are exposed at some time, bool (n,). What is named here
+    has no estimate; rarer patterns show in coefficients without bound, which `compute_twfe` refuses.
+    """
+    faults = []
+    for column in exposed.T:
+        beside = ~column & np.isin(cells.period, cells.period[column])
+        if cells.outcome[beside].sum() == 0:
+            text = "they had no event at a time whose effect is wanted, so a ratio has no bound"
+            faults.append(Fault("comparison units", text, next_step=_FEWER_ZEROS))
+            break
+    any_exposed = exposed.any(axis=1)
+    after = np.isin(cells.period, cells.period[any_exposed])
+    # With one time of adoption all periods without exposure lie before it, or are the reference.
+    if not (ever & after & ~any_exposed).any() and cells.outcome[~ever & ~after].sum() == 0:
+        text = "they had no event before adoption, or in the reference period, so a ratio has no bound"
+        faults.append(Fault("comparison units", text, next_step=_FEWER_ZEROS))
+    return faults
 
 
 def silent_rows(panel: Panel, kept: np.ndarray) -> np.ndarray:

@@ -45,6 +45,8 @@ def _staggered_check(panel: Panel, options: DidOptions) -> tuple[Check, ...]:
     text += "by group or time the number is no average of them. Use estimate_staggered."
     share = math.nan
     plain = np.all(panel.weights == panel.weights.flat[0]) and not options.covariates and options.exposure is None
+    after, within = adoption_places(panel)
+    plain = plain and (after == within)[panel.treated].all()
     if plain and options.family == "gaussian" and not options.anticipation_periods:
         table = compute_bacon(panel)
         share = float(table.loc[table["kind"] == "later_vs_earlier", "weight"].sum())

@@ -11,7 +11,7 @@ from scipy import stats
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import Fault, ParameterError, suggest_name
 from evalkit.core.result import Check
-from evalkit.estimators.cohort_errors import NOTHING, Errors
+from evalkit.estimators.cohort_errors import Errors, derive_nothing
 from evalkit.estimators.group_time_cells import Adjustment
 
 Method = Literal["callaway_santanna", "sun_abraham", "imputation"]
@@ -60,14 +60,15 @@ class Timing:
     Attributes
     ----------
     first : int array, shape (J,)
-        Place of the first period wholly after adoption; far beyond the panel for never.
+        Place of the first period wholly after adoption; far beyond the panel for never. For a unit that
+        adopts within the last period, and so is in no cohort, `ahead` after its last untreated period.
     cohorts : int array, shape (G,)
         The distinct `first` within the panel, in order.
     cohort : int array, shape (J,)
         Which of `cohorts` a unit belongs to; -1 for none.
     ahead : int
-        Periods before `first` that may bear a mark of it: anticipation, and 1 more where adoption
-        falls within a period.
+        Periods before `first` that may bear a mark of it: anticipation, and 1 more where adoption of
+        a unit in a cohort falls within a period.
     """
 
     first: np.ndarray
@@ -109,6 +110,8 @@ class GroupTimeEffects:
         Periods before adoption that may bear a mark of it and are left out.
     shares_estimated : bool
         Whether averages over cohorts count the estimation of their sizes in their errors.
+    nothing : float
+        Errors up to it are rounding, and are not given.
     factor, freedom : float
         Small-sample factor of variances, and degrees of freedom of intervals (infinite for normal).
     pretest, pretest_p : float
@@ -129,6 +132,7 @@ class GroupTimeEffects:
     unit_weights: np.ndarray
     ahead: int
     shares_estimated: bool
+    nothing: float
     factor: float
     freedom: float
     pretest: float
@@ -163,26 +167,23 @@ def derive_timing(panel: Panel, options: StaggeredOptions) -> Timing:
     if not 0 < options.level < 1:
         faults.append(Fault("level", "it is a probability", got=str(options.level), allowed="above 0, below 1"))
     if options.draws < 1:
-        faults.append(Fault("draws", "there must be some", got=str(options.draws), allowed="1 or more"))
+        faults.append(Fault("draws", "there must be some", str(options.draws), "1 or more"))
     faults += [
         Fault("covariates", f'the panel has none called "{name}"', next_step=suggest_name(name, panel.covariate_names))
         for name in options.covariates
         if name not in panel.covariate_names
     ]
     if not panel.consecutive:
-        faults.append(
-            Fault(
-                "panel",
-                "its periods leave gaps, so time from adoption has no meaning",
-                next_step="Keep all periods, and use anticipation for those that adoption may have touched.",
-            )
-        )
+        what = "its periods leave gaps, so time from adoption has no meaning"
+        step = "Keep all periods, and use anticipation for those that adoption may have touched."
+        faults.append(Fault("panel", what, next_step=step))
     treated, last = panel.treated, len(panel.periods)
     first = np.full(len(panel.units), _NEVER)
     first[treated] = np.searchsorted(panel.periods, panel.adoption[treated])
     clean = np.searchsorted(panel.ends, panel.adoption[treated], side="right")
-    ahead = options.anticipation + int((first[treated] - clean).max(initial=0))
-    cohorts = np.unique(first[first < last])
+    studied = first < last
+    cohorts = np.unique(first[studied])
+    ahead = options.anticipation + int((first[treated] - clean)[studied[treated]].max(initial=0))
     if not len(cohorts):
         faults.append(Fault("panel", "no unit has a period wholly after its adoption"))
     faults += [
@@ -198,7 +199,9 @@ def derive_timing(panel: Panel, options: StaggeredOptions) -> Timing:
     ]
     if faults:
         raise ParameterError(faults)
-    cohort = np.where(first < last, np.searchsorted(cohorts, first), -1)
+    cohort = np.where(studied, np.searchsorted(cohorts, first), -1)
+    # Units that are not studied cost the others no period, and stand as untreated no longer than they are.
+    first[treated & ~studied] = clean[~studied[treated]] - options.anticipation + ahead
     return Timing(first, cohorts, cohort, ahead)
 
 
@@ -225,7 +228,8 @@ def build_effects(
         freedom, factor = units - 1, units / (units - 1) * (observations - 1) / (observations - coefficients)
     influence[np.isnan(value)] = np.nan
     se = np.sqrt(factor * np.einsum("cj,cj->c", influence, influence)) / units
-    se[se <= NOTHING] = np.nan
+    nothing = derive_nothing(panel.values)
+    se[se <= nothing] = np.nan
     before = (place < timing.cohorts[cohort] - timing.ahead) & ~np.isnan(se)
     statistic, p, pretest = _pretest(value[before], factor * influence[before] @ influence[before].T / units**2)
     return GroupTimeEffects(
@@ -243,6 +247,7 @@ def build_effects(
         unit_weights=panel.weights[:, 0],
         ahead=timing.ahead,
         shares_estimated=options.method == "callaway_santanna",
+        nothing=nothing,
         factor=factor,
         freedom=freedom,
         pretest=statistic,
@@ -282,4 +287,8 @@ def _design_checks(panel: Panel, timing: Timing, cells: np.ndarray, options: Sta
     if timing.ahead > options.anticipation:
         text = "Adoption falls within a period, so one more period before the first whole one counts as anticipation."
         checks.append(Check("adoption_within_period", None, 1.0, text))
+    late = int((panel.treated & (timing.cohort < 0)).sum())
+    if late:
+        text = f"{late} units adopt within the last period, so no effect on them is studied."
+        checks.append(Check("not_studied", None, float(late), text))
     return tuple(checks)

@@ -209,9 +209,13 @@ def _check_options(options: HonestOptions, *, n_after: int) -> None:
         faults.append(
             Fault("restriction", "it is not known", repr(options.restriction), "smoothness or relative_magnitude")
         )
-    if options.m is not None:
+    if options.m is not None and not isinstance(options.m, (tuple, list, np.ndarray)):
+        faults.append(
+            Fault("m", "it is not a tuple of bounds", repr(options.m), "a tuple of numbers", "Write m=(1.0,) for one")
+        )
+    elif options.m is not None:
         wrong = [m for m in options.m if not (math.isfinite(m) and m >= 0)]
-        if wrong or not options.m:
+        if wrong or len(options.m) == 0:
             got = ", ".join(str(m) for m in wrong) or "none"
             faults.append(Fault("m", "a bound on the violation is a finite number of at least 0", got, "0 or more"))
     if not 0.5 < options.level < 1:

@@ -89,11 +89,11 @@ def measure_placebo_size(
     Raises
     ------
     ParameterError
-        Options that leave nothing to do.
+        Options that leave nothing to do, or no random generator.
     NotEstimable
         Adoption at different times, too few untreated units, or no date with enough periods on each side.
     """
-    first = _refuse(panel, options)
+    first = _refuse(panel, options, rng)
     untreated = np.flatnonzero(~panel.treated)
     quiet = panel.only(tuple(panel.units[untreated]))
     dates = _placebo_dates(len(panel.periods), first, options)
@@ -162,7 +162,7 @@ def _placebo_sets(untreated: int, treated: int, placebos: int, rng: np.random.Ge
     return [np.array(s) for s in dict.fromkeys(drawn)]
 
 
-def _refuse(panel: Panel, options: PlaceboSizeOptions) -> int:
+def _refuse(panel: Panel, options: PlaceboSizeOptions, rng: object) -> int:
     smallest = {"dates": 1, "min_before": 1, "min_after": 1, "placebos": 1}
     faults = [
         Fault("options", f"{name} is too small", str(getattr(options, name)), f"{least} or more")
@@ -171,6 +171,9 @@ def _refuse(panel: Panel, options: PlaceboSizeOptions) -> int:
     ]
     if not 0 < options.level < 1:
         faults.append(Fault("options", "level is no probability", str(options.level), "between 0 and 1"))
+    if not isinstance(rng, np.random.Generator):
+        what = "placebos may have to be drawn, which needs a random generator"
+        faults.append(Fault("rng", what, type(rng).__name__, next_step="Give rng=np.random.default_rng(seed)."))
     if faults:
         raise ParameterError(faults)
     first = shared_start(panel.adoption, panel.periods)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from evalkit.core.result import Check
 from evalkit.estimators.contrasts import Design, one_start, shared_start
 from evalkit.estimators.paths import EventStudy
 from evalkit.estimators.randomisation import MIN_UNITS, PermutationOptions, Statistic, permutation_inference
+from evalkit.estimators.synthetic_checks import check_weights
+
+Noise = Literal["poisson", "size"]
 
 MIN_COMPARATORS = 20
 _CORRECTION = 0.5  # keeps the log rate finite where a unit had no event in a step
@@ -42,7 +45,7 @@ class PlaceboEventStudyOptions:
 
     level: float = 0.95
     periods_per_step: int = 1
-    noise: Literal["poisson", "size"] = "size"
+    noise: Noise = "size"
 
 
 def estimate_placebo_in_time(
@@ -179,7 +182,7 @@ def _log_rates(panel: Panel, by_step: list[np.ndarray]) -> np.ndarray:
 
 
 def _noise_covariances(
-    panel: Panel, by_step: list[np.ndarray], reference: int, *, log: bool, noise: Literal["poisson", "size"]
+    panel: Panel, by_step: list[np.ndarray], reference: int, *, log: bool, noise: Noise
 ) -> np.ndarray:
     """Covariance of each unit's changes from the reference step that goes with its size, shape (J, K, K).
 
@@ -239,8 +242,11 @@ def _refuse_event_study(panel: Panel, estimand: Estimand, options: PlaceboEventS
                 next_step='Ask for the scale mean_difference with noise="size".',
             )
         )
-    if options.periods_per_step < 1:
-        faults.append(Fault("options.periods_per_step", "too small", str(options.periods_per_step), "1 or more"))
+    if options.noise not in get_args(Noise):
+        faults.append(Fault("options.noise", "there is no such choice", str(options.noise), ", ".join(get_args(Noise))))
+    step = options.periods_per_step
+    if not isinstance(step, (int, np.integer)) or step < 1:
+        faults.append(Fault("options.periods_per_step", "no number of periods", str(step), "a whole number from 1"))
     if not 0 < options.level < 1:
         faults.append(Fault("options.level", "it is no probability", str(options.level), "between 0 and 1"))
     if faults:
@@ -269,4 +275,5 @@ def _event_checks(panel: Panel, found: np.ndarray, whole: np.ndarray, untreated:
             len(left_out),
             f"Steps left out because they are not whole: {names}.",
         ),
+        *check_weights(panel),
     )

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -19,9 +19,11 @@ from evalkit.estimators.contrasts import Counterfactual, Design, one_start
 MIN_UNITS = 10
 SEARCH_SPREADS = 40.0  # an end further from the estimate than so many spreads is taken as infinite
 _TIE = 1e-12
+SMALL = 1e-10  # of the largest outcome: what is less is rounding
 _ROUNDING = 1e-10  # 1 - 0.9 is a little less than 0.1, which a p-value of 3/30 must not be above
 
 Statistic = Literal["effect_over_fit", "rmspe_ratio", "effect"]
+PlaceboDonors = Literal["all", "untreated"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class PermutationOptions:
     """
 
     statistic: Statistic = "effect_over_fit"
-    placebo_donors: Literal["all", "untreated"] = "all"
+    placebo_donors: PlaceboDonors = "all"
     draws: int = 999
 
 
@@ -88,11 +90,10 @@ def permutation_inference(
     Raises
     ------
     ParameterError
-        Another scale, negative values with "rate_ratio", a level outside (0, 1), or no `rng` where
-        sets must be drawn.
+        Another scale, negative values with "rate_ratio", a bad level or option, or no `rng` to draw sets by.
     NotEstimable
         Fewer than `MIN_UNITS` units, adoption at different times, every unit treated, nothing expected
-        with "rate_ratio", or a perfect fit before adoption, over which no effect can be scaled.
+        with "rate_ratio", a perfect fit before adoption, or placebo effects that are all alike.
 
     References
     ----------
@@ -100,6 +101,7 @@ def permutation_inference(
     6(2) (tests turned into intervals).
     """
     check_scale_and_level(panel, scale, level)
+    check_choices(options, statistic=get_args(Statistic), placebo_donors=get_args(PlaceboDonors))
     _refuse_thin(panel)
     first = one_start(panel.adoption, panel.periods)
     treated, how = build_assignments(panel.treated, draws=options.draws, rng=rng)
@@ -111,20 +113,19 @@ def permutation_inference(
         return design(values, treated=treated, donors=donors, first=first)
 
     found = run(panel.values)
-    _refuse_perfect_fit(panel, found.gap, first, options.statistic)
+    small = compute_rounding(panel.values)
+    _refuse_degenerate(found, options.statistic, small)
     value, spread = _estimate_and_spread(found, scale)
     gap_at = _gaps_by_candidate(panel, run, found.gap, first, scale, value, spread)
 
     def p_value(candidate: float) -> float:
-        extremes = _statistic(gap_at(candidate), first, options.statistic)
-        return float((extremes >= extremes[0] * (1 - _TIE)).mean())
+        return _rank_share(_statistic(gap_at(candidate), first, options.statistic), options.statistic, small)
 
     no_effect = p_value(0.0 if scale == "mean_difference" else 1.0)
     lower, upper, attained, refusal = attained_interval(
         p_value, value, spread, len(treated), level, multiplicative=scale == "rate_ratio"
     )
-    rank = round(no_effect * len(treated))
-    checks = (*_checks(len(treated), how, rank), *refusal)
+    checks = (*_checks(len(treated), how, round(no_effect * len(treated))), *refusal)
     return Interval(lower, upper, attained, no_effect, 1 / len(treated), checks)
 
 
@@ -174,6 +175,9 @@ def attained_interval(
     def candidate(shift: float) -> float:
         return value * math.exp(shift) if multiplicative else value + shift
 
+    if not (math.isfinite(spread) and spread > 0):
+        text = "No interval is given: there is no spread by which to search for its ends."
+        return nan, nan, nan, (Check("interval", False, nan, text),)
     if p_value(value) <= alpha:
         text = "No interval is given: the test rejects every constant effect near the estimate."
         return nan, nan, nan, (Check("interval", False, nan, text),)
@@ -208,6 +212,11 @@ def take_effect_off(values: np.ndarray, cells: np.ndarray, candidate: float, sca
     return np.where(cells, values - candidate if scale == "mean_difference" else values / candidate, values)
 
 
+def compute_rounding(values: np.ndarray) -> float:
+    """What no effect or gap of these values can be told from rounding below: 1e-10 of the largest."""
+    return SMALL * float(np.abs(values).max())
+
+
 def check_scale_and_level(panel: Panel, scale: Scale, level: float) -> None:
     """Raise ParameterError for a scale or level that a test turned round cannot serve."""
     faults = []
@@ -219,6 +228,17 @@ def check_scale_and_level(panel: Panel, scale: Scale, level: float) -> None:
         )
     if not 0 < level < 1:
         faults.append(Fault("level", "it is no probability", got=str(level), allowed="between 0 and 1, such as 0.95"))
+    if faults:
+        raise ParameterError(faults)
+
+
+def check_choices(options: object, **choices: tuple[str, ...]) -> None:
+    """Raise ParameterError for each named option whose value is none of its choices."""
+    faults = [
+        Fault(f"options.{name}", "there is no such choice", str(getattr(options, name)), ", ".join(allowed))
+        for name, allowed in choices.items()
+        if getattr(options, name) not in allowed
+    ]
     if faults:
         raise ParameterError(faults)
 
@@ -270,6 +290,13 @@ def _statistic(gap: np.ndarray, first: int, statistic: Statistic) -> np.ndarray:
     return np.abs(after.mean(axis=1)) / fit
 
 
+def _rank_share(extremes: np.ndarray, statistic: Statistic, small: float) -> float:
+    """Share of assignments as extreme as the true one, the first."""
+    # Mean gaps are in units of the outcome, whose rounding does not shrink as they come near 0.
+    tie = small if statistic == "effect" else 0.0
+    return float((extremes >= extremes[0] * (1 - _TIE) - tie).mean())
+
+
 def _estimate_and_spread(found: Counterfactual, scale: Scale) -> tuple[float, float]:
     """The estimate of the true assignment, and a typical placebo effect, by which the search for the ends steps."""
     spread = max(float(np.median(np.abs(found.effect[1:]))), 1e-9 * float(np.abs(found.gap).max()))
@@ -299,12 +326,23 @@ def _refuse_thin(panel: Panel) -> None:
         raise NotEstimable(faults)
 
 
-def _refuse_perfect_fit(panel: Panel, gap: np.ndarray, first: int, statistic: Statistic) -> None:
-    if statistic == "effect":
-        return
-    fit = np.sqrt((gap[:, :first] ** 2).mean(axis=1))
-    perfect = int((fit <= 1e-10 * float(np.abs(panel.values).max())).sum())
-    if perfect:
+def refuse_no_spread(effects: np.ndarray, small: float) -> None:
+    """Raise NotEstimable where placebo effects (P,) differ by no more than `small`, which is what rounding makes."""
+    if np.ptp(effects) <= small:
+        raise NotEstimable(
+            Fault(
+                "placebo effects",
+                "the untreated areas show no spread, so nothing tells how far an effect may be chance",
+                next_step="Check that the areas are not copies of each other.",
+            )
+        )
+
+
+def _refuse_degenerate(found: Counterfactual, statistic: Statistic, small: float) -> None:
+    """Refuse what makes ranks of rounding: a perfect fit before adoption, or placebo effects that are all alike."""
+    fit = found.pre_rmspe
+    perfect = int((fit <= small).sum())
+    if perfect and statistic != "effect":
         raise NotEstimable(
             Fault(
                 "fit before adoption",
@@ -313,6 +351,7 @@ def _refuse_perfect_fit(panel: Panel, gap: np.ndarray, first: int, statistic: St
                 next_step='Ask for statistic="effect", or give more periods before adoption.',
             )
         )
+    refuse_no_spread(found.effect[1:], small)
 
 
 def _checks(count: int, how: str, rank: int) -> tuple[Check, ...]:

@@ -137,9 +137,13 @@ def estimate_rate_ratio_did(
     observed, expected = float(real.observed[0]), float(real.expected[0])
     if real.before[0] == 0 or expected == 0:
         raise NotEstimable(Fault(f'outcome "{estimand.outcome}"', "the treated area had no event before adoption"))
+    if np.ptp(real.log_ratio[1:]) <= _TOLERANCE:
+        raise NotEstimable(Fault("areas", "the untreated ones show no spread, so nothing says how large chance is"))
     value = observed / expected
+    # Days and pounds vary far more than events do: their ends are looked for in steps of what placebos show.
+    step = float(real.spread[0]) * max(1.0, float(np.median(np.abs(real.studentised[1:]))))
     lower, upper, attained, refusal = attained_interval(
-        p_value, value, float(real.spread[0]), len(assignments), options.level, multiplicative=True, halvings=_HALVINGS
+        p_value, value, step, len(assignments), options.level, multiplicative=True, halvings=_HALVINGS
     )
     checks = (*_checks(panel, assignments, real, exact=exact), *refusal)
     return Estimate(

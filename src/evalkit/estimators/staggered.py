@@ -58,7 +58,9 @@ def estimate_group_time(panel: Panel, *, options: StaggeredOptions = DEFAULTS) -
     timing = derive_timing(panel, options)
     starts = np.full(len(panel.units), np.nan)
     starts[panel.treated] = timing.first[panel.treated]
-    treated, other = count_sides(starts, panel.units)
+    # Who adopts within the last period is not studied; they only stand for never-treated units if there are none.
+    counted = (timing.cohort >= 0) | ~panel.treated | panel.treated.all()
+    treated, other = count_sides(starts[counted], panel.units[counted])
     gate = refuse_few_treated(treated, other, asked=f'method="{options.method}"')
     effects = _COMPUTE[options.method](panel, timing, options)
     return replace(effects, checks=(gate, *effects.checks))

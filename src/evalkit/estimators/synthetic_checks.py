@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from evalkit.cohort.panel import Panel
 from evalkit.core.result import Check
 from evalkit.estimators.contrasts import Counterfactual
 
@@ -64,6 +65,27 @@ def check_periods(first: int) -> Check:
     enough = first >= COMFORTABLE_PERIODS
     text += "." if enough else f"; with fewer than {COMFORTABLE_PERIODS} a good fit is easily had by chance."
     return Check("pre_periods", enough, float(first), text)
+
+
+def check_weights(panel: Panel) -> tuple[Check, ...]:
+    """The failed check "weights" where the panel's weights differ, which this analysis does not use."""
+    if np.ptp(panel.weights) == 0:
+        return ()
+    return (Check("weights", False, math.nan, "The panel's weights are not used: every area counts alike."),)
+
+
+def check_within(value: float, lower: float, upper: float) -> tuple[Check, ...]:
+    """The failed check "estimate_within_interval" where it is not.
+
+    A conformal test fits weights on all periods, as if the effect were the candidate, the estimate on those before.
+    """
+    if not (value < lower or value > upper):
+        return ()
+    text = (
+        "The estimate lies outside its own interval: the test chooses weights anew on all periods, and these "
+        "foretell another effect than those chosen before adoption. Neither should be relied on alone."
+    )
+    return (Check("estimate_within_interval", False, value, text),)
 
 
 def check_hull(target: np.ndarray, donors: np.ndarray, *, what: str) -> Check:

@@ -24,8 +24,23 @@ from evalkit.estimators.predictors import (
     average_predictors,
     build_predictor_design,
 )
-from evalkit.estimators.randomisation import Interval, permutation_inference
-from evalkit.estimators.synthetic_checks import check_donors, check_fit, check_hull, check_periods, check_rmspe
+from evalkit.estimators.randomisation import (
+    SMALL,
+    Interval,
+    check_scale_and_level,
+    compute_rounding,
+    permutation_inference,
+    refuse_no_spread,
+)
+from evalkit.estimators.synthetic_checks import (
+    check_donors,
+    check_fit,
+    check_hull,
+    check_periods,
+    check_rmspe,
+    check_weights,
+    check_within,
+)
 from evalkit.estimators.synthetic_weights import (
     build_ridge_augmented,
     difference_in_differences,
@@ -95,12 +110,14 @@ def estimate_synthetic_control(
     Raises
     ------
     ParameterError
-        Another scale, options that do not exist or do not go together, predictors that do not fit.
+        Another scale, negative values with "rate_ratio", options that do not exist or do not go together,
+        predictors that do not fit.
     NotEstimable
         No untreated unit, adoption at different times, too few periods before adoption for weights
         (two; three for the cross-validated ridge), or nothing expected on the scale "rate_ratio".
     """
     _check_options(options, estimand)
+    check_scale_and_level(panel, estimand.scale, options.level)
     design, first = build_design(panel, options=options), one_start(panel.adoption, panel.periods)
     paths = _run(design, panel, panel.treated[None], ~panel.treated[None], first)
     value = float(_effects(paths, estimand)[0])
@@ -117,7 +134,7 @@ def estimate_synthetic_control(
         found.level,
         se=se,
         p_value=found.p_value,
-        checks=(*_checks(panel, paths, options), *found.checks),
+        checks=(*_checks(panel, paths, options), *found.checks, *check_within(value, found.lower, found.upper)),
         label=LABELS[options.method],
     )
 
@@ -185,13 +202,14 @@ def compute_rmspe_ranks(panel: Panel, *, options: SyntheticControlOptions = Synt
     """Gaps before and after adoption of the treated and of every placebo, by the ratio of the two, largest first.
 
     Columns `unit` ("treated" for the treated units' mean), `effect`, `pre_rmspe`, `post_rmspe`, `ratio`
-    (infinite where the fit before is perfect) and `p_value`, the share of rows with as large a ratio: that of
-    the treated is the p-value of Abadie, Diamond and Hainmueller 2010, section 3.4.
+    (infinite where the fit before is perfect but for rounding) and `p_value`, the share of rows with as large a
+    ratio: that of the treated is the p-value of Abadie, Diamond and Hainmueller 2010, section 3.4.
     """
     own, others = compute_paths(panel, options=options), compute_placebo_paths(panel, options=options)
     before = np.concatenate([own.pre_rmspe, others.pre_rmspe])
     after = np.concatenate([own.post_rmspe, others.post_rmspe])
-    ratio = np.divide(after, before, out=np.full_like(after, np.inf), where=before > 0)
+    small = compute_rounding(panel.values)
+    ratio = np.divide(after, before, out=np.full_like(after, np.inf), where=before > small)
     frame = pd.DataFrame(
         {
             "unit": ["treated", *panel.units[~panel.treated]],
@@ -281,13 +299,15 @@ def _placebo_interval(
             next_step='Add areas to compare with, or use inference="conformal".',
         )
         raise NotEstimable(fault)
-    effects = _effects(_run(design, panel, placed, donors, one_start(panel.adoption, panel.periods)), estimand)
+    paths = _run(design, panel, placed, donors, one_start(panel.adoption, panel.periods))
+    refuse_no_spread(paths.effect, compute_rounding(panel.values))
+    effects = _effects(paths, estimand)
     ratio = estimand.scale == "rate_ratio"
     if ratio and not (np.isfinite(effects).all() and (effects > 0).all() and value > 0):
         raise NotEstimable(Fault("placebos", "a ratio is 0, negative or undefined, so that it has no logarithm"))
     spread = float(np.std(np.log(effects) if ratio else effects, ddof=1))
-    if spread == 0:
-        raise NotEstimable(Fault("placebos", "their effects are all the same, so that their spread says nothing"))
+    if ratio and spread <= SMALL:
+        raise NotEstimable(Fault("placebos", "their ratios are all the same, so that their spread says nothing"))
     freedom = len(placed) - 1
     half = float(stats.t.ppf(0.5 + options.level / 2, freedom)) * spread
     centre = math.log(value) if ratio else value
@@ -330,6 +350,7 @@ def _checks(panel: Panel, paths: Counterfactual, options: SyntheticControlOption
             # The name sets it apart from the same check of outcomes.
             found = check_hull(rows[panel.treated].mean(axis=0), rows[donors], what="predictors")
             checks.append(Check("predictors_within_donors_range", found.passed, found.value, found.text))
+    checks += check_weights(panel)
     if panel.covariate_names:
         names = ", ".join(panel.covariate_names)
         checks.append(Check("covariates", None, math.nan, f"Not used: the panel's covariates {names}."))

@@ -19,6 +19,7 @@ from evalkit.estimators.simplex import solve_simplex, spread_ties
 
 _TIME_PENALTY = 1e-6  # of the noise level; Arkhangelsky et al. 2021, section 2, and R's synthdid
 _RIDGE_STEPS, _RIDGE_LEAST = 20, 1e-8  # the grid of R's augsynth
+_FLAT = 1e-20  # of the largest square of an outcome: below it donors differ by rounding alone
 
 
 @dataclass(frozen=True)
@@ -154,14 +155,10 @@ def build_ridge_augmented(ridge: float | None = None) -> Design:
             raise NotEstimable(Fault("design", what, str(first), "3 or more, or 2 where the penalty is given"))
         rows = _centre_periods(outcomes.values[..., :first], donors | treated)
         weights = _fit_units(outcomes, rows, penalty=0.0)
-        spread = _donor_moments(rows, donors)
+        apart = _from_donor_mean(rows, donors)
         rest = outcomes.mix(outcomes.shares - weights, rows)
-        chosen = np.full(len(donors), ridge) if ridge is not None else choose_ridge(outcomes, rows, weights, spread)
-        eye = np.eye(first)
-        turn = np.linalg.solve(spread + chosen[:, None, None] * eye, rest[:, :, None])
-        mean = outcomes.mix(donors / donors.sum(axis=1, keepdims=True), rows)
-        apart = (rows @ turn[:, :, 0].T).T if rows.ndim == 2 else (rows @ turn)[:, :, 0]
-        added = np.where(donors, apart - (mean * turn[:, :, 0]).sum(axis=1, keepdims=True), 0.0)
+        chosen = np.full(len(donors), ridge) if ridge is not None else choose_ridge(outcomes, rows, weights, apart)
+        added = _ridge_weights(apart, rest, chosen[:, None])[:, 0]
         return build_counterfactual(
             outcomes, first=first, unit_weights=weights + added, time_weights=np.zeros((len(donors), first))
         )
@@ -180,33 +177,49 @@ def ridge_augmented(values: np.ndarray, *, treated: np.ndarray, donors: np.ndarr
     return build_ridge_augmented()(values, treated=treated, donors=donors, first=first)
 
 
-def choose_ridge(outcomes: Outcomes, rows: np.ndarray, weights: np.ndarray, spread: np.ndarray) -> np.ndarray:
+def choose_ridge(outcomes: Outcomes, rows: np.ndarray, weights: np.ndarray, apart: np.ndarray) -> np.ndarray:
     """Ridge penalty for each assignment, shape (A,), by leave-one-period-out.
 
     As R's augsynth does it: 21 penalties from the largest eigenvalue of the donors' centred cross-product
     down to 1e-8 of it; every period before but the last is left out in turn and foretold; the largest
-    penalty within one standard error of the least error is taken. `rows` (J, T0) or (A, J, T0) are
-    the outcomes before, `weights` (A, J) the synthetic control, `spread` (A, T0, T0) from the donors.
+    penalty within one standard error of the least error is taken. It is infinite, so that nothing is added
+    to the synthetic control, where donors do not differ: one alone, or copies. `rows` (J, T0) or (A, J, T0) are
+    the outcomes before, `weights` (A, J) the synthetic control, `apart` (A, J, T0) the donors' rows less their mean.
     """
-    first = spread.shape[-1]
-    largest = np.linalg.eigvalsh(spread)[:, -1]
-    grid = np.maximum(largest, np.finfo(float).tiny)[:, None] * _RIDGE_LEAST ** (
-        np.arange(_RIDGE_STEPS + 1) / _RIDGE_STEPS
-    )
+    first = apart.shape[-1]
+    largest = np.linalg.eigvalsh(_smaller_gram(apart))[:, -1]
+    flat = largest <= _FLAT * float(np.abs(outcomes.values).max()) ** 2
+    grid = np.where(flat, np.inf, largest)[:, None] * _RIDGE_LEAST ** (np.arange(_RIDGE_STEPS + 1) / _RIDGE_STEPS)
     errors = np.empty((first - 1, *grid.shape))
     for out in range(first - 1):
         kept = np.delete(np.arange(first), out)
         refit = _fit_units(outcomes, rows[..., kept], penalty=0.0, start=weights)
         rest = outcomes.mix(outcomes.shares - refit, rows)
-        values, vectors = np.linalg.eigh(spread[:, kept[:, None], kept[None, :]])
-        cross = (spread[:, None, out, kept] @ vectors)[:, 0]
-        turned = (rest[:, None, kept] @ vectors)[:, 0]
-        taken = ((cross * turned)[:, None, :] / (np.maximum(values, 0)[:, None, :] + grid[:, :, None])).sum(axis=2)
-        errors[out] = (rest[:, out, None] - taken) ** 2
+        added = _ridge_weights(apart[..., kept], rest[:, kept], grid)
+        errors[out] = (rest[:, out, None] - (added @ apart[:, :, out, None])[:, :, 0]) ** 2
     mean, se = errors.mean(axis=0), errors.std(axis=0, ddof=1) / np.sqrt(first - 1)
     best = mean.argmin(axis=1)[:, None]
     limit = np.take_along_axis(mean, best, axis=1) + np.take_along_axis(se, best, axis=1)
     return np.where(mean <= limit, grid, 0.0).max(axis=1)
+
+
+def _ridge_weights(apart: np.ndarray, rest: np.ndarray, penalties: np.ndarray) -> np.ndarray:
+    """Weights that take up `rest` (A, n) by ridge regression, shape (A, L, J), for penalties (A, L).
+
+    D (D'D + p I)^-1 r = (D D' + p I)^-1 D r, with D = `apart` (A, J, n): by the smaller of the two.
+    """
+    values, vectors = np.linalg.eigh(_smaller_gram(apart))
+    shrunk = np.maximum(values, 0)[:, None, :] + penalties[:, :, None]
+    by_donor = apart.shape[1] <= apart.shape[2]
+    right = apart @ rest[:, :, None] if by_donor else rest[:, :, None]
+    solved = ((np.swapaxes(vectors, 1, 2) @ right)[:, None, :, 0] / shrunk) @ np.swapaxes(vectors, 1, 2)
+    return solved if by_donor else solved @ np.swapaxes(apart, 1, 2)
+
+
+def _smaller_gram(apart: np.ndarray) -> np.ndarray:
+    """D D' or D'D, whichever has the fewer rows; of D (A, J, n)."""
+    turned = np.swapaxes(apart, 1, 2)
+    return apart @ turned if apart.shape[1] <= apart.shape[2] else turned @ apart
 
 
 def _fit_units(
@@ -230,9 +243,14 @@ def _last_mean(values: np.ndarray, first: int) -> np.ndarray:
     return values[..., first:].mean(axis=-1, keepdims=True)
 
 
-def _donor_moments(rows: np.ndarray, donors: np.ndarray) -> np.ndarray:
-    """Cross-products over donors of rows less the donors' mean, shape (A, n, n)."""
+def _from_donor_mean(rows: np.ndarray, donors: np.ndarray) -> np.ndarray:
+    """Donors' rows less the donors' mean, shape (A, J, n); 0 for the others."""
     even = donors / donors.sum(axis=1, keepdims=True)
     mean = even @ rows if rows.ndim == 2 else (even[:, None, :] @ rows)[:, 0]
-    apart = np.where(donors[:, :, None], rows - mean[:, None, :], 0.0)
+    return np.where(donors[:, :, None], rows - mean[:, None, :], 0.0)
+
+
+def _donor_moments(rows: np.ndarray, donors: np.ndarray) -> np.ndarray:
+    """Cross-products over donors of rows less the donors' mean, shape (A, n, n)."""
+    apart = _from_donor_mean(rows, donors)
     return np.swapaxes(apart, -1, -2) @ apart

@@ -20,6 +20,7 @@ _COLLINEAR = 2e-6  # share of its spread that a regressor must keep; pyfixest dr
 _DEMEAN_TOLERANCE = 1e-12
 _POISSON_STEPS = 100
 _POISSON_TOLERANCE = 1e-14
+_POISSON_LARGEST = 20.0  # log ratio; exp(20) is 485 million
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def compute_twfe(
     Raises
     ------
     NotEstimable
-        Poisson iterations did not settle.
+        Poisson iterations did not settle, or only at a ratio beyond any that data can show.
 
     References
     ----------
@@ -201,11 +202,24 @@ def _regress(pf: object, family: Family, shared: dict[str, object]) -> object:
 
 
 def _fit_poisson(pf: object, shared: dict[str, object]) -> object:
-    fit = pf.fepois(
-        **shared, offset="offset", iwls_tol=_POISSON_TOLERANCE, iwls_maxiter=_POISSON_STEPS, separation_check=[]
+    unsettled = Fault(
+        "poisson regression",
+        "it does not settle: some ratio has no bound",
+        next_step="See whether some units or periods have no events; take longer periods or fewer covariates.",
     )
-    if not fit.convergence:
-        raise NotEstimable(Fault("poisson regression", "its iterations did not settle"))
+    try:
+        fit = pf.fepois(
+            **shared, offset="offset", iwls_tol=_POISSON_TOLERANCE, iwls_maxiter=_POISSON_STEPS, separation_check=[]
+        )
+    except np.linalg.LinAlgError:
+        raise NotEstimable(unsettled) from None
+    found = np.asarray(fit._beta_hat)
+    if not fit.convergence or not np.isfinite(found).all():
+        raise NotEstimable(unsettled)
+    effects = [k for k, name in enumerate(fit._coefnames) if name.startswith("d")]
+    # Where events part treated from untreated, coefficients grow until steps are lost in rounding.
+    if np.abs(found[effects]).max(initial=0.0) > _POISSON_LARGEST:
+        raise NotEstimable(unsettled)
     return fit
 
 

@@ -13,6 +13,7 @@ LIMIT = 2.66  # 3 / 1.128: three standard deviations, estimated by moving ranges
 RANGE_LIMIT = 3.27
 MIN_BASELINE = 3
 RELIABLE_BASELINE = 12
+_ROUNDING = 1e-12  # of the largest value: what lies nearer counts as equal, since 0.1 is not its own mean
 
 Better = Literal["lower", "higher", "neither"]
 
@@ -108,10 +109,12 @@ def compute_xmr(
         where the process is known to have changed, and never to make a signal go away
     options : lengths of the rules
 
-    Raises ParameterError for values that are not finite, a baseline or place of rebasing outside the series
-    and unusable rules; NotEstimable for a baseline of fewer than 3 points.
+    Where all points of a baseline are alike the limits are the mean itself, and a note says so.
+
+    Raises ParameterError for values that are not finite numbers, a baseline or place of rebasing that is no
+    whole number or lies outside the series, and unusable rules; NotEstimable for a baseline of fewer than 3 points.
     """
-    values = np.asarray(values, dtype=np.float64)
+    values = _read_numbers(values)
     first = _baseline_places(values, baseline, better=better, target=target, rebase_at=rebase_at, options=options)
     pieces = _pieces(len(values), rebase_at)
     mean, spread, moving = _lines(values, first, pieces)
@@ -137,7 +140,7 @@ def compute_xmr(
         variation=words[-1],
         assurance=_assurance(float(lower[-1]), float(upper[-1]), target, better),
         baseline=used,
-        notes=_notes(used, rebase_at),
+        notes=_notes(used, rebase_at, flat=bool((spread == 0).any())),
     )
 
 
@@ -151,10 +154,23 @@ def _lines(values: np.ndarray, first: np.ndarray, pieces: list[slice]) -> tuple[
     mean, spread, moving = np.empty_like(values), np.empty_like(values), np.full_like(values, np.nan)
     for piece in pieces:
         fixed = values[first] if piece.start == 0 else values[piece]
-        mean[piece] = fixed.mean()
-        spread[piece] = np.abs(np.diff(fixed)).mean()
+        step = float(np.abs(np.diff(fixed)).mean())
+        flat = step <= _ROUNDING * float(np.abs(values).max())
+        # The mean of equal numbers may be off by rounding, their median is not.
+        mean[piece], spread[piece] = (np.median(fixed), 0.0) if flat else (fixed.mean(), step)
         moving[piece.start + 1 : piece.stop] = np.abs(np.diff(values[piece]))
     return mean, spread, moving
+
+
+def _read_numbers(values: np.ndarray) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ParameterError(Fault("chart", "its values must be one series of finite numbers")) from None
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
 
 
 def _baseline_places(
@@ -179,11 +195,14 @@ def _baseline_places(
         places = np.arange(values.size)[baseline]
         if len(places) and (np.diff(places) != 1).any():
             faults.append(Fault("chart", "the baseline must be neighbouring points in order"))
+    elif not _is_whole(baseline):
+        places = np.arange(0)
+        faults.append(Fault("chart", "the baseline is no whole number of points, nor a slice", got=str(baseline)))
     else:
         places = np.arange(max(baseline, 0))
         if baseline > values.size:
             faults.append(Fault("chart", "the baseline is longer than the series", got=f"{baseline} of {values.size}"))
-    if rebase_at is not None and not 0 < rebase_at < values.size:
+    if rebase_at is not None and not (_is_whole(rebase_at) and 0 < rebase_at < values.size):
         faults.append(Fault("chart", "rebase_at is no place within the series", got=str(rebase_at)))
     elif rebase_at is not None and len(places) and places[-1] >= rebase_at:
         faults.append(Fault("chart", "the baseline reaches beyond the place of rebasing"))
@@ -199,11 +218,14 @@ def _baseline_places(
 
 def _rules(values: np.ndarray, mean: np.ndarray, width: np.ndarray, options: XmrOptions) -> tuple[np.ndarray, ...]:
     """The four rules and the direction of their signals, bool, shape (T,) each, for points of one baseline."""
+    near = _ROUNDING * float(np.abs(values).max())
     away = values - mean
+    away = np.where(np.abs(away) <= near, 0.0, away)
     side = np.sign(away)
     outside = np.abs(away) > width
     shift = _runs(side, options.shift)
-    change = np.sign(np.diff(values))
+    change = np.diff(values)
+    change = np.where(np.abs(change) <= near, 0.0, np.sign(change))
     rising = _widened(_runs(np.where(change > 0, 1.0, 0.0), options.trend - 1))
     falling = _widened(_runs(np.where(change < 0, 1.0, 0.0), options.trend - 1))
     close = ~outside & (np.abs(away) > 2 / 3 * width)
@@ -256,8 +278,10 @@ def _assurance(lower: float, upper: float, target: float | None, better: Better)
     return "consistently meets target" if meets else "consistently misses target"
 
 
-def _notes(points: int, rebase_at: int | None) -> tuple[str, ...]:
+def _notes(points: int, rebase_at: int | None, *, flat: bool) -> tuple[str, ...]:
     notes = []
+    if flat:
+        notes.append("The points of a baseline are all alike, so its limits have no width and any change is a signal.")
     if points < RELIABLE_BASELINE:
         notes.append(f"Limits rest on {points} points; fewer than {RELIABLE_BASELINE} make them uncertain.")
     if rebase_at is not None:
