@@ -135,10 +135,7 @@ def estimate_rate_ratio_did(
 
     real = impute(1.0)
     observed, expected = float(real.observed[0]), float(real.expected[0])
-    if real.before[0] == 0 or expected == 0:
-        raise NotEstimable(Fault(f'outcome "{estimand.outcome}"', "the treated area had no event before adoption"))
-    if np.ptp(real.log_ratio[1:]) <= _TOLERANCE:
-        raise NotEstimable(Fault("areas", "the untreated ones show no spread, so nothing says how large chance is"))
+    _refuse_empty(real, estimand)
     value = observed / expected
     # Days and pounds vary far more than events do: their ends are looked for in steps of what placebos show.
     step = float(real.spread[0]) * max(1.0, float(np.median(np.abs(real.studentised[1:]))))
@@ -159,6 +156,13 @@ def estimate_rate_ratio_did(
         checks=checks,
         label="Poisson difference-in-differences, permutation interval",
     )
+
+
+def _refuse_empty(real: Imputation, estimand: Estimand) -> None:
+    if real.before[0] == 0 or real.expected[0] == 0:
+        raise NotEstimable(Fault(f'outcome "{estimand.outcome}"', "the treated area had no event before adoption"))
+    if np.ptp(real.log_ratio[1:]) <= _TOLERANCE:
+        raise NotEstimable(Fault("areas", "the untreated ones show no spread, so nothing says how large chance is"))
 
 
 def estimate_placebos(panel: Panel, *, options: RateOptions, rng: np.random.Generator) -> pd.DataFrame:
