@@ -134,13 +134,11 @@ def estimate_rate_ratio_did(
         return float((extremes >= extremes[0] - 1e-12).mean())
 
     real = impute(1.0)
-    observed, expected = float(real.observed[0]), float(real.expected[0])
     _refuse_empty(real, estimand)
-    value = observed / expected
-    # Days and pounds vary far more than events do: their ends are looked for in steps of what placebos show.
-    step = float(real.spread[0]) * max(1.0, float(np.median(np.abs(real.studentised[1:]))))
+    observed = float(real.observed[0])
+    value = observed / float(real.expected[0])
     lower, upper, attained, refusal = attained_interval(
-        p_value, value, step, len(assignments), options.level, multiplicative=True, halvings=_HALVINGS
+        p_value, value, _search_step(real), len(assignments), options.level, multiplicative=True, halvings=_HALVINGS
     )
     checks = (*_checks(panel, assignments, real, exact=exact), *refusal)
     return Estimate(
@@ -156,6 +154,11 @@ def estimate_rate_ratio_did(
         checks=checks,
         label="Poisson difference-in-differences, permutation interval",
     )
+
+
+def _search_step(real: Imputation) -> float:
+    """Days and pounds vary far more than events do: their ends are looked for in steps of what placebos show."""
+    return float(real.spread[0]) * max(1.0, float(np.median(np.abs(real.studentised[1:]))))
 
 
 def _refuse_empty(real: Imputation, estimand: Estimand) -> None:
