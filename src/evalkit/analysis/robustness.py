@@ -175,7 +175,8 @@ def _change_cell(study: Study, outcome: RateOutcome, found: Estimate, label: str
     seen = ROUNDED_TO * round(events / ROUNDED_TO) / years
 
     def change(ratio: float) -> float:
-        return seen * (1 - 1 / ratio) if ratio > 0 else -math.inf
+        # Two digits: what starts from a count rounded to ten bears no more.
+        return float(f"{seen * (1 - 1 / ratio):.2g}") if ratio > 0 else -math.inf
 
     ends = (change(found.lower), change(found.upper)) if math.isfinite(found.upper) else (math.nan, math.nan)
     return Cell(
