@@ -13,12 +13,14 @@ from evalkit.cohort.area_counts import derive_area_counts
 from evalkit.cohort.cohort import build_cohort
 from evalkit.cohort.costs import build_costs
 from evalkit.cohort.discharges import build_discharges
+from evalkit.cohort.pathway import CELLS, build_pathways
 from evalkit.core.protocol import load_protocol
 from evalkit.data.tables import open_tables
 from evalkit.simulate import load_settings, simulate_world, write_world
 from evalkit.simulate.blocks import simulate_blocks
 from evalkit.simulate.effects import alliance_effects, draw_shocks, no_effects
 from evalkit.simulate.events import live
+from evalkit.simulate.pathways import STATES
 from evalkit.simulate.people import STEP_DAYS, Calendar, draw_chances, draw_people, overlap_propensity
 from evalkit.simulate.tables import person_ids
 from evalkit.simulate.truth import HORIZONS, RATES, count_rates
@@ -62,6 +64,7 @@ def same(a, b) -> bool:
 def test_the_truth_names_the_protocols_estimands(settings):
     truth = simulate_world(settings, seed=1).truth
     keys = {PROTOCOL.estimand(outcome).key for outcome in PROTOCOL.outcomes}
+    keys |= {PROTOCOL.pathway_estimand(state).key for state in PROTOCOL.pathway.state_keys}
     assert {key for key in truth if not key.endswith(".att")} == keys
     assert {key.removesuffix(".att") for key in truth} == keys
 
@@ -69,6 +72,7 @@ def test_the_truth_names_the_protocols_estimands(settings):
 def test_without_effects_every_truth_is_exactly_null(settings):
     truth = simulate_world(settings.without_alliance(), seed=3).truth
     nulls = {PROTOCOL.estimand(o).key: PROTOCOL.estimand(o).null_value for o in PROTOCOL.outcomes}
+    nulls |= {PROTOCOL.pathway_estimand(state).key: 0.0 for state in PROTOCOL.pathway.state_keys}
     assert truth == {key: nulls[key.removesuffix(".att")] for key in truth}
 
 
@@ -138,6 +142,15 @@ def test_costs_agree_with_the_cohorts_rule(written, block):
     costs = build_costs(written, PROTOCOL, PROTOCOL.outcome("public_cost"), mine)
     after = costs.total[:, costs.starts >= np.datetime64("2015-04-01")]
     assert np.allclose(np.sort(after.mean(axis=1)), np.sort(block.costs[:, 0]), rtol=1e-9)
+
+
+def test_days_in_each_state_agree_with_the_cohorts_rule(written, block):
+    found = build_pathways(written, PROTOCOL)
+    mine = found.days[found.people["cell"] == CELLS.index("treated after")]
+    seen = (mine >= 0).sum(axis=1)
+    days = np.stack([(mine == k).sum(axis=1) for k in range(len(found.states))], axis=1) * (365 / seen)[:, None]
+    assert found.states == STATES
+    assert np.allclose(np.sort(days, axis=0), np.sort(block.state_days[..., 0], axis=0), rtol=1e-9)
 
 
 def test_overlap_propensity_is_the_share_that_lives_there(settings):

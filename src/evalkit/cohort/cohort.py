@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -70,30 +71,36 @@ def build_cohort(tables: Tables, protocol: Protocol) -> Cohort:
     """
     if protocol.dates.adoption is None:
         raise ValueError("a cohort at go-live needs a single adoption date")
-    go_live = np.datetime64(protocol.dates.adoption, "D")
+    return build_cohort_on(tables, protocol, protocol.dates.adoption, called="go-live")
+
+
+def build_cohort_on(tables: Tables, protocol: Protocol, date: dt.date, *, called: str) -> Cohort:
+    """The same cohort on any day, such as one a year before go-live; `called` names the day in words.
+
+    `people` has the columns of the table people, `area_then`, `group` (the treated areas' label or Comparators)
+    and `age_years`.
+    """
+    day = np.datetime64(date, "D")
     people = tables.read("people")
     residence = derive_residence(tables, protocol)
-    day = np.full(len(people), go_live)
-    people["area_at_go_live"] = area_on(residence, people["person_id"], day).to_numpy()
-    people["group"] = derive_area_group(people["area_at_go_live"], protocol)
-    age = protocol.dates.adoption.year - people["birth_year"]
+    people["area_then"] = area_on(residence, people["person_id"], np.full(len(people), day)).to_numpy()
+    people["group"] = derive_area_group(people["area_then"], protocol)
     population = protocol.population
-    cohort = Cohort.of(people.assign(age_years=age))
+    cohort = Cohort.of(people.assign(age_years=date.year - people["birth_year"]))
     death = as_days(cohort.people["death_date"])
-    cohort = cohort.require(np.isnat(death) | (death > go_live), key="died", reason="Died before go-live")
+    cohort = cohort.require(np.isnat(death) | (death > day), key="died", reason=f"Died before {called}")
     cohort = cohort.require(
-        cohort.people["group"].notna(), key="elsewhere", reason="Not answered for by a study area at go-live"
+        cohort.people["group"].notna(), key="elsewhere", reason=f"Not answered for by a study area at {called}"
     )
     cohort = cohort.require(
         cohort.people["age_years"].between(population.min_age_years, population.max_age_years),
         key="age",
-        reason=f"Not {population.min_age_years} to {population.max_age_years} years old at go-live",
+        reason=f"Not {population.min_age_years} to {population.max_age_years} years old at {called}",
     )
-    recent = _recent_use(tables, go_live - population.eligible_use_days, go_live)
     return cohort.require(
-        cohort.people["person_id"].isin(recent),
+        cohort.people["person_id"].isin(_recent_use(tables, day - population.eligible_use_days, day)),
         key="no_recent_use",
-        reason=f"No day on a ward or in a care home in the {population.eligible_use_days} days before go-live",
+        reason=f"No day on a ward or in a care home in the {population.eligible_use_days} days before {called}",
     )
 
 

@@ -16,6 +16,7 @@ from evalkit.core.dates import PeriodName, Window, period_starts
 from evalkit.core.errors import Fault, ProtocolError, suggest_name
 from evalkit.core.estimand import Estimand
 from evalkit.core.outcomes import NAIVE, AreaDesign, Frozen, Outcome, RateOutcome
+from evalkit.core.pathway import DAYS_IN_HOSPITAL, RECURRENCE, AfterDischarge, Pathway
 
 DisclosureProfile = Literal["strict", "acro", "nhse_sde", "opensafely", "mhsds_publication", "hes"]
 
@@ -221,6 +222,8 @@ class Protocol(Frozen):
     inference: Inference = Inference()
     robustness: Robustness = Robustness()
     risk_model: RiskModel | None = None
+    pathway: Pathway | None = None
+    after_discharge: AfterDischarge | None = None
     disclosure: Disclosure = Disclosure()
     claims: tuple[Claim, ...] = ()
 
@@ -238,11 +241,27 @@ class Protocol(Frozen):
             for other in outcome.displaced_to:
                 if other == outcome.key or other not in [o.key for o in self.outcomes_of("rate")]:
                     problems.append(f'outcome "{outcome.key}" is displaced to "{other}", which is not another rate')
+        problems += self._people_problems()
         if self.exposure.by == "area" and not (self.areas.comparators or self.areas.donors):
             problems.append("an evaluation by area needs comparators or donors")
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _people_problems(self) -> list[str]:
+        """What pathways and the time after discharge ask for that the rest of the protocol cannot give."""
+        problems, dates = [], self.dates
+        if self.pathway:
+            span = dt.timedelta(days=self.pathway.horizon_days)
+            if dates.adoption is None or self.exposure.by != "area":
+                problems.append("pathways need exposure by area and one adoption date")
+            elif dates.baseline_start + span > dates.anticipation_start or dates.adoption + span > dates.end:
+                problems.append("pathway.horizon_days must fit into the baseline and into the time after adoption")
+        if self.after_discharge and self.after_discharge.subgroups_of:
+            known = [o.key for o in self.outcomes_of("readmission")]
+            if self.after_discharge.subgroups_of not in known:
+                problems.append(f"after_discharge.subgroups_of is not a readmission outcome: {', '.join(known)}")
+        return problems
 
     @cached_property
     def digest(self) -> str:
@@ -269,7 +288,30 @@ class Protocol(Frozen):
             if self.estimand(outcome).key == estimand:
                 more = self._rate_variants(outcome) if outcome.kind == "rate" else ()
                 return estimator in (outcome.estimator, *outcome.sensitivity, *more, NAIVE)
-        return False
+        return estimator in self.people_estimators.get(estimand, ())
+
+    @cached_property
+    def people_estimators(self) -> dict[str, tuple[str, ...]]:
+        """What else is estimated from people's records: estimators by the key of the estimand."""
+        found: dict[str, tuple[str, ...]] = {}
+        if self.pathway:
+            found |= {self.pathway_estimand(state).key: ("occupancy_did", NAIVE) for state in self.pathway.state_keys}
+        if self.after_discharge:
+            found |= {
+                f"{RECURRENCE}.events_per_person": ("mean_count_did", NAIVE),
+                f"{RECURRENCE}.rate_ratio": ("lwyy_did",),
+                f"{DAYS_IN_HOSPITAL}.days_per_person": ("mean_days_did", NAIVE),
+            }
+            if self.after_discharge.subgroups:
+                key = self.estimand(self.outcome(self.after_discharge.subgroups_of)).key
+                found |= {f"{name}.{key}": ("shrunken_interaction",) for name in self.after_discharge.subgroups}
+        return found
+
+    def pathway_estimand(self, state: str) -> Estimand:
+        """Days per person in a state over the horizon from go-live, by what they would have been without it."""
+        start = self.dates.after.start
+        window = Window(start, start + dt.timedelta(days=self.pathway.horizon_days))
+        return Estimand(f"pathway_{state}", "ATT", self.population.label, window, "days_per_person")
 
     def _rate_variants(self, outcome: RateOutcome) -> tuple[str, ...]:
         """Other designs, and the primary one without or on the neighbours and dated back."""
@@ -346,6 +388,7 @@ def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
         return list(_OUTCOME_MODELS[str(location[2])].model_fields)
     section = {
         "study": Study, "exposure": Exposure, "areas": Areas, "dates": Dates, "population": Population,
-        "inference": Inference, "risk_model": RiskModel, "disclosure": Disclosure, "claims": Claim,
+        "inference": Inference, "robustness": Robustness, "risk_model": RiskModel, "pathway": Pathway,
+        "after_discharge": AfterDischarge, "disclosure": Disclosure, "claims": Claim,
     }[str(location[0])]  # fmt: skip
     return list(section.model_fields)

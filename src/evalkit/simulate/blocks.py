@@ -9,9 +9,10 @@ import numpy as np
 
 from evalkit.simulate.effects import Shocks, alliance_effects, draw_shocks, no_effects
 from evalkit.simulate.events import Lives, Rows, live, take
+from evalkit.simulate.pathways import true_state_days
 from evalkit.simulate.people import Draws, Floats, Ints, People, area_sizes, draw_chances, draw_people
 from evalkit.simulate.settings import WorldSettings
-from evalkit.simulate.truth import Counts, count_rates, true_costs, true_readmissions
+from evalkit.simulate.truth import Counts, count_rates, go_live_cohort, true_costs, true_readmissions
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Block:
     """What is kept of a block.
 
     `people`, `severity` and `lives` (as lived, with the alliance) are of those whose records are
-    written; counts are of everybody; `readmissions` and `costs` hold both worlds for the treated area.
+    written; counts are of everybody; `readmissions`, `costs` and `state_days` hold both worlds for the treated area.
     """
 
     people: People
@@ -30,6 +31,7 @@ class Block:
     treated_without: Counts
     readmissions: dict[str, Floats]
     costs: Floats
+    state_days: Floats
 
 
 def simulate_blocks(settings: WorldSettings, *, seed: int) -> Iterator[Block]:
@@ -59,6 +61,7 @@ def live_block(settings: WorldSettings, people: People, draws: Draws, shocks: Sh
     without = lives_of(all_without, np.flatnonzero(ever), people.size)
     with_ = live(settings, reached, reached_draws, shocks, effects)
     treated_without, treated_with = count_rates(settings, reached, without), count_rates(settings, reached, with_)
+    cohort = go_live_cohort(settings, reached, without, treated)
     order = np.concatenate([np.flatnonzero(ever), np.flatnonzero(kept)])
     return Block(
         people=people.take(order),
@@ -68,7 +71,8 @@ def live_block(settings: WorldSettings, people: People, draws: Draws, shocks: Sh
         treated_with=treated_with,
         treated_without=treated_without,
         readmissions=true_readmissions(settings, reached, reached_draws, shocks, with_, effects),
-        costs=true_costs(settings, reached, with_, without, treated),
+        costs=true_costs(settings, reached, with_, without, cohort),
+        state_days=true_state_days(settings, reached, with_, without, cohort),
     )
 
 

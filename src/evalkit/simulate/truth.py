@@ -22,6 +22,7 @@ from evalkit.simulate.events import (
     take,
 )
 from evalkit.simulate.money import days_within, public_cost
+from evalkit.simulate.pathways import STATES
 from evalkit.simulate.people import FAR, STEP_DAYS, Calendar, Draws, Floats, Ints, People, overlap_propensity, uniform
 from evalkit.simulate.settings import WorldSettings
 
@@ -192,10 +193,9 @@ def true_readmissions(
     }
 
 
-def true_costs(settings: WorldSettings, people: People, with_: Lives, without: Lives, treated: int) -> Floats:
-    """Difference in public cost, GBP a person and quarter, for each person who used a ward or home before."""
-    calendar = Calendar(settings)
-    start, end = calendar.adoption, calendar.end
+def go_live_cohort(settings: WorldSettings, people: People, without: Lives, treated: int) -> Ints:
+    """Rows of those whom the treated area answers for at adoption and who used a ward or home in the year before."""
+    start = Calendar(settings).adoption
     used = np.zeros(people.size, dtype=bool)
     homes, stays = without.placements, without.stays
     care = homes.setting <= NURSING
@@ -206,13 +206,25 @@ def true_costs(settings: WorldSettings, people: People, with_: Lives, without: L
         used[person[days_within(first, last, start - 365, start) > 0]] = True
     age = settings.dates.adoption.year - people.birth_year
     used &= people.followed_on(start) & (people.area_on(start) == treated) & (age >= MIN_AGE) & (age <= MAX_AGE)
-    quarters = np.count_nonzero(calendar.quarters >= start) - 1
-    spent = [public_cost(settings, people, lives, start=start, end=end) for lives in (with_, without)]
-    return np.stack([spent[0], spent[1]], axis=1)[used] / quarters
+    return np.flatnonzero(used)
+
+
+def true_costs(settings: WorldSettings, people: People, with_: Lives, without: Lives, cohort: Ints) -> Floats:
+    """Public cost in both worlds, GBP a person and quarter, shape (len(cohort), 2)."""
+    calendar = Calendar(settings)
+    quarters = np.count_nonzero(calendar.quarters >= calendar.adoption) - 1
+    spent = [public_cost(settings, people, lives, start=calendar.adoption, end=calendar.end)
+             for lives in (with_, without)]  # fmt: skip
+    return np.stack(spent, axis=1)[cohort] / quarters
 
 
 def summarise(
-    settings: WorldSettings, with_: Counts, without: Counts, readmissions: dict[str, Floats], costs: Floats
+    settings: WorldSettings,
+    with_: Counts,
+    without: Counts,
+    readmissions: dict[str, Floats],
+    costs: Floats,
+    state_days: Floats,
 ) -> dict[str, float]:
     """The truth by estimand key; what is undefined in this cohort (no event, nobody) is left out."""
     calendar = Calendar(settings)
@@ -231,6 +243,8 @@ def summarise(
         truth[name] = _mean(change[whole], weight[whole])
         truth[f"{name}.att"] = _mean(change[whole], np.ones(int(whole.sum())))
     truth["public_cost.gbp_per_person_quarter"] = _mean(costs[:, 0] - costs[:, 1], np.ones(len(costs)))
+    for name, days in zip(STATES, (state_days[..., 0] - state_days[..., 1]).T, strict=True):
+        truth[f"pathway_{name}.days_per_person"] = _mean(days, np.ones(len(days)))
     return {key: float(f"{value:.10g}") for key, value in sorted(truth.items()) if np.isfinite(value)}
 
 

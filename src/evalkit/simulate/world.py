@@ -113,6 +113,7 @@ class _Sums:
         self.blocks: list[tuple[Counts, Counts, Counts]] = []
         self.readmissions: list[dict[str, np.ndarray]] = []
         self.costs: list[np.ndarray] = []
+        self.state_days: list[np.ndarray] = []
         self.enrolled = 0
 
     def add(self, block: Block) -> None:
@@ -122,6 +123,7 @@ class _Sums:
         self.blocks.append(three)
         self.readmissions.append(block.readmissions)
         self.costs.append(block.costs)
+        self.state_days.append(block.state_days)
         self.enrolled += len(np.unique(block.lives.episodes.person))
 
     @property
@@ -130,7 +132,8 @@ class _Sums:
 
     def truth(self, settings: WorldSettings) -> dict[str, float]:
         readmissions = {k: np.concatenate([part[k] for part in self.readmissions]) for k in self.readmissions[0]}
-        return summarise(settings, *self.blocks[0][1:], readmissions, np.concatenate(self.costs))
+        costs, state_days = np.concatenate(self.costs), np.concatenate(self.state_days)
+        return summarise(settings, *self.blocks[0][1:], readmissions, costs, state_days)
 
     def about(self, settings: WorldSettings, seed: int, rows: dict[str, int]) -> dict[str, object]:
         costs = np.concatenate(self.costs)

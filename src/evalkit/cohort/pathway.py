@@ -1,0 +1,172 @@
+"""Where each person of the cohort was on every day from an anchor date on."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from evalkit.cohort.cohort import build_cohort_on
+from evalkit.cohort.features import derive_person_features
+from evalkit.cohort.history import EventHistory
+from evalkit.cohort.residence import COMPARATORS, derive_residence, followed_until
+from evalkit.core.dates import as_days
+from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.pathway import DEAD, NOT_RECORDED
+from evalkit.core.protocol import Protocol
+from evalkit.data.tables import Tables
+
+CELLS = ("treated after", "treated before", "comparison after", "comparison before")
+UNSEEN = -1  # the state of a day on which a person was followed no longer
+_CHUNK = 20_000  # people whose days are laid out at once: bounds memory
+
+
+@dataclass(frozen=True)
+class Pathways:
+    """People at two anchor dates and the state of each on each day after.
+
+    `people`: one row a person and anchor with `person_id, area, group, treated, period, cell` (place in `CELLS`) and
+    the features of `derive_person_features`. `days`: int8, shape (n, horizon), places in `states` or `UNSEEN`.
+    """
+
+    people: pd.DataFrame
+    days: np.ndarray
+    states: tuple[str, ...]
+
+    @property
+    def first_state(self) -> np.ndarray:
+        """The state on the anchor day, shape (n,)."""
+        return self.days[:, 0]
+
+
+def build_pathways(tables: Tables, protocol: Protocol) -> Pathways:
+    """The cohort at go-live (`after`) and at the start of the baseline (`before`), followed for the horizon.
+
+    Both are chosen by the same rules on the day (`build_cohort_on`), so that what fades by itself after a bad year
+    fades in both. Areas are those of the anchor day: intention to treat. A person may be in both.
+
+    Raises NotEstimable where the protocol describes no pathway, a table is missing, or a cell is empty.
+    """
+    spec = protocol.pathway
+    if spec is None:
+        raise NotEstimable(Fault("protocol", "it describes no pathway", next_step="Add a [pathway] section."))
+    needed = ["people"]
+    needed += ["ward_stays"] if any(s.ward_types for s in spec.states) else []
+    needed += ["placements"] if any(s.settings for s in spec.states) else []
+    needed += ["programme_episodes"] if any(s.components for s in spec.states) else []
+    absent = [name for name in needed if not tables.has(name)]
+    if absent:
+        raise NotEstimable([Fault("tables", f'there is no table "{name}", a part of the pathway') for name in absent])
+    anchors = {"after": protocol.dates.adoption, "before": protocol.dates.baseline_start}
+    parts = [_anchored(tables, protocol, period, date) for period, date in anchors.items()]
+    people = pd.concat(parts, ignore_index=True)
+    empty = [name for k, name in enumerate(CELLS) if not (people["cell"] == k).any()]
+    if empty:
+        raise NotEstimable(Fault("pathway", f"nobody is in the cohort: {', '.join(empty)}"))
+    intervals = _intervals(tables, protocol)
+    days = np.concatenate(list(_lay_out(people, intervals, protocol)))
+    return Pathways(people, days, spec.state_keys)
+
+
+def _anchored(tables: Tables, protocol: Protocol, period: str, date: dt.date) -> pd.DataFrame:
+    cohort = build_cohort_on(tables, protocol, date, called="the anchor date").people
+    day = np.full(len(cohort), np.datetime64(date, "D"))
+    treated = (cohort["group"] != COMPARATORS).to_numpy()
+    residence = derive_residence(tables, protocol)
+    until = followed_until(residence, cohort["person_id"], day)
+    rows = pd.DataFrame({
+        "person_id": cohort["person_id"], "area": cohort["area_then"], "group": cohort["group"],
+        "treated": treated, "period": period, "cell": np.where(treated, 0, 2) + (period == "before"),
+        "anchor": day, "death": as_days(cohort["death_date"]), "until": until,
+    })  # fmt: skip
+    rows = rows.join(derive_person_features(cohort, day))
+    # Who leaves on the anchor day itself was not seen on any day.
+    return rows[as_days(rows["until"]) > day].reset_index(drop=True)
+
+
+def _intervals(tables: Tables, protocol: Protocol) -> pd.DataFrame:
+    """Everything that puts a person into a state: `person_id, state, start, end` (never null), state by place."""
+    sources = (
+        ("ward_stays", "ward_type", "ward_types", ""),
+        ("placements", "setting", "settings", ""),
+        ("programme_episodes", "component", "components", protocol.pathway.programme),
+    )
+    far = np.datetime64(protocol.dates.end, "D") + 1
+    found = []
+    for table, column, field, programme in sources:
+        place = {name: k for k, s in enumerate(protocol.pathway.states) for name in getattr(s, field)}
+        if not place:
+            continue
+        columns = ["person_id", column, "start", "end"] + (["programme"] if programme else [])
+        rows = tables.read(table, columns)
+        rows = rows[rows[column].isin(list(place)) & (rows["programme"].eq(programme) if programme else True)]
+        end = as_days(rows["end"])
+        found.append(pd.DataFrame({
+            "person_id": rows["person_id"], "state": rows[column].map(place), "start": as_days(rows["start"]),
+            "end": np.where(np.isnat(end), far, end),
+        }))  # fmt: skip
+    return pd.concat(found, ignore_index=True)
+
+
+def _lay_out(people: pd.DataFrame, intervals: pd.DataFrame, protocol: Protocol) -> Iterator[np.ndarray]:
+    """States by day of each chunk of people, int8, shape (chunk, horizon)."""
+    horizon, states = protocol.pathway.horizon_days, protocol.pathway.state_keys
+    for first in range(0, len(people), _CHUNK):
+        rows = people.iloc[first : first + _CHUNK].reset_index(drop=True)
+        anchor = as_days(rows["anchor"])
+        days = np.full((len(rows), horizon), states.index(NOT_RECORDED), dtype=np.int8)
+        paired = rows[["person_id"]].assign(row=np.arange(len(rows))).merge(intervals, on="person_id")
+        begin = _days_from(as_days(paired["start"]), anchor[paired["row"]], horizon)
+        end = _days_from(as_days(paired["end"]), anchor[paired["row"]], horizon)
+        row, state = paired["row"].to_numpy(), paired["state"].to_numpy()
+        for k in range(len(protocol.pathway.states) - 1, -1, -1):  # the first listed is written last
+            of = (state == k) & (begin < end)
+            edges = np.zeros((len(rows), horizon + 1), dtype=np.int16)
+            np.add.at(edges, (row[of], begin[of]), 1)
+            np.add.at(edges, (row[of], end[of]), -1)
+            days[np.cumsum(edges, axis=1)[:, :horizon] > 0] = k
+        day = np.arange(horizon)
+        until = _days_from(as_days(rows["until"]), anchor, horizon)
+        death = as_days(rows["death"])
+        died = _days_from(np.where(np.isnat(death), anchor + horizon, death), anchor, horizon)
+        days[(day >= until[:, None])] = UNSEEN
+        days[(day >= died[:, None]) & (died <= until)[:, None]] = states.index(DEAD)
+        yield days
+
+
+def _days_from(day: np.ndarray, anchor: np.ndarray, horizon: int) -> np.ndarray:
+    """Days since the anchor, kept inside `[0, horizon]`."""
+    return np.clip((day - anchor).astype("timedelta64[D]").astype(np.int64), 0, horizon)
+
+
+def derive_history(pathways: Pathways, *, weights: np.ndarray | None = None) -> EventHistory:
+    """The days as intervals between moves; strata are the places in `CELLS`, clusters the people.
+
+    Day d of a state is the interval (d, d + 1]; a move to another state on day k happens at time k. Rows of
+    `people` are the persons of the history, so that somebody in both cohorts is followed twice and clustered once.
+    """
+    days = pathways.days
+    n, horizon = days.shape
+    dead = pathways.states.index(DEAD)
+    starts = np.concatenate([np.ones((n, 1), dtype=bool), days[:, 1:] != days[:, :-1]], axis=1)
+    row, start = np.nonzero(starts & (days != UNSEEN) & (days != dead))
+    next_start = np.where(starts, np.arange(horizon), horizon)
+    following = np.minimum.accumulate(next_start[:, ::-1], axis=1)[:, ::-1]
+    following = np.concatenate([following[:, 1:], np.full((n, 1), horizon)], axis=1)
+    stop = following[row, start]
+    into = np.where(stop < horizon, days[row, np.minimum(stop, horizon - 1)], UNSEEN)
+    frame = pd.DataFrame({
+        "row": row, "start": start, "stop": stop,
+        "from": np.array(pathways.states)[days[row, start]],
+        "to": np.where(into >= 0, np.array(pathways.states)[np.maximum(into, 0)], ""),
+        "cell": pathways.people["cell"].to_numpy()[row],
+        "person": pathways.people["person_id"].to_numpy()[row],
+        "weight": (np.ones(n) if weights is None else weights)[row],
+    })  # fmt: skip
+    return EventHistory.from_frame(
+        frame, person="row", start="start", stop="stop", from_state="from", to_state="to", states=pathways.states,
+        absorbing=(DEAD,), cluster="person", stratum="cell", weights="weight",
+    )  # fmt: skip

@@ -1,0 +1,88 @@
+"""What a protocol says of pathways and of the time after discharge."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from evalkit.core.outcomes import Frozen, Setting, WardType
+
+# Characteristics by which effects may be told apart; `cohort.features` derives them.
+Subgroup = Literal["female", "black", "other_minority", "psychosis", "dual_diagnosis", "forensic_history"]
+NOT_RECORDED = "not_recorded"
+DEAD = "dead"
+RECURRENCE = "admissions_after_discharge"
+DAYS_IN_HOSPITAL = "days_in_hospital_after_discharge"
+
+
+class PathwayState(Frozen):
+    """Somewhere a person can be: on these wards, in these placements, or in these parts of the programme.
+
+    `better` says whether more time there is what people want of the service.
+    """
+
+    key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    label: str
+    plain: str
+    better: Literal["lower", "higher", "neither"]
+    ward_types: tuple[WardType, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    components: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> PathwayState:
+        if not (self.ward_types or self.settings or self.components):
+            raise ValueError("a state needs `ward_types`, `settings` or `components`")
+        if self.key in (NOT_RECORDED, DEAD):
+            raise ValueError(f'"{self.key}" is a state of every pathway and is not listed')
+        return self
+
+
+class Pathway(Frozen):
+    """Where people are over `horizon_days` from go-live, and from the start of the baseline before it.
+
+    Where several states hold on one day the first listed counts. `programme` is the one whose components are
+    states; `show_every_days` is how far apart the days are that tables show.
+    """
+
+    horizon_days: Annotated[int, Field(ge=30)] = 365
+    programme: str = ""
+    show_every_days: Annotated[int, Field(ge=28)] = 91
+    states: tuple[PathwayState, ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _each_place_once(self) -> Pathway:
+        keys = [s.key for s in self.states]
+        twice = {k for k in keys if keys.count(k) > 1}
+        for field in ("ward_types", "settings", "components"):
+            places = [place for s in self.states for place in getattr(s, field)]
+            twice |= {place for place in places if places.count(place) > 1}
+        if twice:
+            raise ValueError(f"named in two states: {', '.join(sorted(twice))}")
+        if bool(self.programme) != any(s.components for s in self.states):
+            raise ValueError("`programme` is named when, and only when, a state has `components`")
+        return self
+
+    @property
+    def state_keys(self) -> tuple[str, ...]:
+        """All states in order, with those that every pathway has."""
+        return (*(s.key for s in self.states), NOT_RECORDED, DEAD)
+
+
+class AfterDischarge(Frozen):
+    """What is followed after the first discharge of each period beside the first readmission.
+
+    `horizon_days`: how long admissions and days in hospital are counted. `subgroups_of` is the readmission outcome
+    whose effect is compared between people with and without each of `subgroups`, in one model with shrinkage.
+    """
+
+    horizon_days: Annotated[int, Field(ge=30)] = 365
+    subgroups_of: str = ""
+    subgroups: tuple[Subgroup, ...] = ()
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> AfterDischarge:
+        if bool(self.subgroups_of) != bool(self.subgroups):
+            raise ValueError("`subgroups` and `subgroups_of` are named together")
+        return self

@@ -1,0 +1,66 @@
+"""Where the treated area's cohort is on each day of the year after adoption, in both worlds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evalkit.simulate.events import COMPONENTS, REHAB_WARD, Lives
+from evalkit.simulate.people import Calendar, Floats, Ints, People
+from evalkit.simulate.settings import SETTINGS, WARDS, WorldSettings
+
+HORIZON_DAYS = 365
+# The states of `protocols/ipsa.toml` in its order; where two hold on one day the first counts.
+STATES = (
+    "hospital", "rehab_ward", "care_home", "community_recovery", "studio_flat", "supported_living",
+    "floating_support", "own_tenancy", "unsettled", "not_recorded", "dead",
+)  # fmt: skip
+_OF_WARD = {name: "rehab_ward" if k == REHAB_WARD else "hospital" for k, name in enumerate(WARDS)}
+_OF_SETTING = {
+    "residential_care": "care_home", "nursing_care": "care_home", "supported_living_24h": "supported_living",
+    "supported_living": "supported_living", "floating_support": "floating_support", "own_tenancy": "own_tenancy",
+    "family": "own_tenancy", "homeless": "unsettled", "prison": "unsettled",
+}  # fmt: skip
+_OF_COMPONENT = {"community_recovery_service": "community_recovery", "studio_flat": "studio_flat"}
+
+
+def count_state_days(settings: WorldSettings, people: People, lives: Lives, cohort: Ints, *, start: int) -> Floats:
+    """Days of each person of `cohort` in each state in the year from `start`; shape (len(cohort), len(STATES)).
+
+    Who leaves London is followed no longer: their days are scaled up to the year.
+    """
+    n = len(cohort)
+    number = np.full(people.size, -1)
+    number[cohort] = np.arange(n)
+    days = np.full((n, HORIZON_DAYS), STATES.index("not_recorded"), dtype=np.int8)
+    sources = [
+        (lives.stays.person, _places(WARDS, _OF_WARD)[lives.stays.ward], lives.stays),
+        (lives.placements.person, _places(SETTINGS, _OF_SETTING)[lives.placements.setting], lives.placements),
+        (lives.episodes.person, _places(COMPONENTS, _OF_COMPONENT)[lives.episodes.component], lives.episodes),
+    ]
+    for state in range(len(STATES) - 3, -1, -1):
+        for person, places, rows in sources:
+            of = (places == state) & (number[person] >= 0)
+            begin = np.clip(rows.start[of] - start, 0, HORIZON_DAYS)
+            end = np.clip(rows.end[of] - start, 0, HORIZON_DAYS)
+            edges = np.zeros((n, HORIZON_DAYS + 1), dtype=np.int16)
+            np.add.at(edges, (number[person[of]], begin), 1)
+            np.add.at(edges, (number[person[of]], end), -1)
+            days[np.cumsum(edges, axis=1)[:, :HORIZON_DAYS] > 0] = state
+    day = start + np.arange(HORIZON_DAYS)
+    days[day >= people.death_day[cohort][:, None]] = STATES.index("dead")
+    left = (day >= people.leave_day[cohort][:, None]) & (people.death_day[cohort] > people.leave_day[cohort])[:, None]
+    days[left] = -1
+    seen = (~left).sum(axis=1, keepdims=True)
+    counts = np.stack([(days == k).sum(axis=1) for k in range(len(STATES))], axis=1)
+    return counts * (HORIZON_DAYS / np.maximum(seen, 1))
+
+
+def _places(names: tuple[str, ...], of: dict[str, str]) -> Ints:
+    """The place in `STATES` of each code, -1 where it is none."""
+    return np.array([STATES.index(of[name]) if name in of else -1 for name in names])
+
+
+def true_state_days(settings: WorldSettings, people: People, with_: Lives, without: Lives, cohort: Ints) -> Floats:
+    """Days in each state with the alliance and without it, shape (len(cohort), len(STATES), 2)."""
+    start = Calendar(settings).adoption
+    return np.stack([count_state_days(settings, people, lives, cohort, start=start) for lives in (with_, without)], 2)
