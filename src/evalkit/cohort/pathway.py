@@ -143,30 +143,42 @@ def _days_from(day: np.ndarray, anchor: np.ndarray, horizon: int) -> np.ndarray:
 
 
 def derive_history(pathways: Pathways, *, weights: np.ndarray | None = None) -> EventHistory:
-    """The days as intervals between moves; strata are the places in `CELLS`, clusters the people.
+    """The days of a pathway as intervals between moves; see `build_day_history`."""
+    return build_day_history(pathways.days, pathways.states, pathways.people, weights=weights)
+
+
+def build_day_history(
+    days: np.ndarray, states: tuple[str, ...], people: pd.DataFrame, *, weights: np.ndarray | None = None
+) -> EventHistory:
+    """States by day as intervals between moves; strata are the places in `CELLS`, clusters the people.
 
     Day d of a state is the interval (d, d + 1]; a move to another state on day k happens at time k. Rows of
-    `people` are the persons of the history, so that somebody in both cohorts is followed twice and clustered once.
+    `people` are the persons of the history, so that somebody followed from two dates is followed twice and
+    clustered once.
+
+    Parameters
+    ----------
+    days : int array, shape (n, horizon)
+        Places in `states`, of which the last named `dead` is never left; `UNSEEN` once no longer followed.
+    people : DataFrame, shape (n, ...)
+        With `person_id` and `cell`.
     """
-    days = pathways.days
     n, horizon = days.shape
-    dead = pathways.states.index(DEAD)
     starts = np.concatenate([np.ones((n, 1), dtype=bool), days[:, 1:] != days[:, :-1]], axis=1)
-    row, start = np.nonzero(starts & (days != UNSEEN) & (days != dead))
+    row, start = np.nonzero(starts & (days != UNSEEN) & (days != states.index(DEAD)))
     next_start = np.where(starts, np.arange(horizon), horizon)
     following = np.minimum.accumulate(next_start[:, ::-1], axis=1)[:, ::-1]
     following = np.concatenate([following[:, 1:], np.full((n, 1), horizon)], axis=1)
     stop = following[row, start]
     into = np.where(stop < horizon, days[row, np.minimum(stop, horizon - 1)], UNSEEN)
+    names = np.array(states)
     frame = pd.DataFrame({
-        "row": row, "start": start, "stop": stop,
-        "from": np.array(pathways.states)[days[row, start]],
-        "to": np.where(into >= 0, np.array(pathways.states)[np.maximum(into, 0)], ""),
-        "cell": pathways.people["cell"].to_numpy()[row],
-        "person": pathways.people["person_id"].to_numpy()[row],
+        "row": row, "start": start, "stop": stop, "from": names[days[row, start]],
+        "to": np.where(into >= 0, names[np.maximum(into, 0)], ""),
+        "cell": people["cell"].to_numpy()[row], "person": people["person_id"].to_numpy()[row],
         "weight": (np.ones(n) if weights is None else weights)[row],
     })  # fmt: skip
     return EventHistory.from_frame(
-        frame, person="row", start="start", stop="stop", from_state="from", to_state="to", states=pathways.states,
+        frame, person="row", start="start", stop="stop", from_state="from", to_state="to", states=states,
         absorbing=(DEAD,), cluster="person", stratum="cell", weights="weight",
     )  # fmt: skip
