@@ -10,6 +10,15 @@ from evalkit.core.outcomes import Frozen, Setting, WardType
 
 # Characteristics by which effects may be told apart; `cohort.features` derives them.
 Subgroup = Literal["female", "black", "other_minority", "psychosis", "dual_diagnosis", "forensic_history"]
+# Kinds of place, from most to least looked after.
+PlaceGroup = Literal["ward", "care_home", "supported", "own_place", "elsewhere"]
+PLACE_LABELS: dict[PlaceGroup, str] = {
+    "ward": "On a ward",
+    "care_home": "In a care home",
+    "supported": "In supported living or a part of the service",
+    "own_place": "In their own place or with family",
+    "elsewhere": "Elsewhere, not recorded, or died",
+}
 NOT_RECORDED = "not_recorded"
 DEAD = "dead"
 RECURRENCE = "admissions_after_discharge"
@@ -19,13 +28,15 @@ DAYS_IN_HOSPITAL = "days_in_hospital_after_discharge"
 class PathwayState(Frozen):
     """Somewhere a person can be: on these wards, in these placements, or in these parts of the programme.
 
-    `better` says whether more time there is what people want of the service.
+    `better` says whether more time there is what people want of the service; `group` is the kind of place, by which
+    states are joined where few people are in one.
     """
 
     key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     label: str
     plain: str
     better: Literal["lower", "higher", "neither"]
+    group: PlaceGroup
     ward_types: tuple[WardType, ...] = ()
     settings: tuple[Setting, ...] = ()
     components: tuple[str, ...] = ()
@@ -68,6 +79,15 @@ class Pathway(Frozen):
     def state_keys(self) -> tuple[str, ...]:
         """All states in order, with those that every pathway has."""
         return (*(s.key for s in self.states), NOT_RECORDED, DEAD)
+
+    @property
+    def groups(self) -> tuple[PlaceGroup, ...]:
+        """The kind of place of each of `state_keys`."""
+        return (*(s.group for s in self.states), "elsewhere", "elsewhere")
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {s.key: s.label for s in self.states} | {NOT_RECORDED: "Not recorded", DEAD: "Died"}
 
 
 class AfterDischarge(Frozen):

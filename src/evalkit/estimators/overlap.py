@@ -125,14 +125,8 @@ def estimate_overlap_aipw_did(
     Sant'Anna and Zhao 2020, J Econometrics 219:101 (doubly robust DiD, repeated cross-sections);
     Li and Li 2019 (tilting function).
     """
-    cell = np.where(rows["treated"], 0, 2) + (rows["period"] == "before").to_numpy(dtype=int)
-    time, event = rows["time_days"].to_numpy(), rows["event"].to_numpy()
-    readmitted = (event == 1).astype(float)
-    _refuse_thin_cells(cell, readmitted, time >= horizon_days)
-    fit = fit_overlap_weights(rows[list(covariates)], cell)
-    ipcw = compute_censoring_weights(time, event, cell, horizon_days=horizon_days)
-    by_cell = _predict_cells(rows[list(covariates)], cell, readmitted, ipcw)
-    value, influence = _combine(readmitted, ipcw, fit, by_cell)
+    effect = compute_overlap_effect(rows, covariates=covariates, horizon_days=horizon_days)
+    fit, value, influence, readmitted = effect.fit, effect.value, effect.influence, effect.readmitted
     per_person = pd.Series(influence).groupby(rows["person_id"].to_numpy()).sum().to_numpy()
     n, people = len(rows), len(per_person)
     se = float(np.sqrt((per_person**2).sum() * people / (people - 1))) / n
@@ -148,6 +142,44 @@ def estimate_overlap_aipw_did(
         n_events=float(readmitted.sum()),
         checks=_checks(fit, rows),
     )
+
+
+@dataclass(frozen=True)
+class OverlapEffect:
+    """The effect on risk with what it was made of, for inference on parts of the people.
+
+    `readmitted, ipcw` (n,), `fit` the weights, `by_cell` (n, 4) the modelled risks, `value` the contrast and
+    `influence` (n,) its influence values by row.
+    """
+
+    readmitted: np.ndarray
+    ipcw: np.ndarray
+    fit: OverlapFit
+    by_cell: np.ndarray
+    value: float
+    influence: np.ndarray
+
+    def within(self, inside: np.ndarray) -> tuple[float, np.ndarray]:
+        """The contrast averaged over some of the people, and its influence values by row of all, shape (n,)."""
+        fit = self.fit
+        part = OverlapFit(fit.propensity[inside], fit.tilt[inside], fit.cell[inside], fit.balance)
+        value, influence = _combine(self.readmitted[inside], self.ipcw[inside], part, self.by_cell[inside])
+        everybody = np.zeros(len(inside))
+        everybody[inside] = influence * len(inside) / inside.sum()
+        return value, everybody
+
+
+def compute_overlap_effect(rows: pd.DataFrame, *, covariates: tuple[str, ...], horizon_days: int) -> OverlapEffect:
+    """The numbers behind `estimate_overlap_aipw_did`; raises NotEstimable as it does."""
+    cell = np.where(rows["treated"], 0, 2) + (rows["period"] == "before").to_numpy(dtype=int)
+    time, event = rows["time_days"].to_numpy(), rows["event"].to_numpy()
+    readmitted = (event == 1).astype(float)
+    _refuse_thin_cells(cell, readmitted, time >= horizon_days)
+    fit = fit_overlap_weights(rows[list(covariates)], cell)
+    ipcw = compute_censoring_weights(time, event, cell, horizon_days=horizon_days)
+    by_cell = _predict_cells(rows[list(covariates)], cell, readmitted, ipcw)
+    value, influence = _combine(readmitted, ipcw, fit, by_cell)
+    return OverlapEffect(readmitted, ipcw, fit, by_cell, value, influence)
 
 
 def _predict_cells(covariates: pd.DataFrame, cell: np.ndarray, readmitted: np.ndarray, ipcw: np.ndarray) -> np.ndarray:

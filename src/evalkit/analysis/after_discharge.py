@@ -1,0 +1,210 @@
+"""What follows a discharge beside the first readmission: repeated admissions, days in hospital, for whom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from evalkit.analysis.study import Study
+from evalkit.cohort.after_discharge import (
+    STATES,
+    AfterDischarge,
+    build_after_discharge,
+    derive_admission_follow_up,
+    derive_hospital_history,
+)
+from evalkit.cohort.discharges import build_discharges, derive_readmission_cells
+from evalkit.cohort.features import PERSON_FEATURES
+from evalkit.core.errors import NotEstimable
+from evalkit.core.estimand import Estimand, Scale
+from evalkit.core.outcomes import NAIVE
+from evalkit.core.pathway import DAYS_IN_HOSPITAL, RECURRENCE
+from evalkit.core.result import Cell, Check, Estimate, Results, not_estimable
+from evalkit.estimators.cell_counts import compute_mean_counts, estimate_mean_count_did
+from evalkit.estimators.cell_weights import CellWeights, build_cell_weights
+from evalkit.estimators.cox import CoxOptions, fit_cox
+from evalkit.estimators.inference import NAIVE_LABEL, normal_estimate
+from evalkit.estimators.occupancy import compute_occupancy_effect, estimate_occupancy_difference
+from evalkit.estimators.overlap import CELLS, compute_overlap_effect
+from evalkit.estimators.subgroups import SubgroupOptions, estimate_subgroup_effects
+
+TABLE = "after_discharge"
+_CURVE_EVERY_DAYS = 30
+
+
+def estimate_after_discharge(study: Study) -> list[Results]:
+    """Effects on admissions and days in hospital after the first discharge of each period, and their curves.
+
+    Tables: `after_discharge` (estimates), `mean_count` (expected admissions by day and cell) and
+    `balance.after_discharge`. Nothing where the protocol does not ask for it.
+    """
+    if study.protocol.after_discharge is None:
+        return []
+    try:
+        after = build_after_discharge(study.tables, study.protocol)
+        weights = build_cell_weights(
+            after.people[list(PERSON_FEATURES)], after.people["cell"].to_numpy(), after.people["person_id"].to_numpy(),
+            replicates=study.protocol.inference.bootstrap_replicates, rng=study.rng(TABLE),
+        )  # fmt: skip
+    except NotEstimable as refusal:
+        asked = ((RECURRENCE, "events_per_person", "mean_count_did"), (RECURRENCE, "rate_ratio", "lwyy_did"),
+                 (DAYS_IN_HOSPITAL, "days_per_person", "mean_days_did"))  # fmt: skip
+        return [Results.from_estimates(
+            [not_estimable(_estimand(study, outcome, scale), estimator, role="sensitivity", reason=refusal.reason)
+             for outcome, scale, estimator in asked], table=TABLE,
+        )]  # fmt: skip
+    estimates = [
+        *_counts(study, after, weights), _rate_ratio(study, after, weights), *_hospital_days(study, after, weights)
+    ]  # fmt: skip
+    return [
+        Results.from_estimates(estimates, table=TABLE),
+        Results.from_cells("mean_count", _curve_cells(study, after, weights)),
+        Results.from_cells(f"balance.{TABLE}", _balance_cells(weights, after)),
+    ]
+
+
+def _estimand(study: Study, outcome: str, scale: Scale) -> Estimand:
+    return Estimand(outcome, "ATT", study.protocol.population.label, study.protocol.dates.after, scale)
+
+
+def _arrays(after: AfterDischarge) -> dict[str, object]:
+    return {
+        "exit_days": after.people["exit_days"].to_numpy(), "died": after.died,
+        "row": after.admissions["row"].to_numpy(), "day": after.admissions["day"].to_numpy(),
+        "horizon_days": after.horizon_days,
+    }  # fmt: skip
+
+
+def _counts(study: Study, after: AfterDischarge, weights: CellWeights) -> list[Estimate]:
+    estimand = _estimand(study, RECURRENCE, "events_per_person")
+    try:
+        return estimate_mean_count_did(
+            weights, estimand, **_arrays(after), level=study.level, n_people=after.people["person_id"].nunique()
+        )
+    except NotEstimable as refusal:
+        return [not_estimable(estimand, "mean_count_did", role="sensitivity", reason=refusal.reason)]
+
+
+def _rate_ratio(study: Study, after: AfterDischarge, weights: CellWeights) -> Estimate:
+    """Ratio of admission rates, treated after over before, over the same in comparison areas (LWYY)."""
+    estimand = _estimand(study, RECURRENCE, "rate_ratio")
+    try:
+        follow_up = derive_admission_follow_up(after, weights=weights.base)
+        fit = fit_cox(follow_up, options=CoxOptions(ties="efron", errors="robust"))
+    except NotEstimable as refusal:
+        return not_estimable(estimand, "lwyy_did", role="sensitivity", reason=refusal.reason)
+    place = fit.names.index("treated_after")
+    beta, se = float(fit.coefficients[place]), float(np.sqrt(fit.robust_variance[place, place]))
+    whole = normal_estimate(
+        estimand, "lwyy_did", role="sensitivity", value=beta, se=se, level=study.level,
+        label="Weighted rate model (LWYY), difference-in-differences", n_people=after.people["person_id"].nunique(),
+        n_events=float(follow_up.n_events()),
+        checks=(*weights.checks, Check(
+            "alive_only", None, float("nan"),
+            "A ratio of rates among people still alive; the mean count counts the dead.",
+        )),
+    )  # fmt: skip
+    return _exponentiated(whole)
+
+
+def _exponentiated(log: Estimate) -> Estimate:
+    """From the log to the ratio; the standard error stays that of the log."""
+    ends = {name: float(np.exp(getattr(log, name))) for name in ("value", "lower", "upper")}
+    return replace(log, **ends)
+
+
+def _hospital_days(study: Study, after: AfterDischarge, weights: CellWeights) -> list[Estimate]:
+    estimand = _estimand(study, DAYS_IN_HOSPITAL, "days_per_person")
+    place, horizon = STATES.index("in_hospital"), after.horizon_days
+    try:
+        effect = compute_occupancy_effect(
+            derive_hospital_history(after, weights=weights.base), horizon=horizon, at=[horizon], cell=(0, 1, 2, 3),
+            replicates=len(weights.draws), rng=study.rng(DAYS_IN_HOSPITAL), reweight=weights.draws,
+        )  # fmt: skip
+        naive = estimate_occupancy_difference(
+            derive_hospital_history(after), first=0, second=1, at=[float(horizon)], horizon=horizon
+        )
+    except NotEstimable as refusal:
+        return [not_estimable(estimand, "mean_days_did", role="sensitivity", reason=refusal.reason)]
+    cell = after.people["cell"].to_numpy()
+    back = np.bincount(cell[after.stays["row"].unique()], minlength=len(CELLS))
+    shared = {"level": study.level, "n_people": float(after.people["person_id"].nunique())}
+    days = Check(
+        "days_with_and_without", None, float(effect.days_observed[place]),
+        f"The treated after spent {effect.days_observed[place]:.1f} days in hospital; without the service "
+        f"{effect.days_counterfactual[place]:.1f}.",
+    )  # fmt: skip
+    return [
+        normal_estimate(
+            estimand, "mean_days_did", role="sensitivity", value=effect.days_difference[place],
+            se=effect.draws_days_difference[:, place].std(ddof=1), n_events=float(back.min()),
+            label="Weighted days in hospital, difference-in-differences", checks=(*weights.checks, days), **shared,
+        ),
+        normal_estimate(
+            estimand, NAIVE, role="naive", value=naive.days[place], se=naive.days_se[place], label=NAIVE_LABEL,
+            n_events=float(back[:2].min()), **shared,
+        ),
+    ]  # fmt: skip
+
+
+def _curve_cells(study: Study, after: AfterDischarge, weights: CellWeights) -> list[Cell]:
+    """Expected admissions by day in each cell, weighted to the treated after, with intervals of the draws."""
+    means = compute_mean_counts(weights.all, weights.cell, **_arrays(after))
+    events = pd.DataFrame({"cell": weights.cell[after.admissions["row"]], "day": after.admissions["day"]})
+    tail = (1 - study.level) / 2
+    cells = []
+    for k, name in enumerate(CELLS):
+        size = int((weights.cell == k).sum())
+        for day in range(_CURVE_EVERY_DAYS, after.horizon_days + 1, _CURVE_EVERY_DAYS):
+            low, high = np.quantile(means[1:, k, day], [tail, 1 - tail])
+            count = int(((events["cell"] == k) & (events["day"] < day)).sum())
+            cells.append(Cell(
+                f"{name}|{day}", "mean_count", float(means[0, k, day]), "statistic", unit="admissions per person",
+                lower=float(low), upper=float(high), level=study.level, n_people=float(size), n_events=float(count),
+                label=f"{name.capitalize()}: day {day}",
+            ))  # fmt: skip
+    return cells
+
+
+def _balance_cells(weights: CellWeights, after: AfterDischarge) -> list[Cell]:
+    people = after.people["person_id"].nunique()
+    return [
+        Cell(row.covariate, column, getattr(row, column), "statistic", unit="standard deviations",
+             n_people=people, label=row.covariate.replace("_", " "))
+        for row in weights.balance.itertuples() for column in ("unweighted", "weighted")
+    ]  # fmt: skip
+
+
+def estimate_subgroups(study: Study) -> list[Results]:
+    """Whether the effect on readmission differs between people with and without what the protocol names.
+
+    Tables: `subgroups` (shrunken interactions) and `subgroup_effects` (the effect in either kind of people).
+    """
+    spec = study.protocol.after_discharge
+    if spec is None or not spec.subgroups:
+        return []
+    outcome = study.protocol.outcome(spec.subgroups_of)
+    estimand, names = study.protocol.estimand(outcome), list(spec.subgroups)
+    try:
+        discharges = build_discharges(study.tables, study.protocol, index_ward_types=outcome.index_ward_types)
+        rows = derive_readmission_cells(discharges, study.protocol, outcome)
+        effect = compute_overlap_effect(rows, covariates=PERSON_FEATURES, horizon_days=outcome.horizon_days)
+    except NotEstimable as refusal:
+        return [Results.from_estimates(
+            [not_estimable(replace(estimand, outcome=f"{name}.{outcome.key}"), "shrunken_interaction",
+                           role="sensitivity", reason=refusal.reason) for name in names], table="subgroups",
+        )]  # fmt: skip
+    estimates, found = estimate_subgroup_effects(
+        effect, rows[names], rows["person_id"].to_numpy(), estimand, options=SubgroupOptions(level=study.level)
+    )
+    cells = []
+    for k, name in enumerate(found.names if found else ()):
+        inside = rows[name].to_numpy() == 1
+        for column, value, who in (("with", found.with_[k], inside), ("without", found.without[k], ~inside)):
+            cells.append(Cell(
+                name, column, float(value), "statistic", unit="difference in risk", label=name.replace("_", " "),
+                n_people=float(rows["person_id"][who].nunique()), n_events=float(effect.readmitted[who].sum()),
+            ))  # fmt: skip
+    return [Results.from_estimates(estimates, table="subgroups"), Results.from_cells("subgroup_effects", cells)]

@@ -1,0 +1,206 @@
+"""Effects of balanced comparisons: g-computation, weighting, AIPW, TMLE, and their differences-in-differences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from evalkit.cohort.comparison import Comparison
+from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.estimand import Estimand
+from evalkit.core.result import Check, Estimate, Role
+from evalkit.estimators.effect_bootstrap import compute_effect_draws
+from evalkit.estimators.effect_checks import check_outcome, check_request, count_events
+from evalkit.estimators.effect_means import EffectMeans, Plan, compute_effect_means
+from evalkit.estimators.effect_nuisances import OutcomeSpec
+from evalkit.estimators.influence import (
+    RATIOS,
+    Correction,
+    build_estimate,
+    compute_clustered_error,
+    compute_contrast,
+    compute_gradient,
+)
+from evalkit.estimators.outcome_models import Interactions
+from evalkit.estimators.weighting import WeightOptions
+
+Method = Literal["gcomp", "ipw", "aipw", "tmle", "did_gcomp", "did_ipw", "did_aipw"]
+OutcomeModel = Literal["by_scale", "linear", "logistic", "poisson", "boosted"]
+LABELS: dict[str, str] = {
+    "gcomp": "G-computation",
+    "ipw": "Weighting",
+    "aipw": "Augmented weighting (doubly robust)",
+    "tmle": "Targeted maximum likelihood",
+    "did_gcomp": "Difference-in-differences, outcome regression",
+    "did_ipw": "Difference-in-differences, weighting",
+    "did_aipw": "Difference-in-differences, doubly robust",
+}
+FEW_CLUSTERS = 40
+
+
+@dataclass(frozen=True)
+class EffectOptions:
+    """How an effect is estimated.
+
+    Attributes
+    ----------
+    outcome_model : "by_scale" is logistic for risks and odds, Poisson for rates and linear else, and linear for
+        differences-in-differences other than rates. "boosted" (trees with that family's loss) needs `folds`.
+    interactions : "all" models each side apart, "none" gives the treatment one coefficient (with which
+        g-computation of a linear model is not the ATT nor the ATE unless the effect is the same for all), or the
+        names of the covariates that change the effect
+    weights : its `estimand` is replaced by the contrast of the estimand
+    folds : 0, or K >= 2 for cross-fitted nuisances (double machine learning); aipw, tmle, did_aipw
+    errors : "influence" stacks the estimating equations of all models (for TMLE and with folds the efficient influence
+        function); "efficient" always takes the efficient influence function, which for AIPW holds where both models
+        are right; "bootstrap" draws clusters and fits everything anew
+    correction : "clusters" multiplies the variance by G / (G - 1) for G clusters, "none" is CR0 (HC0)
+    replicates : draws of the bootstrap
+    bounds : lowest and highest possible value of the outcome, for TMLE of one that is not 0/1; by default those seen
+    """
+
+    method: Method = "aipw"
+    outcome_model: OutcomeModel = "by_scale"
+    interactions: Interactions = "all"
+    weights: WeightOptions = field(default_factory=WeightOptions)
+    folds: int = 0
+    errors: Literal["influence", "efficient", "bootstrap"] = "influence"
+    correction: Correction = "clusters"
+    replicates: int = 999
+    level: float = 0.95
+    bounds: tuple[float, float] | None = None
+
+
+def estimate_effect(
+    comparison: Comparison,
+    estimand: Estimand,
+    *,
+    options: EffectOptions = EffectOptions(),
+    rng: np.random.Generator | None = None,
+    role: Role = "sensitivity",
+) -> Estimate:
+    """Effect of the treatment on the contrast and scale of `estimand`, by one method.
+
+    Identified if, given the covariates, who is treated does not depend on what would have become of them
+    (for did_*: on how they would have changed), and everybody in the target population could have been on either
+    side. Scales: risk_difference, risk_ratio, odds_ratio, rate_ratio (outcome over `person_time`, where given),
+    mean_difference, events_per_person, days_per_person. did_*: ATT, differences and rate_ratio, which is (treated
+    after / before) / (comparison after / before) and takes the time before to be as long for everybody.
+    Ratios: interval on the log scale, `se` is that of the logarithm. `person_time` counts for rate_ratio only; in
+    g-computation and AIPW it must not depend on the treatment given the covariates.
+
+    Parameters
+    ----------
+    comparison : Comparison, n people; `before` is needed for did_*
+    rng : needed for folds, boosting and the bootstrap
+
+    Raises
+    ------
+    ParameterError
+        A method that has not this contrast or scale, options that do not go together, no outcome or `before`,
+        outcomes that the scale or the model cannot have.
+    NotEstimable
+        Fewer than 10 people with or without the event (the count is not shown), an outcome that does not vary on a
+        side, a covariate that separates, no overlap, a mean outside what the scale allows.
+
+    References
+    ----------
+    Lunceford and Davidian 2004, Stat Med 23:2937; van der Laan and Rose 2011; Chernozhukov and others 2018,
+    Econometrics J 21:C1 (folds); Abadie 2005, REStud 72:1; Heckman, Ichimura and Todd 1997, REStud 64:605; Sant'Anna
+    and Zhao 2020, J Econometrics 219:101.
+    """
+    check_request(comparison, estimand, options, rng)
+    check_outcome(comparison, estimand, options)
+    plan = build_plan(comparison, estimand, options)
+    weights_are_given = plan.folds > 0 or plan.targeted or options.errors == "efficient"
+    means = compute_effect_means(
+        comparison, plan, sampling=comparison.sampling[None], rng=rng,
+        errors="efficient" if weights_are_given else "stacked",
+    )  # fmt: skip
+    _refuse_impossible(means.value[0], estimand)
+    value = float(compute_contrast(means.value[0], estimand.scale))
+    checks = (*means.checks, *_check_balance(comparison, means), *_check_errors(comparison, plan, options))
+    if options.errors == "bootstrap":
+        draws = compute_effect_draws(
+            comparison, plan, scale=estimand.scale, replicates=options.replicates, rng=rng
+        )  # fmt: skip
+        se = float(np.nanstd(draws.values, ddof=1))
+        lost = draws.lost / options.replicates
+        checks += (Check("bootstrap", draws.lost == 0, lost, f"{lost:.1%} of the draws could not be estimated."),)
+    else:
+        influence = means.influence @ compute_gradient(means.value[0], estimand.scale)
+        se = compute_clustered_error(influence, comparison.cluster, options.correction)
+    return build_estimate(
+        estimand, options.method, role=role, value=value, se=se, level=options.level, label=LABELS[options.method],
+        n_people=len(comparison), n_events=count_events(comparison, estimand), checks=checks,
+    )  # fmt: skip
+
+
+def build_plan(comparison: Comparison, estimand: Estimand, options: EffectOptions) -> Plan:
+    """The options taken apart for `compute_effect_means`."""
+    did = options.method.startswith("did_")
+    kind = options.method.removeprefix("did_")
+    risk = estimand.scale in ("risk_difference", "risk_ratio", "odds_ratio")
+    natural = "poisson" if estimand.scale == "rate_ratio" else "logistic" if risk and not did else "linear"
+    boosted = options.outcome_model == "boosted"
+    family = natural if options.outcome_model in ("by_scale", "boosted") else options.outcome_model
+    bounds = None
+    if kind == "tmle":
+        y = comparison.outcome
+        bounds = options.bounds or ((0.0, 1.0) if np.isin(y, (0, 1)).all() else (float(y.min()), float(y.max())))
+    folds = options.folds or options.weights.folds
+    weights = replace(options.weights, folds=options.folds or options.weights.folds)
+    return Plan(
+        contrast=estimand.contrast,
+        way={"gcomp": "gcomp", "ipw": "ipw", "tmle": "aipw", "aipw": "aipw_ratio" if did else "aipw"}[kind],
+        targeted=kind == "tmle",
+        periods=2 if did else 1,
+        exposed=estimand.scale == "rate_ratio" and comparison.person_time is not None,
+        outcome=OutcomeSpec(family, boosted, options.interactions),
+        weights=weights,
+        folds=folds if kind in ("aipw", "tmle") else 0,
+        bounds=bounds,
+    )
+
+
+def _refuse_impossible(means: np.ndarray, estimand: Estimand) -> None:
+    """A mean that has no logarithm or odds: models without bounds can give one."""
+    if estimand.scale in RATIOS and not (means > 0).all():
+        what = "a mean that the method gives is not positive, so that there is no ratio"
+    elif estimand.scale == "odds_ratio" and not (means < 1).all():
+        what = "a risk that the method gives is 1 or more, so that there are no odds"
+    elif not np.isfinite(means).all():
+        what = "a mean that the method gives is not finite"
+    else:
+        return
+    raise NotEstimable(
+        Fault(estimand.scale, what, next_step="Use an outcome model that keeps within bounds, tmle, or a difference.")
+    )
+
+
+def _check_balance(comparison: Comparison, means: EffectMeans) -> tuple[Check, ...]:
+    """The largest standardised difference that the weights leave."""
+    if means.weights is None or not comparison.covariates.shape[1]:
+        return ()
+    t, x, w = comparison.treated, comparison.covariates, means.weights
+    gap = np.average(x[t], axis=0, weights=w[t]) - np.average(x[~t], axis=0, weights=w[~t])
+    spread = np.sqrt((x[t].var(axis=0) + x[~t].var(axis=0)) / 2)
+    worst = float(np.max(np.divide(np.abs(gap), spread, out=np.zeros(len(gap)), where=spread > 0)))
+    text = f"The largest standardised difference left after weighting is {worst:.3f}; 0.1 or less is wanted."
+    return (Check("balance", worst <= 0.1, worst, text),)
+
+
+def _check_errors(comparison: Comparison, plan: Plan, options: EffectOptions) -> tuple[Check, ...]:
+    """What the standard error takes into account, and whether the clusters are enough for it."""
+    groups = len(np.unique(comparison.cluster))
+    checks = []
+    if groups < len(comparison):
+        text = f"The error is from {groups:,} clusters; with fewer than {FEW_CLUSTERS} it tends to be too small."
+        checks.append(Check("clusters", groups >= FEW_CLUSTERS, float(groups), text))
+    given = plan.way == "ipw" and (plan.weights.method == "boosted" or plan.weights.folds > 0)
+    if given and options.errors != "bootstrap":
+        text = "The error takes the weights as known, because they come from trees or from other folds."
+        checks.append(Check("weights_taken_as_known", False, float("nan"), text))
+    return tuple(checks)
