@@ -16,6 +16,8 @@ from evalkit.disclose.suppress import Ruling
 from evalkit.disclose.texts import without_counts
 
 RISK_COLUMNS = ("risk", "observed")
+# A difference of means may be a plain mean, where the other side has none: it keeps the digits of means.
+MEAN_UNITS = ("days per person", "events per person")
 NUMBERS = ("value", "se", "lower", "upper", "level", "p_value")
 WHY_LINKED = "worked out from a number that is withheld"
 WHY_NO_COUNTS = "not released: the counts behind it are not given"
@@ -200,6 +202,8 @@ def _numbers(row: Row, exact: Mapping[str, float], policy: Policy) -> Row:
             return _naive(row, policy)
         case "estimate" if row["unit"] == "ratio" and row["n_events"] < 10 * _MANY_EVENTS:
             return _ratio(row, policy)
+        case "estimate" if row["unit"] in MEAN_UNITS:
+            return _digits(row, policy.descriptive_digits, policy) | {"se": significant(row["se"], 2)}
         case "statistic" if math.isfinite(row["n_events"]):
             # Ratios of few events are nearly arithmetic on them: the fewer there are, the fewer digits.
             fewer = (row["n_events"] < _MANY_EVENTS) + (row["n_events"] < 10 * _MANY_EVENTS)

@@ -45,8 +45,9 @@ def build_arm(people: TrialPeople, options: CloneOptions, *, starts: bool) -> Ar
             return _arm(people, people.start == 0, np.full(len(people), np.inf), late=np.zeros(len(people), dtype=bool))
         limit = np.where(people.start <= grace, np.inf, grace)
         return _arm(people, np.ones(len(people), dtype=bool), limit, late=people.exit > limit)
-    deviates = people.start <= (np.inf if options.comparison == "never_start" and not intended else grace)
-    limit = np.where(deviates & ~np.isinf(people.start) & (not intended), people.start, np.inf)
+    limit = np.where(people.start <= (np.inf if options.comparison == "never_start" else grace), people.start, np.inf)
+    if intended:
+        limit = np.full(len(people), np.inf)
     return _arm(people, people.start > 0, limit, late=people.exit >= limit)
 
 

@@ -59,7 +59,8 @@ class CloneWeights:
     waiting : float array, shape (B, n, K + 2), of not having started before each interval, and after all of them
     mean_chance, mean_waiting : the same without covariates, (B, K + 1) and (B, K + 2)
     planned, planned_waiting : of those who start within the grace period, when they do, (B, G + 1) and (B, G + 2)
-    started : float array, shape (B, n), weight in the starting arm of those who have started, from then on
+    started : float array, shape (B, n), stabilised weight in the starting arm of those who have started
+    in_time : float array, shape (B,), share of people who start within the grace period, deaths and losses aside
     fitted : bool array, shape (B,)
     coefficients : float array, shape (B, columns), of the model of starting, with `names`
     """
@@ -73,6 +74,7 @@ class CloneWeights:
     planned: np.ndarray
     planned_waiting: np.ndarray
     started: np.ndarray
+    in_time: np.ndarray
     fitted: np.ndarray
     coefficients: np.ndarray
     names: tuple[str, ...]
@@ -127,45 +129,48 @@ def fit_clone_weights(people: TrialPeople, options: CloneOptions, rows: StartRow
         total = weights[:, inside].sum(axis=1)
         mean[:, k] = weights[:, inside] @ rows.started[inside] / np.where(total > 0, total, 1.0)
     planned = _plan(mean[:, : rows.grace_intervals + 1])
-    planned_waiting = _survive(planned)
     if options.start_weights == "grace_end" and rows.grace_intervals:
-        started, kept = _grace_end_weights(people, float(rows.edges[rows.grace_intervals]), counts)
+        started, in_time, kept = _grace_end_weights(people, float(rows.edges[rows.grace_intervals]), counts)
         fitted &= kept
     else:
         place = np.minimum(np.searchsorted(rows.edges, people.start), rows.grace_intervals)
         everybody = np.arange(len(people))
         own = waiting[:, everybody, place] * chance[:, everybody, place]
-        started = planned_waiting[:, place] * planned[:, place] / np.where(own > 0, own, np.inf)
+        started = _survive(mean)[:, place] * mean[:, place] / np.where(own > 0, own, np.inf)
+        in_time = 1 - _survive(mean)[:, rows.grace_intervals + 1]
     return CloneWeights(
-        rows.edges, rows.grace_intervals, chance, waiting, mean, _survive(mean), planned, planned_waiting, started,
-        fitted, beta, rows.names,
+        rows.edges, rows.grace_intervals, chance, waiting, mean, _survive(mean), planned, _survive(planned), started,
+        in_time, fitted, beta, rows.names,
     )  # fmt: skip
 
 
 def compute_clone_weights(
     people: TrialPeople, options: CloneOptions, found: CloneWeights, *, starts: bool, day: float
 ) -> np.ndarray:
-    """Stabilised weights (B, n) on a day in one arm, of those who have not deviated by then.
+    """Weights (B, n) on a day in one arm, of those who have not deviated by then.
 
-    In the comparison arm 1 over the chance of not having started by then, times its mean; in the starting arm before
-    starting the same with the planned starts in place of the mean, and `started` afterwards.
+    Each is a stabilised weight, near 1 and cut at `largest_weight` (how much less likely, given covariates, than on
+    average a person was to be as they are: not to have started by then, or to have started when they did) times a
+    factor that is the same for all who are alike in that. The factor makes those who start within the grace period
+    stand, at the times at which starters start, for everybody.
     """
     last = found.grace_intervals if starts else len(found.edges) - 1
+    by_grace_end = starts and options.start_weights == "grace_end"
+    begun = _cut(found.started, options) / np.where(found.in_time > 0, found.in_time, np.inf)[:, None]
+    if starts and day > found.edges[last]:
+        return begun
+    if by_grace_end and last:
+        return np.ones_like(begun)
     k = int(np.searchsorted(found.edges[: last + 1], day))
-    if starts and (day > found.edges[last] or options.start_weights == "grace_end"):
-        inside = day <= found.edges[last]
-        weights = np.ones_like(found.started) if inside else found.started
-        return _cut(weights, options)
     if k > last:
-        weights = found.mean_waiting[:, None, -1] / found.waiting[:, :, -1]
-        return _cut(weights, options)
+        return _cut(found.mean_waiting[:, None, -1] / found.waiting[:, :, -1], options)
     gone = 1.0 if k == 0 else (day - found.edges[k - 1]) / (found.edges[k] - found.edges[k - 1])
-    own = found.waiting[:, :, k] * (1 - gone * found.chance[:, :, k])
-    chance, waiting = (found.planned, found.planned_waiting) if starts else (found.mean_chance, found.mean_waiting)
-    weights = (waiting[:, k] * (1 - gone * chance[:, k]))[:, None] / own
-    if starts:
-        weights = np.where(people.start <= day, found.started, weights)
-    return _cut(weights, options)
+    average = found.mean_waiting[:, k] * (1 - gone * found.mean_chance[:, k])
+    weights = _cut(average[:, None] / (found.waiting[:, :, k] * (1 - gone * found.chance[:, :, k])), options)
+    if not starts:
+        return weights
+    planned = found.planned_waiting[:, k] * (1 - gone * found.planned[:, k])
+    return np.where(people.start <= day, begun, weights * (planned / np.where(average > 0, average, np.inf))[:, None])
 
 
 def chunk_draws(people: TrialPeople, rows: StartRows) -> int:
@@ -242,8 +247,13 @@ def _plan(mean: np.ndarray) -> np.ndarray:
     return np.where(some > 0, mean / np.where(some > 0, some, 1.0), 1.0)
 
 
-def _grace_end_weights(people: TrialPeople, grace: float, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Stabilised 1 / P(started by the end of the grace period | baseline, followed so far), (B, n), and whether fitted."""
+def _grace_end_weights(
+    people: TrialPeople, grace: float, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Stabilised weights (B, n) of having started by the end of the grace period, the share who have (B,), and fits.
+
+    Among those followed so far, given baseline covariates.
+    """
     followed = people.exit > grace
     x = add_intercept(people.covariates)
     started = (people.start <= grace).astype(np.float64)
@@ -251,4 +261,4 @@ def _grace_end_weights(people: TrialPeople, grace: float, counts: np.ndarray) ->
     draws = fit_logistic_draws(x[followed], started[followed], counts[:, followed].astype(np.float64))
     beta = np.where(draws.fitted[:, None], draws.coefficients, 0.0)
     share = (counts[:, followed] @ started[followed]) / counts[:, followed].sum(axis=1)
-    return share[:, None] / special.expit(beta @ x.T), draws.fitted
+    return share[:, None] / special.expit(beta @ x.T), share, draws.fitted

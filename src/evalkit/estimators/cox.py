@@ -33,7 +33,6 @@ MIN_CLUSTERS = 20
 _LEVEL_OF_CHECK = 0.05
 _SMALL_STEP = 1e-6  # in standard errors: the next Newton step would be its square
 _SMALL_MOVE = 1e-4  # of any row's linear predictor
-_FAR = 100.0  # between the linear predictors of two rows: no hazard is e^100 times another
 
 
 @dataclass(frozen=True)
@@ -181,10 +180,10 @@ def _maximise(sets: RiskSets, names: tuple[str, ...], options: CoxOptions) -> _M
     require_full_rank(information, sets, names)
     null, score_test = now.log_likelihood, float(now.score @ linalg.solve(information, now.score, assume_a="pos"))
     reach = np.ptp(sets.x, axis=0)
-    drifting = 0
+    drifting = blocked = 0
     for iteration in range(1, options.max_iterations + 1):
         step = _newton_step(information, now.score, sets, names)
-        taken, then = _halve_until_higher(sets, beta, step, now)
+        taken, then, summable = _halve_until_higher(sets, beta, step, now)
         gain = then.log_likelihood - now.log_likelihood
         beta, now = beta + taken, then
         information = compute_information(sets, now)
@@ -192,12 +191,12 @@ def _maximise(sets: RiskSets, names: tuple[str, ...], options: CoxOptions) -> _M
         in_errors = np.abs(step) * np.sqrt(np.maximum(np.diag(information), 0.0))
         if move.max() < _SMALL_MOVE and in_errors.max() < _SMALL_STEP:
             return _Maximum(beta, now, information, null, score_test, iteration)
-        # A coefficient on its way to infinity goes on at a steady pace while the log-likelihood has stopped.
+        # A coefficient on its way to infinity goes on at a steady pace while the log-likelihood has stopped, or
+        # to where hazards are so unlike that a full step cannot be summed.
         drifting = drifting + 1 if gain <= options.tolerance * abs(now.log_likelihood) and move.max() > 0.1 else 0
-        if drifting > 1:
-            require_finite_maximum(move, names)
-        if np.ptp(sets.x @ beta) > _FAR:
-            require_finite_maximum(np.abs(beta) * reach, names)
+        blocked = 0 if summable else blocked + 1
+        if drifting > 1 or blocked > 4:
+            require_finite_maximum(np.abs(step) * reach, names)
     raise NotEstimable(
         Fault(
             "Cox model",
@@ -217,14 +216,19 @@ def _newton_step(information: np.ndarray, score: np.ndarray, sets: RiskSets, nam
         raise
 
 
-def _halve_until_higher(sets: RiskSets, beta: np.ndarray, step: np.ndarray, now: Moments) -> tuple[np.ndarray, Moments]:
+def _halve_until_higher(
+    sets: RiskSets, beta: np.ndarray, step: np.ndarray, now: Moments
+) -> tuple[np.ndarray, Moments, bool]:
+    """The step taken, the moments there, and whether those of the whole step can be summed."""
     slack = 1e-12 * max(abs(now.log_likelihood), 1.0)
-    for _ in range(40):
+    summable = True
+    for halved in range(40):
         then = compute_moments(sets, beta + step)
         if then is not None and then.log_likelihood >= now.log_likelihood - slack:
-            return step, then
+            return step, then, summable
+        summable = summable and not (halved == 0 and then is None)
         step = step / 2
-    return np.zeros_like(step), now
+    return np.zeros_like(step), now, summable
 
 
 def estimate_hazard_ratio(

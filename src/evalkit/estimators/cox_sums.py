@@ -15,6 +15,7 @@ Ties = Literal["efron", "breslow"]
 
 _SAME_TIME = 1e-11  # two times this near, as a share of themselves, differ by rounding alone and are one time
 _MAX_LOSS = 1e10  # of a risk set's sum to one summed before it, whose rounding it carries
+_FEW_STRATA = 200
 _MAX_SPREAD = 200.0  # of the linear predictor: beyond it a step is a step too far
 
 
@@ -208,13 +209,12 @@ def compute_moments(sets: RiskSets, beta: np.ndarray) -> Moments | None:
     columns = np.empty((len(risk), 1 + len(beta)))
     columns[:, 0] = risk
     np.multiply(sets.x, risk[:, None], out=columns[:, 1:])
-    at_risk = np.cumsum((sets.changes @ columns)[::-1], axis=0)[::-1]
+    at_risk, highest = _sum_back(sets, sets.changes @ columns)
     sums = at_risk[sets.term_slot]
     if sets.is_tied:
         sums -= sets.fraction[:, None] * (sets.deaths @ columns)[sets.term_slot]
     denominator = sums[:, 0].copy()
-    highest = np.maximum.accumulate(at_risk[::-1, 0])[::-1][sets.term_slot]
-    if not (denominator > highest / _MAX_LOSS).all():
+    if not (denominator > highest[sets.term_slot] / _MAX_LOSS).all():
         return None
     mean = sums[:, 1:] / denominator[:, None]
     dead = sets.dead
@@ -222,6 +222,18 @@ def compute_moments(sets: RiskSets, beta: np.ndarray) -> Moments | None:
     log_likelihood = float(own @ eta[dead] - sets.term_weight @ np.log(denominator))
     score = own @ sets.x[dead] - sets.term_weight @ mean
     return Moments(risk, denominator, mean, log_likelihood, score)
+
+
+def _sum_back(sets: RiskSets, changes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over risk sets (slots, k) from the last slot back, and the highest of the first column on the way."""
+    # A few strata are summed one by one, so that none carries another's rounding.
+    few = len(sets.starts) <= _FEW_STRATA
+    ends = [(0, len(changes))] if not few else list(zip(sets.starts[:-1], sets.starts[1:] - 1, strict=True))
+    found, highest = np.zeros_like(changes), np.zeros(len(changes))
+    for begin, end in ends:
+        np.cumsum(changes[begin:end][::-1], axis=0, out=found[begin:end][::-1])
+        highest[begin:end] = np.maximum.accumulate(found[begin:end, 0][::-1])[::-1]
+    return found, highest
 
 
 def compute_information(sets: RiskSets, moments: Moments, multiplier: np.ndarray | None = None) -> np.ndarray:
@@ -242,8 +254,7 @@ def sum_over_follow_up(sets: RiskSets, terms: np.ndarray) -> np.ndarray:
     """Sum of a quantity of the terms, shape (terms,) or (terms, k), over each row's time at risk."""
     by_slot = sum_by_slot(sets, terms)
     # Minus a stratum's sum in its empty last slot: the running sum begins again at 0 in the next.
-    totals = np.add.reduceat(by_slot, sets.starts[:-1], axis=0)
-    by_slot[sets.starts[1:] - 1] = -totals
+    by_slot[sets.starts[1:] - 1] = -np.add.reduceat(by_slot, sets.starts[:-1], axis=0)
     running = np.concatenate([np.zeros_like(by_slot[:1]), np.cumsum(by_slot, axis=0)])
     # `end` may be the empty slot, whose running sum is the whole stratum's.
     return running[sets.end] - running[sets.first]

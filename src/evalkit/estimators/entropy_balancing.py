@@ -84,7 +84,7 @@ def _solve_dual(gaps: np.ndarray, base: np.ndarray, names: tuple[str, ...], opti
             return w / share
         curvature = (gaps * w[:, None]).T @ gaps - np.outer(imbalance, imbalance)
         step = np.linalg.lstsq(curvature, -imbalance, rcond=_TINY)[0]
-        # A step along which the weights of one person would take all is cut; far steps end in overflow.
+        # Far steps, as where no weights exist, are cut: they would leave all weight with one person.
         length = min(1.0, 20.0 / max(np.abs(gaps @ step).max(), _TINY))
         slope = imbalance @ step
         for _ in range(40):
@@ -99,7 +99,7 @@ def _solve_dual(gaps: np.ndarray, base: np.ndarray, names: tuple[str, ...], opti
 def _dual(gaps: np.ndarray, share: np.ndarray, dual: np.ndarray) -> tuple[float, np.ndarray]:
     """log sum(share exp(gaps dual)), which is convex, and the weights (m,), of sum 1, that it stands for."""
     power = gaps @ dual
-    top = power.max(initial=0.0)
+    top = power.max()
     mass = share * np.exp(power - top)
     total = mass.sum()
     return float(np.log(total) + top), mass / total

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.core.errors import Fault, ParameterError
+from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.estimators.curve_sums import RiskSets, build_risk_sets, compute_path, compute_variance, sum_events
 from evalkit.estimators.curves import (
     FIRST_EVENTS,
@@ -151,7 +151,7 @@ def compute_censoring_weights(follow_up: FollowUp, *, horizon: float) -> np.ndar
     ParameterError
         A person with several rows in a stratum; a horizon that is not finite.
     NotEstimable
-        A stratum where everybody still followed is censored at one time before the horizon and none is left.
+        A stratum where at some time before the horizon all are censored, and others enter after.
 
     References
     ----------
@@ -178,6 +178,13 @@ def _weigh_followed(part: FollowUp, horizon: float) -> np.ndarray:
     tied = known & (place < len(sets.time)) & np.isin(part.exit, sets.time)
     # An event on the time of a censoring is no longer there to be censored.
     there = sets.at_risk - np.bincount(place[tied], part.weights[tied], minlength=len(sets.time))
-    there = np.where(sets.number > np.bincount(place[tied], minlength=len(sets.time)), there, np.nan)
-    still = np.concatenate([[1.0], np.cumprod(1 - sum_events(sets, ~known) / there)])
+    still = np.concatenate([[1.0], np.cumprod(1 - np.minimum(sum_events(sets, ~known) / there, 1.0))])
+    if (still[place][known] <= 0).any():
+        raise NotEstimable(
+            Fault(
+                "censoring",
+                "all who were followed are censored before others enter",
+                next_step="Start at a time from which people are followed.",
+            )
+        )
     return np.divide(1.0, still[place], out=np.zeros(len(part)), where=known)

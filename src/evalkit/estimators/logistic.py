@@ -24,7 +24,8 @@ Link = Literal["logit", "probit"]
 _RANK = 1e-9  # a column whose part that others do not explain is smaller than this share of it is their combination
 _REFRESH = 1e-3  # below this step the curvature of the step before is good enough
 _BLOCK = 4_000_000  # numbers held at a time
-_SEPARATED = 1e-11  # relative curvature at which a direction is flat
+_SEPARATED = 1e-11  # curvature, relative to the steepest direction, at which a direction is flat
+_GONE = 1e-10  # curvature at which all of it is flat: everybody is predicted without error
 
 
 @dataclass(frozen=True)
@@ -232,11 +233,11 @@ def _newton_chunk(
                 patch[chosen] = _fill_null_space(information)
             inverse[chosen], flat[chosen] = _invert(information + patch[chosen])
         step[active] = np.einsum("bij,bj->bi", inverse[active], gradient)
-        large = np.abs(step[active]).max(axis=1) > 0.3
-        if large.any():
-            _shorten(problem, w, gamma, step, eta[large], active[large])
+        reach = np.abs(step[active]).max(axis=1)  # before it is shortened: a short way to go must be the likelihood's
+        if (reach > 0.3).any():
+            _shorten(problem, w, gamma, step, eta[reach > 0.3], active[reach > 0.3])
         gamma[active] += step[active]
-        active = active[(np.abs(step[active]).max(axis=1) > options.tolerance) & ~flat[active]]
+        active = active[(reach > options.tolerance) & ~flat[active]]
         if not len(active):
             break
     fitted = ~flat
@@ -297,7 +298,7 @@ def _fill_null_space(information: np.ndarray) -> np.ndarray:
 def _invert(information: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Inverses (b, p, p), and which are flat in a direction (b,): there the likelihood has no top."""
     scale = np.abs(information).max(axis=(1, 2), keepdims=True)
-    flat = ~(scale[:, 0, 0] > 0)
+    flat = scale[:, 0, 0] < _GONE
     inverse = np.zeros_like(information)
     try:
         inverse[~flat] = np.linalg.inv(information[~flat])
@@ -314,7 +315,7 @@ def _shorten(
     before = (w[rows] * _log_likelihood(problem, eta)).sum(axis=1)
     for _ in range(30):
         after = (w[rows] * _log_likelihood(problem, _eta(problem, gamma[rows] + step[rows]))).sum(axis=1)
-        worse = ~(after >= before - 1e-12 * np.abs(before))
+        worse = ~(after >= before - 1e-12 * np.abs(before) - 1e-15)
         rows, before = rows[worse], before[worse]
         if not len(rows):
             return

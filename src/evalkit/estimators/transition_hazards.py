@@ -121,8 +121,11 @@ def compute_transition_hazards(fit: CoxFit, rows: TransitionRows, x: np.ndarray)
     sets, moments = rebuild(fit, rows.follow_up)
     layer, time = sets.stratum[sets.term_slot], sets.time[sets.term_slot]
     times, place = np.unique(time, return_inverse=True)
-    mean = moments.mean * sets.scale + sets.centre
-    ratio = np.exp((x - sets.centre) @ fit.coefficients - sets.offset_centre)
+    # Risk sets are summed with covariates and offset less their stratum's centre.
+    of_stratum = {int(sets.stratum[begin]): k for k, begin in enumerate(sets.starts[:-1])}
+    _refuse_without_events(rows, of_stratum)
+    segment = np.array([of_stratum[int(one)] for one in rows.layer])
+    ratio = np.exp((x - sets.centre[segment]) @ fit.coefficients - sets.offset_centre[segment])
     step = sets.term_weight / moments.denominator
     noise = step / moments.denominator
     count = len(rows.moves)
@@ -130,9 +133,10 @@ def compute_transition_hazards(fit: CoxFit, rows: TransitionRows, x: np.ndarray)
     shared = np.zeros((len(times), count, count))
     for m in range(count):
         mine = layer == rows.layer[m]
+        mean = moments.mean[mine] * sets.scale + sets.centre[segment[m]]
         at, own = place[mine], ratio[m] * step[mine]
         cumulative[:, m] = np.bincount(at, own, minlength=len(times))
-        np.add.at(q[:, m], at, (x[m] - mean[mine]) * own[:, None])
+        np.add.at(q[:, m], at, (x[m] - mean) * own[:, None])
         spread = np.bincount(at, noise[mine], minlength=len(times)) * ratio[m]
         alike = rows.layer == rows.layer[m]
         shared[:, m, alike] = spread[:, None] * ratio[alike]
@@ -140,6 +144,11 @@ def compute_transition_hazards(fit: CoxFit, rows: TransitionRows, x: np.ndarray)
     variance = fit.variance if fit.options.errors == "model" else fit.robust_variance
     covariance = np.cumsum(shared, axis=0) + q @ variance @ q.transpose(0, 2, 1)
     return TransitionHazards(rows.states, rows.moves, -np.inf, times, np.cumsum(cumulative, axis=0), covariance)
+
+
+def _refuse_without_events(rows: TransitionRows, known: dict[int, int]) -> None:
+    silent = [name for name, layer in zip(rows.move_names, rows.layer, strict=True) if int(layer) not in known]
+    refuse([Fault("moves", f"nobody moves from {name}", next_step="Leave the move out.") for name in silent])
 
 
 def compute_transition_probabilities(

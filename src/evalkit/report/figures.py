@@ -25,6 +25,16 @@ from evalkit.report.figures_effects import (
     plot_forest,
     plot_placebo,
 )  # fmt: skip
+from evalkit.report.figures_pathway import (
+    describe_differences,
+    describe_mean_count,
+    describe_moves,
+    describe_places,
+    plot_differences,
+    plot_mean_count,
+    plot_moves,
+    plot_places,
+)  # fmt: skip
 from evalkit.report.figures_people import (
     describe_flow,
     describe_ratio_icons,
@@ -57,11 +67,13 @@ from evalkit.report.figures_time import (
 
 __all__ = [
     "describe_balance", "describe_calibration", "describe_cost_trend", "describe_curve", "describe_designs",
-    "describe_displacement", "describe_drop_one", "describe_event_study", "describe_flow", "describe_forest",
-    "describe_gap", "describe_its", "describe_placebo", "describe_placebo_time", "describe_ratio_icons",
-    "describe_risk_icons", "describe_sensitivity_curve", "describe_synthetic", "describe_trend", "describe_weights",
-    "describe_xmr", "plot_balance", "plot_calibration", "plot_cost_trend", "plot_curve", "plot_designs",
+    "describe_differences", "describe_displacement", "describe_drop_one", "describe_event_study", "describe_flow",
+    "describe_forest", "describe_gap", "describe_its", "describe_mean_count", "describe_moves", "describe_placebo",
+    "describe_placebo_time", "describe_places", "describe_ratio_icons", "describe_risk_icons",
+    "describe_sensitivity_curve", "describe_synthetic", "describe_trend", "describe_weights", "describe_xmr",
+    "plot_balance", "plot_calibration", "plot_cost_trend", "plot_curve", "plot_designs", "plot_differences",
     "plot_displacement", "plot_drop_one", "plot_event_study", "plot_flow", "plot_forest", "plot_gap", "plot_its",
-    "plot_placebo", "plot_placebo_time", "plot_ratio_icons", "plot_risk_icons", "plot_sensitivity_curve",
-    "plot_synthetic", "plot_trend", "plot_weights", "plot_xmr", "trend_groups",
+    "plot_mean_count", "plot_moves", "plot_placebo", "plot_placebo_time", "plot_places", "plot_ratio_icons",
+    "plot_risk_icons", "plot_sensitivity_curve", "plot_synthetic", "plot_trend", "plot_weights", "plot_xmr",
+    "trend_groups",
 ]  # fmt: skip
