@@ -36,9 +36,9 @@ def view_wide(results: Results, table: str) -> pd.DataFrame:
     return wide.map(_short).rename_axis(index=None, columns=None)
 
 
-def view_checks(results: Results) -> pd.DataFrame:
-    """Every check with what it found."""
-    rows = results.frame
+def view_checks(results: Results, table: str = "") -> pd.DataFrame:
+    """Every check with what it found, of one table of estimates or of all."""
+    rows = results.table(f"checks.{table}") if table else results.frame
     rows = rows[rows["kind"] == "check"]
     return rows[["row", "column", "unit", "reason"]].rename(columns={"unit": "result"}).reset_index(drop=True)
 

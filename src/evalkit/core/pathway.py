@@ -19,6 +19,14 @@ PLACE_LABELS: dict[PlaceGroup, str] = {
     "own_place": "In their own place or with family",
     "elsewhere": "Elsewhere, not recorded, or died",
 }
+SUBGROUP_LABELS: dict[Subgroup, str] = {
+    "female": "Women, less men and others",
+    "black": "Black people, less all others",
+    "other_minority": "People of other minorities, less all others",
+    "psychosis": "With psychosis, less without",
+    "dual_diagnosis": "With dual diagnosis, less without",
+    "forensic_history": "With forensic history, less without",
+}
 NOT_RECORDED = "not_recorded"
 DEAD = "dead"
 RECURRENCE = "admissions_after_discharge"

@@ -16,6 +16,7 @@ from evalkit.disclose.suppress import Ruling
 from evalkit.disclose.texts import without_counts
 
 RISK_COLUMNS = ("risk", "observed")
+MEAN_COUNT = "mean_count"  # events a person, stepped like a risk though it may pass 1
 # A difference of means may be a plain mean, where the other side has none: it keeps the digits of means.
 MEAN_UNITS = ("days per person", "events per person")
 NUMBERS = ("value", "se", "lower", "upper", "level", "p_value")
@@ -115,7 +116,7 @@ def _rule_on_sources(row: Row, exact: Mapping[str, float], withheld: set[float],
 
 def is_risk(row: Row) -> bool:
     """Whether a statistic is a share of people, so that times the people it would give the events."""
-    if row["kind"] != "statistic" or not 0 <= row["value"] <= 1:
+    if row["kind"] != "statistic" or row["column"] == MEAN_COUNT or not 0 <= row["value"] <= 1:
         return False
     if row["column"] in RISK_COLUMNS:
         return True
@@ -192,6 +193,8 @@ def _numbers(row: Row, exact: Mapping[str, float], policy: Policy) -> Row:
             return _rate(row, exact, policy)
         case "statistic" if _starts_curve(row):
             return dict.fromkeys(NUMBERS, math.nan) | {"value": 0.0, "lower": 0.0, "upper": 0.0}
+        case "statistic" if row["column"] == MEAN_COUNT:
+            return _risk(row, policy, most=math.inf)
         case "statistic" if is_risk(row):
             return _risk(row, policy)
         case "check" if is_count_check(row):
@@ -261,17 +264,17 @@ def _rate(row: Row, exact: Mapping[str, float], policy: Policy) -> Row:
     return new
 
 
-def _risk(row: Row, policy: Policy) -> Row:
-    """A share of people, as a step of whole multiples of the rounding base over the rounded people."""
+def _risk(row: Row, policy: Policy, *, most: float = 1.0) -> Row:
+    """A share of people (or events a person), in whole multiples of the rounding base over the rounded people."""
     people = policy.rounded(row["n_people"])
     unit = (6 if policy.steps == "midpoint6" else policy.base) / people
-    value = min(float(policy.step(row["value"] * row["n_people"])) / people, 1.0)
+    value = min(float(policy.step(row["value"] * row["n_people"])) / people, most)
     moved = value - row["value"]
     # Ends go outwards to the same steps, so that they do not tell where within its step the value was.
     low, high = math.nan, math.nan
     if math.isfinite(row["lower"]) and math.isfinite(row["upper"]):
         low = max(math.floor((row["lower"] + moved) / unit + 1e-9) * unit, 0.0)
-        high = min(math.ceil((row["upper"] + moved) / unit - 1e-9) * unit, 1.0)
+        high = min(math.ceil((row["upper"] + moved) / unit - 1e-9) * unit, most)
     shown = {"value": value, "lower": low, "upper": high}
     return dict.fromkeys(NUMBERS, math.nan) | {k: significant(v, policy.estimate_digits) for k, v in shown.items()}
 

@@ -10,6 +10,7 @@ from scipy import stats
 
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
+from evalkit.core.pathway import SUBGROUP_LABELS
 from evalkit.core.result import Check, Estimate, Role, not_estimable
 from evalkit.estimators.overlap import CELLS, OverlapEffect
 
@@ -160,7 +161,7 @@ def estimate_subgroup_effects(
     """
     thin = find_thin(effect, groups)
     named = {name: replace(estimand, outcome=f"{name}.{estimand.outcome}") for name in groups.columns}
-    labels = {name: f"{name.replace('_', ' ').capitalize()}: difference in effect" for name in groups.columns}
+    labels = {name: SUBGROUP_LABELS.get(name, f"With {name}, less without") for name in groups.columns}
     refused = [
         not_estimable(named[name], "shrunken_interaction", role=role, reason=f"{WHY_THIN}.", label=labels[name])
         for name in thin

@@ -59,6 +59,7 @@ DEFAULT_PLAN = Plan(
         Step("04_residential_entry", after=("02_cohort",)),
         Step("05_costs", after=("02_cohort",)),
         Step("06_readmission_risk", after=("02_cohort",)),
+        Step("07_pathway", after=("02_cohort",)),
         Step("10_robustness", after=("02_cohort",)),
     ),
     reports=(
