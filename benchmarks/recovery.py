@@ -27,6 +27,7 @@ def run_world(seed: int, *, settings: str, protocol: str) -> list[dict[str, obje
     """Simulate one world, analyse it, and set each estimate beside its truth."""
     os.environ["OMP_NUM_THREADS"] = "1"
     from evalkit.analysis.effects import estimate_all
+    from evalkit.analysis.pathway import estimate_pathway
     from evalkit.analysis.study import open_study
     from evalkit.simulate import load_settings, write_world
 
@@ -34,13 +35,22 @@ def run_world(seed: int, *, settings: str, protocol: str) -> list[dict[str, obje
         folder = Path(scratch) / "world"
         write_world(load_settings(settings), folder, seed=seed)
         truth = json.loads((folder / "truth.json").read_text())
-        estimates = estimate_all(open_study(protocol, folder))
+        study = open_study(protocol, folder)
+        estimates = estimate_all(study)
+        days = [row for part in estimate_pathway(study) for row in part.table("pathway.days").to_dict("records")]
     return [
         {
             "seed": seed, "estimand": e.estimand.key, "estimator": e.estimator, "role": e.role, "value": e.value,
             "lower": e.lower, "upper": e.upper, "se": e.se, "truth": truth[e.estimand.key], "scale": e.estimand.scale,
         }
         for e in estimates
+    ] + [
+        {
+            "seed": seed, "estimand": row["row"], "estimator": row["estimator"], "role": row["role"],
+            "value": row["value"], "lower": row["lower"], "upper": row["upper"], "se": row["se"],
+            "truth": truth[row["row"]], "scale": "days_per_person",
+        }
+        for row in days
     ]  # fmt: skip
 
 
