@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
 import pandas as pd
-from person_truth_types import Entrant, Found, World, found_of, found_of_difference, found_of_log
+from person_truth_types import (
+    Entrant,
+    Found,
+    World,
+    found_of,
+    found_of_difference,
+    found_of_log,
+    name_estimand,
+    or_refused,
+)
 
 from evalkit.cohort.comparison import Comparison
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.core.dates import Window
-from evalkit.core.errors import NotEstimable
-from evalkit.core.estimand import Estimand, Scale
-from evalkit.estimators.cox import CoxOptions, fit_cox
+from evalkit.estimators.cox import CoxOptions, estimate_hazard_ratio, fit_cox
 from evalkit.estimators.cumulative_incidence import estimate_cumulative_incidence
 from evalkit.estimators.curve_contrasts import (
     estimate_mean_count_difference,
@@ -23,9 +28,12 @@ from evalkit.estimators.curve_contrasts import (
     estimate_time_difference,
 )
 from evalkit.estimators.curves import compute_curve_at, pick_curve
-from evalkit.estimators.fine_gray import FineGrayOptions, fit_fine_gray
+from evalkit.estimators.fine_gray import FineGrayOptions, estimate_subdistribution_ratio
+from evalkit.estimators.gray import compute_gray_test
 from evalkit.estimators.kaplan_meier import estimate_survival
+from evalkit.estimators.log_rank import compute_log_rank
 from evalkit.estimators.mean_count import MeanCountOptions, compare_mean_counts, estimate_mean_count
+from evalkit.estimators.recurrent import RecurrentOptions, estimate_recurrent
 from evalkit.estimators.weighting import WeightOptions, build_weights
 from evalkit.simulate.person_events import (
     CompetingSettings,
@@ -37,17 +45,15 @@ from evalkit.simulate.person_events import (
 CAUSES = ("admission", "death")
 DAYS = (30, 90, 365)
 THROUGH = 0.9  # later events of one day are up to this much later
-WINDOW = Window(dt.date(2016, 4, 1), dt.date(2018, 4, 1))
 RISKS = {f"risk difference, day {day}": f"difference.risk.{day}" for day in DAYS}
 ALONE = {"comparison risk, day 365": "risk.comparison.365"}
 RATE = {"rate ratio": "rate_ratio"}
 COUNTS = {"mean count difference": "difference.mean_count.365", "mean count ratio": "ratio.mean_count.365"}
 LEVEL = {"comparison mean count": "mean_count.comparison.365"}
-TESTED = {"test": "rate_ratio"}  # a test has no estimate: its truth is not used
-
-
-def name_estimand(scale: Scale, contrast: str = "ATE") -> Estimand:
-    return Estimand("simulated", contrast, "people", WINDOW, scale)
+TESTED, TESTED_HAZARD = (
+    {"test": "rate_ratio"},
+    {"test": "hazard_ratio"},
+)  # a test has no estimate: its truth is not used
 
 
 def draw_recurrence(**changes: float) -> Callable:
@@ -88,12 +94,41 @@ def add_weights(data: dict) -> pd.DataFrame:
     return data["weighted"]
 
 
-def run_cox(
-    data: dict, *, covariates: tuple[str, ...] = ("treated",), errors: str = "robust", weighted: str = "no",
-    measure: str = "rate ratio",
-) -> dict[str, Found]:  # fmt: skip
-    fit = fit_cox(build_follow_up(data, covariates, weighted), options=CoxOptions(errors=errors))
-    return {measure: found_of_log(fit.coefficients[0], fit.standard_errors[0])}
+def run_recurrent(
+    data: dict, *, covariates: tuple[str, ...] = ("treated",), weighted: str = "no", model: str = "lwyy"
+) -> dict[str, Found]:
+    """Ratio of one model; of those whose ratio is given earlier events, the test of no effect alone."""
+    options = RecurrentOptions(model=model, max_events=None if model == "lwyy" else 3)
+    scale = "rate_ratio" if model == "lwyy" else "hazard_ratio"
+    found = found_of(
+        estimate_recurrent(
+            build_follow_up(data, covariates, weighted), name_estimand(scale), covariate="treated", options=options
+        )
+    )
+    return {"rate ratio": found} if model == "lwyy" else {"test": Found(p_value=found.p_value)}
+
+
+def run_model_errors(data: dict) -> dict[str, Found]:
+    """Andersen-Gill as if a person's events were independent."""
+    fit = fit_cox(build_follow_up(data, ("treated",)), options=CoxOptions(errors="model"))
+    return {"rate ratio": found_of_log(fit.coefficients[0], fit.standard_errors[0])}
+
+
+def run_hazard_ratio(
+    data: dict, *, covariates: tuple[str, ...] = ("treated",), errors: str = "robust"
+) -> dict[str, Found]:
+    return {"hazard ratio": found_of(
+        estimate_hazard_ratio(
+            build_follow_up(data, covariates), name_estimand("hazard_ratio"), covariate="treated",
+            options=CoxOptions(errors=errors),
+        )
+    )}  # fmt: skip
+
+
+def run_rank_test(data: dict, *, test: Callable) -> dict[str, Found]:
+    """A test of two groups, in follow-up that is not split into strata."""
+    follow_up = build_follow_up(data, ("treated",))
+    return {"test": Found(p_value=test(follow_up, follow_up.covariates[:, 0]).p_value)}
 
 
 def run_mean_count(data: dict, *, weighted: str = "no") -> dict[str, Found]:
@@ -132,7 +167,7 @@ def run_days_lost(data: dict) -> dict[str, Found]:
 def run_incidence(data: dict, *, weighted: str = "no") -> dict[str, Found]:
     follow_up = build_follow_up(data, weighted=weighted)
     estimate = partial(estimate_risk_difference, follow_up, name_estimand("risk_difference"), role="primary")
-    return {name: _or_refused(partial(estimate, at=float(day))) for name, day in zip(RISKS, DAYS, strict=True)}
+    return {name: or_refused(partial(estimate, at=float(day))) for name, day in zip(RISKS, DAYS, strict=True)}
 
 
 def run_risk(data: dict) -> dict[str, Found]:
@@ -151,16 +186,12 @@ def run_kaplan_meier(data: dict) -> dict[str, Found]:
 
 
 def run_fine_gray(data: dict, *, errors: str) -> dict[str, Found]:
-    fit = fit_fine_gray(build_follow_up(data, ("treated", "severity")), options=FineGrayOptions(errors=errors))
-    return {"subdistribution ratio": found_of_log(fit.coefficients[0], fit.se[0])}
-
-
-def _or_refused(estimate: Callable) -> Found:
-    """One of several measures may be refused and the others not."""
-    try:
-        return found_of(estimate())
-    except NotEstimable as refusal:
-        return Found(reason=refusal.faults[0].text)
+    return {"subdistribution ratio": found_of(
+        estimate_subdistribution_ratio(
+            build_follow_up(data, ("treated", "severity")), name_estimand("hazard_ratio"), covariate="treated",
+            options=FineGrayOptions(errors=errors),
+        )
+    )}  # fmt: skip
 
 
 def build_event_worlds() -> tuple[World, ...]:
@@ -170,8 +201,12 @@ def build_event_worlds() -> tuple[World, ...]:
             "recurrence", "Recurrent admissions, frailty, deaths that depend on it, late entry; rate ratio 0.7 or none",
             draw_recurrence(deaths_per_year=0.25, **late),
             (
-                Entrant("LWYY", RATE, run_cox),
-                Entrant("Andersen-Gill, model errors", RATE, partial(run_cox, errors="model"), fails=True),
+                Entrant("LWYY", RATE, run_recurrent),
+                Entrant("Andersen-Gill, model errors", RATE, run_model_errors, fails=True),
+                *(
+                    Entrant(words, TESTED, partial(run_recurrent, model=model))
+                    for model, words in (("pwp_total", "PWP, total time"), ("pwp_gap", "PWP, gap time"), ("wlw", "WLW"))
+                ),
                 Entrant("mean count with death", COUNTS, run_mean_count),
                 Entrant("mean count, Ghosh-Lin test", TESTED, run_mean_count_test),
                 Entrant("mean count, one side", LEVEL, partial(run_level, terminal="other_causes")),
@@ -183,9 +218,9 @@ def build_event_worlds() -> tuple[World, ...]:
             "recurrence_confounded", "Recurrent admissions, worse people treated; rate ratio 0.7 or none",
             draw_recurrence(selection=0.8, severity_effect=0.4),
             (
-                Entrant("LWYY, weighted", RATE, partial(run_cox, weighted="yes")),
-                Entrant("LWYY, adjusted", RATE, partial(run_cox, covariates=("treated", "severity"))),
-                Entrant("LWYY, unweighted", RATE, run_cox, fails=True),
+                Entrant("LWYY, weighted", RATE, partial(run_recurrent, weighted="yes")),
+                Entrant("LWYY, adjusted", RATE, partial(run_recurrent, covariates=("treated", "severity"))),
+                Entrant("LWYY, unweighted", RATE, run_recurrent, fails=True),
                 Entrant("mean count, weighted", COUNTS, partial(run_mean_count, weighted="yes")),
                 Entrant("mean count, unweighted", COUNTS, run_mean_count, fails=True),
             ),
@@ -198,6 +233,8 @@ def build_event_worlds() -> tuple[World, ...]:
             draw_competing(death_days=400.0),
             (
                 Entrant("cumulative incidence", RISKS, run_incidence),
+                Entrant("log-rank test", TESTED_HAZARD, partial(run_rank_test, test=compute_log_rank)),
+                Entrant("Gray's test", TESTED_HAZARD, partial(run_rank_test, test=compute_gray_test)),
                 Entrant("cumulative incidence, one side", ALONE, run_risk),
                 Entrant("Kaplan-Meier, death as censoring", ALONE, run_kaplan_meier, fails=True),
             ),
@@ -220,14 +257,14 @@ def _subdistribution(name: str, title: str, changes: Mapping[str, float]) -> Wor
 
 def _cause_specific(changes: Mapping[str, float]) -> World:
     ratio = {"hazard ratio": "hazard_ratio"}
-    adjusted = partial(run_cox, covariates=("treated", "severity"), measure="hazard ratio")
+    adjusted = partial(run_hazard_ratio, covariates=("treated", "severity"))
     return World(
         "cause_specific", "First readmission, worse people treated, late entry; hazard ratio 0.65 or none",
         draw_competing(selection=0.8, **changes),
         (
             Entrant("Cox, adjusted", ratio, adjusted),
             Entrant("Cox, adjusted, model errors", ratio, partial(adjusted, errors="model")),
-            Entrant("Cox, unadjusted", ratio, partial(run_cox, measure="hazard ratio"), fails=True),
+            Entrant("Cox, unadjusted", ratio, run_hazard_ratio, fails=True),
             Entrant("cumulative incidence, weighted", RISKS, partial(run_incidence, weighted="yes")),
             Entrant("cumulative incidence, unweighted", RISKS, run_incidence, fails=True),
         ),

@@ -6,17 +6,24 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from person_truth_types import Entrant, Found, World, found_of_difference
+from person_truth_types import Entrant, Found, World, found_of, found_of_difference, name_estimand, or_refused
 
+from evalkit.cohort.follow_up import FollowUp
 from evalkit.cohort.history import EventHistory
+from evalkit.estimators.clone_censor import estimate_clone_effect
+from evalkit.estimators.clone_people import CloneOptions, TrialPeople
+from evalkit.estimators.curve_contrasts import estimate_risk_difference
 from evalkit.estimators.occupancy import (
     compute_bootstrap_interval,
     compute_occupancy_effect,
     estimate_occupancy_difference,
 )
 from evalkit.simulate.person_pathways import ABSORBING, STATES, PathwaySettings, simulate_pathways
+from evalkit.simulate.person_trials import TrialSettings, simulate_trial
 
 DRAWS = 200  # bootstrap draws
+GRACE, HORIZON = 90.0, 180.0  # days
+TRIAL_SCALES = {"risk difference": "risk_difference", "risk ratio": "risk_ratio"}
 TIMES = [180.0, 365.0]
 HOUSES = {
     "days in own tenancy": "did.days.own tenancy.365",
@@ -77,7 +84,75 @@ def _places(key: str, states: tuple[str, ...]) -> tuple[int, int | None]:
     return states.index(state), TIMES.index(float(day)) if kind == "occupancy" else None
 
 
+def draw_trial(selection: float) -> Callable:
+    def draw(people: int, effect: int, rng: np.random.Generator) -> tuple[dict, dict[str, float]]:
+        settings = TrialSettings(
+            people=people, hazard_ratio=0.6 if effect else 1.0, selection=selection, events_per_year=1.5,
+            grace_days=GRACE, last_start=GRACE,
+        )  # fmt: skip
+        frame, truth = simulate_trial(settings, rng=rng)
+        return {"frame": frame}, truth
+
+    return draw
+
+
+def run_clones(
+    data: dict, *, start_weights: str, covariates: tuple[str, ...] = ("severity", "age")
+) -> dict[str, Found]:
+    people = TrialPeople.from_frame(
+        data["frame"], person="person", start="start", exit="exit", event="event", covariates=covariates
+    )
+    options = CloneOptions(
+        grace_days=GRACE, horizon_days=HORIZON, interval_days=10.0, start_weights=start_weights, replicates=DRAWS
+    )
+    return {
+        name: or_refused(partial(estimate_clone_effect, people, name_estimand(scale), options=options, rng=data["rng"]))
+        for name, scale in TRIAL_SCALES.items()
+    }
+
+
+def run_started(data: dict) -> dict[str, Found]:
+    """Who started within the grace period against who did not, by what they did later: immortal time."""
+    frame = data["frame"].assign(started=data["frame"]["start"].notna())
+    follow_up = FollowUp.from_frame(frame, exit="exit", event="event", person="person", stratum="started")
+    return {
+        name: found_of(estimate_risk_difference(follow_up, name_estimand(scale), at=HORIZON, role="naive"))
+        for name, scale in TRIAL_SCALES.items()
+    }
+
+
+def _trial_world(name: str, selection: float, words: str) -> World:
+    planned, start = (
+        {"risk difference": f"difference.{way}.{HORIZON:.0f}", "risk ratio": f"ratio.{way}.{HORIZON:.0f}"}
+        for way in ("planned", "start")
+    )
+    by_time = partial(run_clones, start_weights="initiation_time")
+    by_grace = partial(run_clones, start_weights="grace_end")
+    wrong = (
+        Entrant("clones, severity unknown", start, partial(by_grace, covariates=("age",)), share=0.2, fails=True)
+        if selection > 0.5
+        else Entrant("who started against who did not", start, run_started, fails=True)
+    )
+    return World(
+        name, f"Starting a service within {GRACE:.0f} days, {words}; hazard ratio 0.6 once started or none",
+        draw_trial(selection),
+        (
+            Entrant("clones, starting when starters do", planned, by_time, share=0.4),
+            Entrant("clones, starting by the end of grace", start, by_grace, share=0.4),
+            wrong,
+        ),
+    )  # fmt: skip
+
+
 def build_pathway_worlds() -> tuple[World, ...]:
+    return (
+        *_occupancy_worlds(),
+        _trial_world("trial", 1.0, "the worse sooner"),
+        _trial_world("trial_immortal", 0.2, "the worse hardly sooner"),
+    )
+
+
+def _occupancy_worlds() -> tuple[World, ...]:
     return tuple(
         World(
             f"pathways_{sojourn}",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from evalkit.core.dates import Window
+from evalkit.core.errors import NotEstimable
+from evalkit.core.estimand import Contrast, Estimand, Scale
 from evalkit.core.result import Estimate
 
+WINDOW = Window(dt.date(2016, 4, 1), dt.date(2018, 4, 1))
 Z = 1.959963984540054
 
 
@@ -50,6 +55,18 @@ class World:
     title: str
     draw: Callable[[int, int, np.random.Generator], tuple[dict, dict[str, float]]]
     entrants: tuple[Entrant, ...]
+
+
+def name_estimand(scale: Scale, contrast: Contrast = "ATE") -> Estimand:
+    return Estimand("simulated", contrast, "people", WINDOW, scale)
+
+
+def or_refused(estimate: Callable[[], Estimate]) -> Found:
+    """What one call finds; where several measures come of one run, one may be refused and the others not."""
+    try:
+        return found_of(estimate())
+    except NotEstimable as refusal:
+        return Found(reason=refusal.faults[0].text)
 
 
 def found_of(estimate: Estimate) -> Found:

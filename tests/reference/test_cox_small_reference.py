@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.follow_up import FollowUp
+from evalkit.core.errors import ParameterError
 from evalkit.estimators.cox import CoxOptions, fit_cox
 from evalkit.estimators.cox_checks import check_proportional_hazards
 from evalkit.estimators.cox_concordance import compute_concordance
@@ -25,6 +26,7 @@ from evalkit.estimators.cox_residuals import (
     compute_schoenfeld_residuals,
     compute_score_residuals,
 )
+from evalkit.estimators.cox_survival import compute_survival
 
 EXACT = 1e-6
 SMALL = pd.DataFrame(
@@ -278,3 +280,38 @@ def test_baseline_hazards_of_the_small_table(ties):
     fit = fit_cox(rows, options=CoxOptions(ties=ties))
     found = compute_baseline_hazard(fit, rows)
     assert [h.cumulative[-1] for h in found] == pytest.approx(SMALL_R[ties]["baseline_last"], rel=EXACT)
+
+
+# survfit(coxph(Surv(a, b, e) ~ x + z + strata(s), ties = ...), newdata = data.frame(x = 0.5, z = 1)), first stratum
+SURVIVAL_R = {
+    "efron": {
+        "survival": [0.6558476191802, 0.4274454603956, 0.2522135648114],
+        "se": [0.3479371131715, 0.540202926156, 0.7798908156097],
+        "lower": [0.331618185497, 0.1482719996683, 0.0546920465483],
+        "se_last_of_second": 1.210681599879,
+    },
+    "breslow": {
+        "survival": [0.682938488763, 0.4732251903107, 0.298498878614],
+        "se": [0.3121413682567, 0.4798661862668, 0.6705535628827],
+        "lower": [0.3704131318383, 0.1847587503994, 0.08019854263977],
+        "se_last_of_second": 1.027131600828,
+    },
+}
+
+
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+def test_survival_and_its_error_on_the_small_table_without_weights_and_offset(ties):
+    rows = FollowUp.from_frame(
+        SMALL, entry="a", exit="b", event="e", cluster="id", stratum="s", covariates=("x", "z")
+    )  # fmt: skip
+    fit = fit_cox(rows, options=CoxOptions(ties=ties))
+    first, second = compute_survival(fit, rows, at=np.array([0.5, 1.0]))
+    expected = SURVIVAL_R[ties]
+    assert first.survival == pytest.approx(expected["survival"], rel=EXACT)
+    assert first.se == pytest.approx(expected["se"], rel=EXACT)
+    assert first.lower == pytest.approx(expected["lower"], rel=EXACT)
+    assert (first.upper <= 1).all()
+    assert second.se[-1] == pytest.approx(expected["se_last_of_second"], rel=EXACT)
+    with pytest.raises(ParameterError) as caught:
+        compute_survival(fit, rows.with_weights(np.full(len(rows), 2.0)), at=np.zeros(3), level=2)
+    assert [fault.where for fault in caught.value.faults] == ["at", "weights", "level"]

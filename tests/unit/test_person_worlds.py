@@ -260,11 +260,30 @@ def test_trial_truth_is_what_people_made_to_start_show():
             assert (time <= day).mean() == pytest.approx(share, abs=share_error(share, MANY))
 
 
+def test_planned_starts_are_those_of_people_who_wait():
+    """Hazards of starting by day, whoever waits, from a large draw; then people of any severity start by them."""
+    settings = TrialSettings(people=MANY, hazard_ratio=0.6)
+    frame, truth = simulate_trial(settings, rng=rng(6))
+    start = frame["start"].fillna(np.inf).to_numpy() - 0.5
+    days = np.arange(60)
+    waiting = (np.minimum(start, frame["exit"].to_numpy())[:, None] > days).sum(axis=0)
+    chance = ((start[:, None] > days) & (start[:, None] < days + 1)).sum(axis=0) / waiting
+    share = chance * np.cumprod(np.r_[1.0, 1 - chance[:-1]])
+    draw = rng(7)
+    planned = draw.choice(days, size=MANY, p=share / share.sum()) + draw.random(MANY)
+    hazard = np.exp(0.5 * draw.normal(size=MANY)) / 365
+    clock = draw.exponential(size=MANY)
+    time = np.where(clock / hazard <= planned, clock / hazard, planned + (clock / hazard - planned) / 0.6)
+    for day in (90, 365):
+        risk = truth[f"risk.planned.{day}"]
+        assert (time <= day).mean() == pytest.approx(risk, abs=share_error(risk, MANY))
+
+
 def test_who_started_looks_better_than_it_is_in_a_trial_without_effect():
     frame, truth = simulate_trial(TrialSettings(people=20_000, selection=0.0), rng=rng())
     risk = ((frame["event"] == 1) & (frame["exit"] <= 90)).groupby(frame["start"].notna()).mean()
     # At no effect the truth is what nobody's start changes.
-    assert truth["difference.risk.90"] == pytest.approx(0, abs=1e-12)
+    assert truth["difference.start.90"] == pytest.approx(0, abs=1e-12)
     assert risk[True] - risk[False] < -0.03
 
 
@@ -272,12 +291,13 @@ def test_trial_people_start_before_they_end_and_the_worse_earlier():
     settings = TrialSettings(people=20_000, excluded=0.2, last_start=120.0)
     frame, _ = simulate_trial(settings, rng=rng())
     started = frame["start"].notna()
-    assert (frame.loc[started, "start"] < frame.loc[started, "exit"]).all()
-    assert frame["start"].max() < 120
+    assert (frame.loc[started, "start"] <= frame.loc[started, "exit"]).all()
+    assert frame["start"].min() == 1
+    assert frame["start"].max() == 120
     assert frame["eligible"].mean() == pytest.approx(0.8, abs=0.02)
     assert frame.loc[started, "severity"].mean() > frame.loc[~started, "severity"].mean() + 0.2
     share = expit(0.0)
-    by_grace = frame["start"].le(59) & (frame["severity"].abs() < 0.1)
+    by_grace = frame["start"].le(60) & (frame["severity"].abs() < 0.1)
     still = frame["severity"].abs() < 0.1
     assert by_grace.sum() / still.sum() == pytest.approx(share, abs=0.08)
 

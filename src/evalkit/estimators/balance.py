@@ -81,20 +81,24 @@ def assess_balance(
         columns[f"smd_{when}"] = np.divide(mean1 - mean0, scale, out=np.zeros(len(scale)), where=scale > 0)
         known = ~binary & (var0 > 0)
         columns[f"variance_ratio_{when}"] = np.divide(var1, var0, out=np.full(len(var1), np.nan), where=known)
-        columns[f"ks_{when}"] = compute_ks(x, treated, w)
+    columns["ks_before"], columns["ks_after"] = compute_ks(x, treated, np.stack([before, after]))
     table, sides = pd.DataFrame(columns), _sides(treated, before, after)
     return Balance(table, sides, _checks(table, sides, options) + _overlap_checks(comparison, balanced, options))
 
 
 def compute_ks(x: np.ndarray, treated: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Greatest distance between the sides' weighted distribution functions, shape (p,), of columns of x (n, p)."""
-    signed = np.where(treated, weights / weights[treated].sum(), -weights / weights[~treated].sum())
-    greatest = np.zeros(x.shape[1])
+    """Greatest distance between the sides' distribution functions, shape (k, p).
+
+    Of the columns of x (n, p), under each of k sets of weights (k, n).
+    """
+    one, nought = (weights[:, side].sum(axis=1, keepdims=True) for side in (treated, ~treated))
+    signed = np.where(treated, weights / one, -weights / nought)
+    greatest = np.zeros((len(weights), x.shape[1]))
     for j, column in enumerate(x.T):
         order = np.argsort(column, kind="stable")
         value = column[order]
         last = np.append(value[1:] != value[:-1], True)
-        greatest[j] = np.abs(np.cumsum(signed[order])[last]).max()
+        greatest[:, j] = np.abs(np.cumsum(signed[:, order], axis=1)[:, last]).max(axis=1)
     return greatest
 
 

@@ -126,28 +126,26 @@ def estimate_clone_effect(
 
     Parameters
     ----------
-    estimand : on the scale risk_difference or risk_ratio
+    estimand : ATE (clones stand for everybody), on the scale risk_difference or risk_ratio
 
     Raises
     ------
     ParameterError
-        Another scale; options that do not fit each other (a grace period as long as the follow-up).
+        Another scale or contrast; options that do not fit each other (a grace period as long as the follow-up).
     NotEstimable
         Fewer than 10 events; fewer than 10 people who start in time, or who are followed without; an arm without
         events or followed by nobody to the horizon; a covariate that separates; weights that cannot be fitted in
         more than 5% of draws; covariates that vary with `start_weights="grace_end"`.
     """
-    if estimand.scale not in ("risk_difference", "risk_ratio"):
-        refuse([Fault("scale", "cannot be estimated from clones", estimand.scale, "risk_difference or risk_ratio")])
+    refuse(_estimand_faults(estimand))
     rows, draws = _prepare(people, options, rng)
     counts = np.concatenate([np.ones((1, len(people))), draws])
     risks = compute_clone_risks(people, options, rows, counts, days=np.array([options.horizon_days]))[:, :, 0]
-    fitted = _fitted_draws(risks)
     ratio = estimand.scale == "risk_ratio"
-    found = np.log(risks) if ratio and (risks[fitted] > 0).all() else risks
-    if ratio and found is risks:
-        raise NotEstimable(Fault("events", "an arm has no event in some draws, so there is no ratio"))
-    contrast = found[:, 0] - found[:, 1]
+    if ratio:
+        risks = np.log(np.where(risks > 0, risks, np.nan))
+    fitted = _fitted_draws(risks)
+    contrast = risks[:, 0] - risks[:, 1]
     value, se = float(contrast[0]), float(contrast[1:][fitted[1:]].std(ddof=1))
     half = float(stats.norm.ppf(0.5 + level / 2)) * se
     ends = [math.exp(v) if ratio else v for v in (value, value - half, value + half)]
@@ -220,10 +218,19 @@ def _prepare(
     """What the weights are fitted to, and how often each person is in each draw (replicates, n)."""
     check_options(options)
     _refuse_varying(people, options)
-    _refuse_few_events(people, options)
     rows = build_start_rows(people, options)
+    _refuse_few_events(people, options)
     n = len(people)
     return rows, rng.multinomial(n, np.full(n, 1 / n), size=options.replicates)
+
+
+def _estimand_faults(estimand: Estimand) -> list[Fault]:
+    faults = []
+    if estimand.scale not in ("risk_difference", "risk_ratio"):
+        faults.append(Fault("scale", "not one for clones", estimand.scale, "risk_difference or risk_ratio"))
+    if estimand.contrast != "ATE":
+        faults.append(Fault("contrast", "clones stand for everybody who was eligible", estimand.contrast, "ATE"))
+    return faults
 
 
 def _refuse_varying(people: TrialPeople, options: CloneOptions) -> None:

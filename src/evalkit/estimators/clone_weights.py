@@ -136,7 +136,7 @@ def fit_clone_weights(people: TrialPeople, options: CloneOptions, rows: StartRow
         place = np.minimum(np.searchsorted(rows.edges, people.start), rows.grace_intervals)
         everybody = np.arange(len(people))
         own = waiting[:, everybody, place] * chance[:, everybody, place]
-        started = _survive(mean)[:, place] * mean[:, place] / np.where(own > 0, own, np.inf)
+        started = _over(_survive(mean)[:, place] * mean[:, place], own)
         in_time = 1 - _survive(mean)[:, rows.grace_intervals + 1]
     return CloneWeights(
         rows.edges, rows.grace_intervals, chance, waiting, mean, _survive(mean), planned, _survive(planned), started,
@@ -156,26 +156,31 @@ def compute_clone_weights(
     """
     last = found.grace_intervals if starts else len(found.edges) - 1
     by_grace_end = starts and options.start_weights == "grace_end"
-    begun = _cut(found.started, options) / np.where(found.in_time > 0, found.in_time, np.inf)[:, None]
+    begun = _over(_cut(found.started, options), found.in_time[:, None])
     if starts and day > found.edges[last]:
         return begun
     if by_grace_end and last:
         return np.ones_like(begun)
     k = int(np.searchsorted(found.edges[: last + 1], day))
     if k > last:
-        return _cut(found.mean_waiting[:, None, -1] / found.waiting[:, :, -1], options)
+        return _cut(_over(found.mean_waiting[:, None, -1], found.waiting[:, :, -1]), options)
     gone = 1.0 if k == 0 else (day - found.edges[k - 1]) / (found.edges[k] - found.edges[k - 1])
     average = found.mean_waiting[:, k] * (1 - gone * found.mean_chance[:, k])
-    weights = _cut(average[:, None] / (found.waiting[:, :, k] * (1 - gone * found.chance[:, :, k])), options)
+    weights = _cut(_over(average[:, None], found.waiting[:, :, k] * (1 - gone * found.chance[:, :, k])), options)
     if not starts:
         return weights
     planned = found.planned_waiting[:, k] * (1 - gone * found.planned[:, k])
-    return np.where(people.start <= day, begun, weights * (planned / np.where(average > 0, average, np.inf))[:, None])
+    return np.where(people.start <= day, begun, weights * _over(planned, average)[:, None])
 
 
 def chunk_draws(people: TrialPeople, rows: StartRows) -> int:
     """How many draws may be held at a time."""
     return int(np.clip(_BLOCK // max(len(rows.person), len(people) * (len(rows.edges) + 1)), 1, 100))
+
+
+def _over(top: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """A quotient, 0 where there is nothing below: chances of what was never done, which nobody at risk needs."""
+    return top / np.where(below > 0, below, np.inf)
 
 
 def _cut(weights: np.ndarray, options: CloneOptions) -> np.ndarray:

@@ -89,8 +89,13 @@ class CoxFit:
 
     @property
     def wald_test(self) -> float:
-        """Wald's chi-square on p degrees of freedom, of the variance that `options.errors` names."""
+        """Wald's chi-square on p degrees of freedom, of the variance that `options.errors` names.
+
+        NaN with as many covariates as clusters or more, which leave no robust variance of all of them at once.
+        """
         chosen = self.variance if self.options.errors == "model" else self.robust_variance
+        if self.options.errors == "robust" and self.n_clusters <= len(self.names):
+            return math.nan
         return float(self.coefficients @ np.linalg.solve(chosen, self.coefficients))
 
 
@@ -251,7 +256,7 @@ def estimate_hazard_ratio(
     ParameterError
         An unknown covariate, a level outside (0, 1), an estimand that is not a hazard ratio.
     NotEstimable
-        Fewer than `MIN_EVENTS` events, and whatever `fit_cox` refuses.
+        Fewer than `MIN_EVENTS` events, clustered errors of one cluster, and whatever `fit_cox` refuses.
     """
     options = options or CoxOptions()
     faults = []
@@ -272,6 +277,8 @@ def estimate_hazard_ratio(
             Fault("events", f"too few for a hazard ratio: fewer than {MIN_EVENTS}", allowed=f"{MIN_EVENTS} or more")
         )
     fit = fit_cox(follow_up, options=options)
+    if options.errors == "robust" and fit.n_clusters < 2:
+        raise NotEstimable(Fault("clusters", "there is one alone, which has no error", allowed="2 or more"))
     place = follow_up.names.index(covariate)
     value, se = float(fit.coefficients[place]), float(fit.standard_errors[place])
     half = stats.norm.ppf(0.5 + level / 2) * se
@@ -296,11 +303,14 @@ def _make_checks(fit: CoxFit, follow_up: FollowUp, covariate: str) -> tuple[Chec
     test = check_proportional_hazards(fit, follow_up)
     p_one = float(test.p_value[test.names.index(covariate.split("=")[0])])
     p_all = float(test.p_value[-1])
-    said = "no sign that" if p_one >= _LEVEL_OF_CHECK else "signs that"
-    checks = [
-        Check("proportional_hazards", p_one >= _LEVEL_OF_CHECK, p_one, f"There is {said} the ratio changes over time."),
-        Check("proportional_hazards_all", p_all >= _LEVEL_OF_CHECK, p_all, "The same test of all covariates at once."),
-    ]
+    checks = []
+    for name, p, of in [
+        ("proportional_hazards", p_one, covariate),
+        ("proportional_hazards_all", p_all, "all covariates"),
+    ]:
+        passed = p >= _LEVEL_OF_CHECK if math.isfinite(p) else None
+        said = {True: "no sign", False: "signs", None: "too few event times to tell"}[passed]
+        checks.append(Check(name, passed, p, f"Score test that the hazard ratio of {of} changes over time: {said}."))
     each = fit.n_events / len(fit.names)
     checks.append(Check("events_per_covariate", each >= MIN_EVENTS, each, f"{MIN_EVENTS} or more are wanted."))
     if fit.options.errors == "robust":

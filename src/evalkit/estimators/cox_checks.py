@@ -65,7 +65,8 @@ def require_finite_maximum(move: np.ndarray, names: Sequence[str]) -> None:
 class ProportionalHazardsTest:
     """Score tests that coefficients do not change over time, by term, with all at once ("GLOBAL") last.
 
-    `names`, and `chi_square`, `df`, `p_value` of shape (terms + 1,). Indicators `a=x`, `a=y` are one term `a`.
+    `names`, and `chi_square`, `df`, `p_value` of shape (terms + 1,). Indicators `a=x`, `a=y` are one term `a`. NaN
+    where event times are too few to tell.
     """
 
     names: tuple[str, ...]
@@ -99,20 +100,24 @@ def check_proportional_hazards(
     late = (sets.weights[dead] * g[sets.slot[dead]]) @ sets.x[dead]
     late -= (sets.term_weight * g[sets.term_slot]) @ moments.mean
     cross = compute_information(sets, moments, g)
-    joint = np.block([
-        [compute_information(sets, moments), cross],
-        [cross, compute_information(sets, moments, g * g)],
-    ])  # fmt: skip
+    late_variance = compute_information(sets, moments, g * g)
+    left = late_variance - cross @ linalg.solve(compute_information(sets, moments), cross, assume_a="pos")
     terms = list(dict.fromkeys(name.split("=")[0] for name in fit.names))
     members = [[j for j, name in enumerate(fit.names) if name.split("=")[0] == term] for term in terms]
     chi_square, df = [], []
     for columns in [*members, list(range(p))]:
-        kept = [*range(p), *(p + j for j in columns)]
-        score = np.concatenate([np.zeros(p), late[columns]])
-        chi_square.append(float(score @ linalg.solve(joint[np.ix_(kept, kept)], score, assume_a="sym")))
+        chi_square.append(_quadratic(late[columns], left[np.ix_(columns, columns)], np.diag(late_variance)[columns]))
         df.append(len(columns))
     statistic = np.array(chi_square)
     return ProportionalHazardsTest((*terms, "GLOBAL"), statistic, np.array(df), stats.chi2.sf(statistic, df))
+
+
+def _quadratic(score: np.ndarray, variance: np.ndarray, whole: np.ndarray) -> float:
+    """score' variance^-1 score; NaN where nothing is left of the `whole` variance, as with all events at one time."""
+    size = np.sqrt(whole)
+    if not (size > 0).all() or linalg.eigvalsh(variance / np.outer(size, size)).min() < _SINGULAR:
+        return float("nan")
+    return float(score @ linalg.solve(variance, score, assume_a="pos"))
 
 
 def _transform_times(sets: RiskSets, follow_up: FollowUp, cause: int, transform: Transform) -> np.ndarray:

@@ -9,7 +9,17 @@ import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.core.errors import Fault, ParameterError
-from evalkit.estimators.curve_sums import Path, RiskSets, build_risk_sets, compute_path, compute_variance, sum_events
+from evalkit.estimators.curve_sums import (
+    Path,
+    RiskSets,
+    RowEnds,
+    build_risk_sets,
+    compute_path,
+    compute_variance,
+    count_distinct,
+    order_ends,
+    sum_events,
+)
 from evalkit.estimators.curves import (
     FIRST_EVENTS,
     Curve,
@@ -74,7 +84,8 @@ def compute_cumulative_incidence(follow_up: FollowUp, *, options: IncidenceOptio
         part = follow_up.select(rows)
         is_event = part.event > 0
         sets = build_risk_sets(part.entry, part.exit, part.weights, part.cluster, is_event)
-        found += [_fit(part, sets, label, cause, options) for cause in range(1, len(follow_up.causes) + 1)]
+        ends = order_ends(sets)
+        found += [_fit(part, sets, ends, label, cause, options) for cause in range(1, len(follow_up.causes) + 1)]
     return tuple(found)
 
 
@@ -82,8 +93,8 @@ def check_errors(follow_up: FollowUp, errors: Errors) -> None:
     """Raise ParameterError where errors that count rows as independent do not hold."""
     if errors == "jackknife":
         return
-    keys = np.column_stack([follow_up.cluster, follow_up.stratum])
-    if not has_equal_weights(follow_up) or len(np.unique(keys, axis=0)) < len(follow_up):
+    keys = follow_up.cluster * (int(follow_up.stratum.max()) + 1) + follow_up.stratum
+    if not has_equal_weights(follow_up) or count_distinct(keys) < len(follow_up):
         raise ParameterError(
             Fault(
                 "errors",
@@ -93,11 +104,11 @@ def check_errors(follow_up: FollowUp, errors: Errors) -> None:
         )
 
 
-def _fit(part: FollowUp, sets: RiskSets, label: object, cause: int, options: IncidenceOptions) -> Curve:
+def _fit(part: FollowUp, sets: RiskSets, ends: RowEnds, label: object, cause: int, options: IncidenceOptions) -> Curve:
     counted = part.event == cause
     path = compute_path(sets, counted, part.event > 0)
     if options.errors == "jackknife":
-        variance = compute_variance(sets, path)
+        variance = compute_variance(sets, ends, path)
     elif options.errors == "delta":
         variance = _delta_variance(sets, path)
     else:
@@ -123,7 +134,7 @@ def _fit(part: FollowUp, sets: RiskSets, label: object, cause: int, options: Inc
         level=options.level,
         interval=options.interval,
         errors=options.errors,
-        n_people=part.n_people,
+        n_people=count_distinct(part.person),
         n_events=int(counted.sum()),
     )
 

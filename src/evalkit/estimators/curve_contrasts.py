@@ -20,6 +20,7 @@ from evalkit.estimators.curve_sums import (
     build_risk_sets,
     compute_path,
     compute_value_influence,
+    count_distinct,
     sum_clusters,
 )
 from evalkit.estimators.curves import (
@@ -96,7 +97,7 @@ def estimate_risk_difference(
 
     References
     ----------
-    Aalen and Johansen 1978, Scand J Stat 5:141; Zhang and Fine 2008, Biometrical Journal 50:1007 (contrasts).
+    Aalen and Johansen 1978, Scand J Stat 5:141; Zhang and Fine 2008, Statistics in Medicine 27:4939.
     """
     options = options or ContrastOptions()
     check_cause(follow_up, options.cause)
@@ -221,7 +222,7 @@ def _contrast(
         lower,
         upper,
         options.level,
-        n_people=both.n_people,
+        n_people=count_distinct(both.person),
         n_events=float(sum(g.n_events for g in groups)),
         se=se,
         p_value=p_value,
@@ -317,7 +318,7 @@ def _checks(groups: list[_Group], both: FollowUp, at: float) -> tuple[Check, ...
         float(least) if least >= MIN_AT_RISK else math.nan,
         f"In the smaller group {shown} are still at risk at {at:g}; {MIN_AT_RISK} or more are wanted.",
     )
-    n_clusters = len(np.unique(both.cluster))
+    n_clusters = count_distinct(both.cluster)
     clusters = Check(
         "clusters",
         n_clusters >= 30,

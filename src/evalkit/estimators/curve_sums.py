@@ -48,6 +48,21 @@ class RiskSets:
 
 
 @dataclass(frozen=True)
+class RowEnds:
+    """Places in time where m rows begin and end to be at risk, sorted by cluster and time.
+
+    `rows` (m,) that are at risk at any time; `order` (2m,) sorts their begins and then their ends; `place` (2m,) in
+    that order; `first`, `lengths`: where each cluster begins in it, and how long it is.
+    """
+
+    rows: np.ndarray
+    place: np.ndarray
+    order: np.ndarray
+    first: np.ndarray
+    lengths: np.ndarray
+
+
+@dataclass(frozen=True)
 class Path:
     """F of the module's text at `RiskSets.time`, arrays of shape (T,), and what its derivative is made of.
 
@@ -71,7 +86,8 @@ def build_risk_sets(
     entry: np.ndarray, exit_: np.ndarray, weights: np.ndarray, cluster: np.ndarray, is_event: np.ndarray
 ) -> RiskSets:
     """Risk sets at the distinct times where `is_event` (n,) rows end; a row is at risk on (entry, exit]."""
-    time = np.unique(exit_[is_event])
+    time = np.sort(exit_[is_event])
+    time = time[np.append(True, time[1:] > time[:-1])] if len(time) else time
     enter = np.searchsorted(time, entry, side="right")
     leave = np.searchsorted(time, exit_, side="right")
     return RiskSets(
@@ -118,7 +134,22 @@ def compute_path(sets: RiskSets, counted: np.ndarray, ends: np.ndarray, *, tied:
     return Path(value, before, survival, counted, ends, hazard * gain_end, gain_count * d / n, gain_end, gain_count)
 
 
-def compute_variance(sets: RiskSets, path: Path) -> np.ndarray:
+def order_ends(sets: RiskSets) -> RowEnds:
+    """Where rows begin and end to be at risk, by cluster and time: once for all paths through the same risk sets."""
+    rows = np.flatnonzero(sets.leave > sets.enter)
+    place = np.concatenate([sets.enter[rows], sets.leave[rows] - 1])
+    m = len(rows)
+    if not m or np.bincount(sets.cluster[rows]).max() == 1:  # each row a cluster: its two ends, without sorting
+        order = np.arange(2 * m).reshape(2, m).T.ravel()
+        return RowEnds(rows, place[order], order, np.arange(0, 2 * m, 2), np.full(m, 2))
+    cluster = np.tile(sets.cluster[rows], 2)
+    order = np.lexsort((place, cluster))
+    cluster = cluster[order]
+    first = np.flatnonzero(np.append(True, cluster[1:] != cluster[:-1]))
+    return RowEnds(rows, place[order], order, first, np.diff(np.append(first, 2 * m)))
+
+
+def compute_variance(sets: RiskSets, ends: RowEnds, path: Path) -> np.ndarray:
     """Infinitesimal-jackknife variance of F at each time, clustered, shape (T,).
 
     Each cluster's derivative at time j is a - F(j) b + (B(j) - F(j) A(j)) c, with A and B the cumulated drifts and
@@ -127,40 +158,31 @@ def compute_variance(sets: RiskSets, path: Path) -> np.ndarray:
     n_times = len(sets.time)
     a_path = np.cumsum(path.drift_end)
     b_path = np.cumsum(path.value * path.drift_end + path.drift_count)
-    row, place, change = _ends(sets, path, _lead(a_path), _lead(b_path))
-    cluster = sets.cluster[row]
-    order = np.lexsort((place, cluster))
-    cluster, place, change = cluster[order], place[order], change[order]
-    after = np.cumsum(change, axis=0)
-    first = np.flatnonzero(np.concatenate([[True], cluster[1:] != cluster[:-1]])) if len(cluster) else cluster
-    lengths = np.diff(np.append(first, len(cluster)))
-    after -= np.repeat(after[first] - change[first], lengths, axis=0)
+    change = _change_at_ends(sets, ends.rows, path, _lead(a_path), _lead(b_path))[:, ends.order]
+    after = np.cumsum(change, axis=1)
+    after -= np.repeat(after[:, ends.first] - change[:, ends.first], ends.lengths, axis=1)
     before = after - change
-    before[first] = 0.0
+    before[:, ends.first] = 0.0
 
     def crossed(i: int, j: int) -> np.ndarray:
-        jumps = after[:, i] * after[:, j] - before[:, i] * before[:, j]
-        return np.cumsum(np.bincount(place, jumps, minlength=n_times))
+        jumps = after[i] * after[j] - before[i] * before[j]
+        return np.cumsum(np.bincount(ends.place, jumps, minlength=n_times))
 
     f, drift = path.value, b_path - path.value * a_path
-    total = crossed(0, 0) + f**2 * crossed(1, 1) + drift**2 * crossed(2, 2)
-    total += 2 * (drift * crossed(0, 2) - f * crossed(0, 1) - f * drift * crossed(1, 2))
-    return np.maximum(total, 0.0)
+    squares = crossed(0, 0) + f**2 * crossed(1, 1) + drift**2 * crossed(2, 2)
+    total = squares + 2 * (drift * crossed(0, 2) - f * crossed(0, 1) - f * drift * crossed(1, 2))
+    return np.where(total > 1e-13 * squares, total, 0.0)  # what is less is rounding
 
 
-def _ends(
-    sets: RiskSets, path: Path, a_path: np.ndarray, b_path: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows (m,), places in time (m,) and changes of (a, b, c) (m, 3) where rows begin and end to be at risk."""
-    rows = np.flatnonzero(sets.leave > sets.enter)
+def _change_at_ends(sets: RiskSets, rows: np.ndarray, path: Path, a_path: np.ndarray, b_path: np.ndarray) -> np.ndarray:
+    """Changes of (a, b, c), shape (3, 2m), where m rows begin to be at risk, then where they end to be."""
     w, enter, last = sets.weights[rows], sets.enter[rows], sets.leave[rows] - 1
     ended, counted = path.ends[rows], path.counted[rows]
-    begin = np.column_stack([w * b_path[enter], w * a_path[enter], -w])
+    begin = np.stack([w * b_path[enter], w * a_path[enter], -w])
     gain = np.where(ended, path.gain_end[last], 0.0)
     stop_a = w * (gain * path.value[last] + np.where(counted, path.gain_count[last], 0.0) - b_path[last + 1])
     stop_b = w * (gain - a_path[last + 1])
-    stop = np.column_stack([stop_a, stop_b, w])
-    return np.concatenate([rows, rows]), np.concatenate([enter, last]), np.concatenate([begin, stop])
+    return np.concatenate([begin, np.stack([stop_a, stop_b, w])], axis=1)
 
 
 def compute_value_influence(sets: RiskSets, path: Path, places: np.ndarray) -> np.ndarray:
@@ -202,6 +224,11 @@ def _weigh_changes(sets: RiskSets, path: Path, ended: np.ndarray, counted: np.nd
     last = sets.leave[rows] - 1
     found[rows] += path.gain_count[last] * counted[last]
     return sets.weights * found
+
+
+def count_distinct(codes: np.ndarray) -> int:
+    """How many different codes, which are whole numbers from 0."""
+    return int(np.count_nonzero(np.bincount(codes)))
 
 
 def sum_clusters(influence: np.ndarray, cluster: np.ndarray, n_clusters: int) -> np.ndarray:

@@ -82,7 +82,7 @@ def compute_interval(
     """Ends of pointwise intervals, arrays of the shape of `value`; NaN where the scale has none.
 
     "plain" value -/+ z se; "log" on log(value), R's default; "log-log" on log(-log(value)), for probabilities,
-    which stays between 0 and 1 (Kalbfleisch and Prentice 2002, section 1.4). Ends are cut to 0 and `upper_limit`.
+    which stays between 0 and 1 (Kalbfleisch and Prentice 2002). Ends are cut to 0 and `upper_limit`.
     """
     z = stats.norm.ppf(0.5 + level / 2)
     if interval == "plain":
@@ -93,7 +93,7 @@ def compute_interval(
         width = z * se[inside] / value[inside]
         lower[inside], upper[inside] = value[inside] * np.exp(-width), value[inside] * np.exp(width)
         return lower, np.minimum(upper, upper_limit)
-    inside = (value > 0) & (value < 1) & (se > 0)
+    inside = (value > 0) & (value < 1 - 1e-12) & (se > 0)
     v = value[inside]
     width = z * se[inside] / (v * np.log(v))  # negative, as is log(v)
     lower[inside], upper[inside] = v ** np.exp(-width), v ** np.exp(width)
@@ -242,6 +242,8 @@ def check_cause(follow_up: FollowUp, cause: int | None) -> None:
 
 def check_nothing_after(follow_up: FollowUp, ends: np.ndarray, *, next_step: str) -> None:
     """Raise ParameterError where somebody is at risk in a stratum after a row that `ends` (n,) being at risk."""
+    if np.bincount(follow_up.person).max() == 1:
+        return
     order = np.lexsort((follow_up.exit, follow_up.stratum, follow_up.person))
     person, stratum = follow_up.person[order], follow_up.stratum[order]
     again = (person[1:] == person[:-1]) & (stratum[1:] == stratum[:-1]) & ends[order][:-1]

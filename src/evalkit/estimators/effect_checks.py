@@ -28,6 +28,7 @@ SUPPORTED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "did_ipw": (("ATT",), ("risk_difference", "rate_ratio", *MEANS)),
     "did_aipw": (("ATT",), ("risk_difference", "rate_ratio", *MEANS)),
 }
+MIN_CLUSTERS = 2
 CROSS_FITTED = ("aipw", "tmle", "did_aipw")
 
 
@@ -55,7 +56,8 @@ def check_request(
             faults.append(Fault(name, "this choice is not known", str(getattr(o, name)), ", ".join(allowed)))
     faults += _check_numbers(o)
     faults += _check_combination(comparison, estimand, o)
-    drawn = o.folds or o.errors == "bootstrap" or o.outcome_model == "boosted"
+    trees = o.method not in ("gcomp", "did_gcomp") and (o.weights.method == "boosted" or o.weights.folds > 0)
+    drawn = o.folds or trees or o.errors == "bootstrap" or o.outcome_model == "boosted"
     if drawn and rng is None:
         faults.append(Fault("rng", "folds or draws are random", next_step="Give rng=np.random.default_rng(seed)."))
     refuse(faults)
@@ -116,7 +118,7 @@ def _check_combination(comparison: Comparison, estimand: Estimand, o: EffectOpti
 
 
 def check_outcome(comparison: Comparison, estimand: Estimand, options: EffectOptions) -> None:
-    """Refuse outcomes that the scale or the model cannot have, that do not vary on a side, or with too few events.
+    """Refuse outcomes that the scale or the model cannot have or that do not vary, few events, and one cluster.
 
     Raises ParameterError for the first, NotEstimable for the others; counts below 10 are not shown.
     """
@@ -161,5 +163,9 @@ def _refuse_thin(comparison: Comparison, estimand: Estimand, columns: dict[str, 
             if np.ptp(y[rows]) == 0 and (name == "outcome" or estimand.scale == "rate_ratio"):
                 faults.append(Fault(name, f"it is the same for everybody on the {side} side",
                                     next_step="Nothing can be modelled or compared there."))  # fmt: skip
+    for side, rows in (("treated", comparison.treated), ("comparison", ~comparison.treated)):
+        if len(np.unique(comparison.cluster[rows])) < MIN_CLUSTERS:
+            faults.append(Fault("cluster", f"everybody on the {side} side is in one cluster, so that no error is known",
+                                next_step="Compare areas, not people."))  # fmt: skip
     if faults:
         raise NotEstimable(faults)

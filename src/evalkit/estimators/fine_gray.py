@@ -15,13 +15,20 @@ from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_nam
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.fine_gray_errors import compute_clustered_variance, compute_score_residuals
-from evalkit.estimators.fine_gray_sums import RiskSets, Ties, build_risk_sets
-from evalkit.estimators.fine_gray_weights import TiedCensoring, derive_ends, fit_group_weights
+from evalkit.estimators.fine_gray_fit import compute_scales, maximise
+from evalkit.estimators.fine_gray_sums import Ties, build_risk_sets
+from evalkit.estimators.fine_gray_weights import TiedCensoring, derive_ends, fit_group_weights, merge_close_times
 
 MIN_EVENTS = 10
 MIN_SIDE = 2
-_FAR = 12.0  # a coefficient per standard deviation beyond which a covariate is taken to separate
-_HALVINGS = 25
+MIN_CLUSTERS = 20
+_CHOICES = {
+    "ties": ("efron", "breslow"),
+    "errors": ("model", "robust", "robust_censoring"),
+    "strata": ("both", "baseline", "censoring"),
+    "tied_censoring": ("after_events", "with_events"),
+    "censoring_weights": ("unweighted", "case"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,11 +37,13 @@ class FineGrayOptions:
 
     errors : "model" (inverse information), "robust" (clustered, weights over time taken as known, as R's
         `coxph` on `finegray`) or "robust_censoring" (clustered, with what their estimation adds; as `crr`).
-    strata : what `FollowUp.stratum` is: the groups of the "censoring" distribution, of the "baseline" hazard, or "both".
+    strata : what `FollowUp.stratum` parts: the "censoring" distribution, the "baseline" hazard, or "both".
     tied_censoring : "after_events" (an event and a censoring on one day: the event was first; R's `finegray`)
         or "with_events" (both count as at risk of censoring; `crr`).
     censoring_weights : whether case weights count in the censoring distribution ("case": frequency and sampling
         weights) or not ("unweighted", as in R: weights that balance a comparison).
+    tolerance : relative change of the log-likelihood below which a coefficient that still moves is taken to be on
+        its way to infinity.
     """
 
     ties: Ties = "efron"
@@ -61,10 +70,10 @@ class FineGrayFit:
     robust_variance: np.ndarray
     log_likelihood: float
     log_likelihood_null: float
-    score: np.ndarray
     n_people: int
     n_events: int
     n_competing: int
+    n_clusters: int
     iterations: int
     times: np.ndarray
     stratum: np.ndarray
@@ -75,18 +84,6 @@ class FineGrayFit:
     def se(self) -> np.ndarray:
         """Standard errors as `options.errors` asks, shape (p,)."""
         return np.sqrt(np.diag(self.robust_variance))
-
-
-@dataclass(frozen=True)
-class _Step:
-    """The partial likelihood at one set of coefficients, with what its derivatives and residuals need."""
-
-    log_likelihood: float
-    score: np.ndarray
-    information: np.ndarray
-    relative: np.ndarray
-    denominator: np.ndarray
-    mean: np.ndarray
 
 
 def fit_fine_gray(follow_up: FollowUp, *, cause: int = 1, options: FineGrayOptions | None = None) -> FineGrayFit:
@@ -110,8 +107,9 @@ def fit_fine_gray(follow_up: FollowUp, *, cause: int = 1, options: FineGrayOptio
     "Multi-state models and competing risks" (tied times).
     """
     options = options or FineGrayOptions()
-    _check_input(follow_up, cause)
-    f, ends = follow_up, derive_ends(follow_up)
+    _check_input(follow_up, cause, options)
+    f = merge_close_times(follow_up)
+    ends = derive_ends(f)
     one = np.zeros(len(f), dtype=np.int64)
     own = np.unique(f.stratum, return_inverse=True)[1]
     layer = one if options.strata == "censoring" else own
@@ -119,10 +117,10 @@ def fit_fine_gray(follow_up: FollowUp, *, cause: int = 1, options: FineGrayOptio
     mass = f.weights if options.censoring_weights == "case" else np.ones(len(f))
     weights = fit_group_weights(f, ends, group, mass, tied=options.tied_censoring)
     sets = build_risk_sets(f, cause=cause, layer=layer, group=group, weights=weights, ties=options.ties)
-    centre, scale = _standard(f)
+    centre, scale = compute_scales(f)
     z = (f.covariates - centre) / scale
-    step, b, null, iterations = _maximise(sets, f, z, options)
-    beta = b / scale
+    best = maximise(sets, f, z, max_iterations=options.max_iterations, tolerance=options.tolerance)
+    step, beta = best.step, best.coefficients / scale
     inverse = np.linalg.inv(step.information)
     variance = inverse / np.outer(scale, scale)
     if options.errors == "model":
@@ -133,11 +131,12 @@ def fit_fine_gray(follow_up: FollowUp, *, cause: int = 1, options: FineGrayOptio
             censoring=(weights, ends, mass, options.tied_censoring) if options.errors == "robust_censoring" else None,
         )  # fmt: skip
         robust = compute_clustered_variance(residuals @ inverse / scale, f.cluster)
-    rises = sets.sum_terms((sets.mass / step.denominator)[:, None])[:, 0] * np.exp(-centre @ beta)
+    rises = sets.sum_terms((sets.mass / step.denominator)[:, None])[:, 0] * np.exp(-centre @ beta - f.offset.mean())
     codes = np.unique(f.stratum) if options.strata != "censoring" else np.zeros(1, dtype=np.int64)
     return FineGrayFit(
-        f.names, beta, variance, robust, step.log_likelihood, null, step.score / scale, f.n_people, f.n_events(cause),
-        int(((f.event != 0) & (f.event != cause)).sum()), iterations, sets.times, codes[sets.layer], rises, options,
+        f.names, beta, variance, robust, step.log_likelihood, best.null, f.n_people, f.n_events(cause),
+        int(((f.event != 0) & (f.event != cause)).sum()), len(np.unique(f.cluster)), best.iterations,
+        sets.times, codes[sets.layer], rises, options,
     )  # fmt: skip
 
 
@@ -210,79 +209,23 @@ def estimate_subdistribution_ratio(
         n_events=fit.n_events,
         se=se,
         p_value=float(2 * stats.norm.sf(abs(b) / se)),
-        checks=_checks(fit),
+        checks=_make_checks(fit, follow_up, place, cause),
         label="Fine and Gray's subdistribution hazard ratio",
     )
 
 
-def _maximise(
-    sets: RiskSets, f: FollowUp, z: np.ndarray, options: FineGrayOptions
-) -> tuple[_Step, np.ndarray, float, int]:
-    """Newton's steps from 0, halved where the likelihood falls; coefficients are per standard deviation."""
-    b = np.zeros(z.shape[1])
-    step = _step(sets, f, z, b)
-    null = step.log_likelihood
-    for iteration in range(1, options.max_iterations + 1):
-        move = np.linalg.lstsq(step.information, step.score, rcond=None)[0]
-        size = 1.0
-        for _ in range(_HALVINGS):
-            tried = _step(sets, f, z, b + size * move)
-            if tried.log_likelihood >= step.log_likelihood - 1e-10 * abs(step.log_likelihood):
-                break
-            size /= 2
-        b, step = b + size * move, tried
-        if np.abs(b).max(initial=0.0) > _FAR:
-            break
-        if np.abs(size * move).max(initial=0.0) <= options.tolerance * max(1.0, np.abs(b).max(initial=0.0)):
-            return step, b, null, iteration
-    worst = f.names[int(np.abs(b).argmax())]
-    if np.abs(b).max() > _FAR:
-        text = f'"{worst}" separates those with the event from those without: its coefficient runs off to infinity'
-        raise NotEstimable(Fault(worst, text, next_step="Leave it out, or join it with another category."))
-    raise NotEstimable(Fault(worst, f"the fit did not converge in {options.max_iterations} steps"))
-
-
-def _step(sets: RiskSets, f: FollowUp, z: np.ndarray, b: np.ndarray) -> _Step:
-    """Log partial likelihood, score and information at `b`, with Efron's or Breslow's terms."""
-    eta = z @ b + f.offset
-    relative = f.weights * np.exp(eta)
-    both = np.column_stack([relative, relative[:, None] * z])
-    at_risk, dying = sets.sum_at_risk(both)[sets.place], sets.sum_events(both)[sets.place]
-    left = at_risk - sets.fraction[:, None] * dying
-    denominator, mean = left[:, 0], left[:, 1:] / left[:, :1]
-    e, w = sets.event, f.weights[sets.event]
-    hazard = sets.mass / denominator
-    rises = sets.sum_terms(np.column_stack([hazard, hazard * sets.fraction]))
-    gathered = sets.integrate(rises[:, :1])[:, 0]
-    gathered[e] -= rises[sets.last[e] - 1, 1]
-    information = (z * (relative * gathered)[:, None]).T @ z - (mean * sets.mass[:, None]).T @ mean
-    value = float(w @ eta[e] - sets.mass @ np.log(denominator))
-    score = w @ z[e] - sets.mass @ mean
-    return _Step(value, score, information, np.exp(eta), denominator, mean)
-
-
-def _standard(f: FollowUp) -> tuple[np.ndarray, np.ndarray]:
-    """Centre and scale of the covariates, (p,) each; refuses those that are constant or follow from others."""
-    centre = np.average(f.covariates, axis=0, weights=f.weights)
-    scale = np.sqrt(np.average((f.covariates - centre) ** 2, axis=0, weights=f.weights))
-    flat = scale <= 1e-10 * np.maximum(np.abs(centre), 1e-300)
-    if flat.any():
-        raise NotEstimable([
-            Fault(name, "everybody has the same value, so it has no effect to be found")
-            for name, same in zip(f.names, flat, strict=True) if same
-        ])  # fmt: skip
-    r = np.abs(np.diag(np.linalg.qr((f.covariates - centre) / scale, mode="r")))
-    if (r <= 1e-8 * r.max(initial=0.0)).any():
-        name = f.names[int(np.flatnonzero(r <= 1e-8 * r.max())[0])]
-        raise NotEstimable(Fault(name, "it follows from the covariates before it", next_step="Leave one of them out."))
-    return centre, scale
-
-
-def _check_input(f: FollowUp, cause: int) -> None:
+def _check_input(f: FollowUp, cause: int, options: FineGrayOptions) -> None:
+    faults = []
+    for name, allowed in _CHOICES.items():
+        if getattr(options, name) not in allowed:
+            faults.append(Fault(name, "unknown", got=str(getattr(options, name)), allowed=", ".join(allowed)))
+    if options.max_iterations < 1 or not options.tolerance > 0:
+        faults.append(Fault("options", "max_iterations and tolerance must be positive"))
     if not 1 <= cause <= len(f.causes):
-        raise ParameterError(Fault("cause", "there is no such cause", f"{cause}", f"1 to {len(f.causes)}"))
+        faults.append(Fault("cause", "there is no such cause", f"{cause}", f"1 to {len(f.causes)}"))
     if not f.covariates.shape[1]:
-        raise ParameterError(Fault("covariates", "there are none", next_step="Name them in FollowUp.from_frame."))
+        faults.append(Fault("covariates", "there are none", next_step="Name them in FollowUp.from_frame."))
+    refuse(faults)
     order = np.lexsort((f.exit, f.person))
     after = (f.person[order][1:] == f.person[order][:-1]) & (f.event[order][:-1] > 0)
     if after.any():
@@ -309,15 +252,30 @@ def _covariate_place(f: FollowUp, estimand: Estimand, covariate: str, level: flo
 
 def _refuse_thin(f: FollowUp, cause: int, place: int) -> None:
     if 1 <= cause <= len(f.causes) and f.n_events(cause) < MIN_EVENTS:
-        raise NotEstimable(Fault(f.causes[cause - 1], "too few events", f"fewer than {MIN_EVENTS}", f"{MIN_EVENTS} or more"))
+        raise NotEstimable(
+            Fault(f.causes[cause - 1], "too few events", f"fewer than {MIN_EVENTS}", f"{MIN_EVENTS} or more")
+        )
     x = f.covariates[:, place]
     if len(np.unique(x)) == 2 and min(len(np.unique(f.person[x == v])) for v in np.unique(x)) < MIN_SIDE:
         raise NotEstimable(Fault(f.names[place], "one side has one person only", allowed=f"{MIN_SIDE} or more"))
 
 
-def _checks(fit: FineGrayFit) -> tuple[Check, ...]:
+def _make_checks(fit: FineGrayFit, follow_up: FollowUp, place: int, cause: int) -> tuple[Check, ...]:
     share = fit.n_competing / fit.n_people if fit.n_competing >= FEW else math.nan
     told = f"{share:.0%} of people" if fit.n_competing >= FEW else f"fewer than {FEW} people"
-    return (
-        Check("competing", None, share, f"The other outcome came first for {told}; they stay in the risk set."),
-    )
+    each = fit.n_events / len(fit.names)
+    checks = [
+        Check("competing", None, share, f"Another event came first for {told}; they stay in the risk set."),
+        Check("events_per_covariate", each >= MIN_EVENTS, each, f"{MIN_EVENTS} or more are wanted."),
+    ]
+    x = follow_up.covariates[:, place]
+    sides = np.unique(x)
+    if len(sides) == 2:
+        least = min(int(((follow_up.event == cause) & (x == side)).sum()) for side in sides)
+        few = least < FEW
+        text = f"One side has fewer than {FEW} events." if few else f"The side with fewer events has {least}."
+        checks.append(Check("events_by_side", not few, math.nan if few else float(least), text))
+    if fit.options.errors != "model":
+        text = f"Clustered errors are too small below about {MIN_CLUSTERS} clusters."
+        checks.append(Check("clusters", fit.n_clusters >= MIN_CLUSTERS, float(fit.n_clusters), text))
+    return tuple(checks)

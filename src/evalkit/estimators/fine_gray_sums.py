@@ -8,6 +8,7 @@ no person is written out once for every time at which the weight changes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -62,7 +63,7 @@ class RiskSets:
         late = self.first > self.bounds[self.row_layer]
         came = _total((self.first + self.row_layer)[late], values[late], n_slots) if late.any() else None
         sums = np.empty((len(self.times), values.shape[1]))
-        for k, (a, b) in enumerate(zip(self.bounds[:-1], self.bounds[1:], strict=True)):
+        for k, (a, b) in enumerate(pairwise(self.bounds)):
             inside = slice(a + k + 1, b + k + 1)
             sums[a:b] = np.cumsum(left[inside][::-1], axis=0)[::-1]
             if came is not None:
@@ -93,7 +94,13 @@ class RiskSets:
 
 
 def build_risk_sets(
-    follow_up: FollowUp, *, cause: int, layer: np.ndarray, group: np.ndarray, weights: dict[int, GroupWeights], ties: Ties
+    follow_up: FollowUp,
+    *,
+    cause: int,
+    layer: np.ndarray,
+    group: np.ndarray,
+    weights: dict[int, GroupWeights],
+    ties: Ties,
 ) -> RiskSets:
     """Arrange follow-up by baseline stratum `layer` and censoring `group`, int arrays (n,), codes from 0.
 
@@ -105,7 +112,7 @@ def build_risk_sets(
     times, time_layer = keys[:, 1], keys[:, 0].astype(np.int64)
     bounds = np.searchsorted(time_layer, np.arange(int(layer.max()) + 2))
     first, last = np.empty(len(f), dtype=np.int64), np.empty(len(f), dtype=np.int64)
-    for k, (a, b) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for k, (a, b) in enumerate(pairwise(bounds)):
         rows = layer == k
         first[rows] = a + np.searchsorted(times[a:b], f.entry[rows], "right")
         last[rows] = a + np.searchsorted(times[a:b], f.exit[rows], "right")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.core.errors import Fault, NotEstimable
+from evalkit.estimators.cox_sums import compute_time_codes
 
 TiedCensoring = Literal["after_events", "with_events"]
+Side = Literal["left", "right"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,13 @@ class GroupWeights:
         entered = 1.0 - self.entering.leaving / self.entering.at_risk
         g = np.concatenate([[1.0], np.cumprod(left)])[np.searchsorted(self.censoring.times, times, "left")]
         h = np.concatenate([np.cumprod(entered[::-1])[::-1], [1.0]])[np.searchsorted(self.entering.times, times)]
-        return np.where(times <= self.last_time, g * h, 0.0)
+        return g * h
+
+
+def merge_close_times(follow_up: FollowUp) -> FollowUp:
+    """The same follow-up with times that differ by rounding alone made one, so that ties are ties."""
+    entry, leave, times = compute_time_codes(follow_up)
+    return replace(follow_up, entry=times[entry], exit=times[leave])
 
 
 def derive_ends(follow_up: FollowUp) -> Ends:
@@ -113,7 +121,7 @@ def _totals(values: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return times, np.bincount(place, weights=mass, minlength=len(times))
 
 
-def _below(values: np.ndarray, mass: np.ndarray, at: np.ndarray, *, side: Literal["left", "right"] = "left"):
+def _below(values: np.ndarray, mass: np.ndarray, at: np.ndarray, *, side: Side = "left") -> np.ndarray:
     """Mass of the values below each time (or, from the right, at it too)."""
     order = np.argsort(values, kind="stable")
     total = np.concatenate([[0.0], np.cumsum(mass[order])])

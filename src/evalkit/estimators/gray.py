@@ -7,15 +7,16 @@ import numpy as np
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.cohort.frames import refuse
 from evalkit.core.errors import Fault, NotEstimable
+from evalkit.estimators.fine_gray_weights import merge_close_times
 from evalkit.estimators.log_rank import RankTest, check_groups, make_rank_test
 
 
 def compute_gray_test(follow_up: FollowUp, group: np.ndarray, *, cause: int = 1, rho: float = 0.0) -> RankTest:
     """k-sample test of subdistribution hazards of `causes[cause - 1]`, within strata.
 
-    Where people of group k at risk are n_k, all-cause survival S_k and incidence F_k, all just before t, a person
-    at risk stands for 1/S_k who would be so if nothing but censoring took people away. Events of group k are compared with
-    a share R_k / sum R of all, R_k = n_k (1 - F_k) / S_k, each time weighed by (1 - F)^rho of the pooled F.
+    With n_k people of group k at risk, all-cause survival S_k and incidence F_k, all just before t, n_k / S_k would be
+    at risk if nothing but censoring took people away. Events of group k are compared with a share R_k / sum R of all
+    events, R_k = n_k (1 - F_k) / S_k, each time weighed by (1 - F)^rho of the pooled F.
 
     Parameters
     ----------
@@ -38,6 +39,7 @@ def compute_gray_test(follow_up: FollowUp, group: np.ndarray, *, cause: int = 1,
     labels, codes = check_groups(follow_up, group)
     if not follow_up.n_events(cause):
         raise NotEstimable(Fault(follow_up.causes[cause - 1], "nobody had it, so there is nothing to compare"))
+    follow_up = merge_close_times(follow_up)
     kind = np.where(follow_up.event == 0, 0, np.where(follow_up.event == cause, 1, 2))
     size = len(labels)
     observed, expected, variance = np.zeros(size), np.zeros(size), np.zeros((size, size))
@@ -93,7 +95,9 @@ def _one_stratum(
 
 
 def _at_risk(time: np.ndarray, codes: np.ndarray, times: np.ndarray, size: int) -> np.ndarray:
-    return np.column_stack([(codes == k).sum() - np.searchsorted(np.sort(time[codes == k]), times) for k in range(size)])
+    return np.column_stack(
+        [(codes == k).sum() - np.searchsorted(np.sort(time[codes == k]), times) for k in range(size)]
+    )
 
 
 def _events(time: np.ndarray, codes: np.ndarray, chosen: np.ndarray, times: np.ndarray, size: int) -> np.ndarray:

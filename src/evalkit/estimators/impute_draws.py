@@ -11,12 +11,13 @@ _INTERCEPT_SD = 10.0
 
 
 def draw_number(
-    x: np.ndarray, y: np.ndarray, x_missing: np.ndarray, *, donors: int, rng: np.random.Generator
+    x: np.ndarray, y: np.ndarray, x_missing: np.ndarray, *, donors: int | None, rng: np.random.Generator
 ) -> np.ndarray:
-    """Predictive mean matching of type 1: values of `y` (n,) for the rows of `x_missing` (k, p), shape (k,).
+    """Numbers for the rows of `x_missing` (k, p), shape (k,), learned from `y` (n,) and `x` (n, p).
 
-    Observed rows are predicted with the least-squares coefficients, missing rows with coefficients drawn from their
-    posterior; one of the `donors` nearest predictions gives its value. `x` (n, p) is standardised, without intercept.
+    Predictive mean matching of type 1: observed rows are predicted with the least-squares coefficients, missing rows
+    with coefficients drawn from their posterior; one of the `donors` nearest predictions gives its value. With None the
+    drawn prediction itself, with a normal residual. `x` is standardised, without intercept.
     """
     full, other = _with_intercept(x), _with_intercept(x_missing)
     gram = full.T @ full
@@ -27,6 +28,8 @@ def draw_number(
     df = max(len(y) - full.shape[1], 1)
     sigma = np.sqrt(residual @ residual / rng.chisquare(df))
     drawn = estimate + sigma * factor @ rng.standard_normal(len(estimate))
+    if donors is None:
+        return other @ drawn + sigma * rng.standard_normal(len(other))
     return _match(full @ estimate, y, other @ drawn, donors, rng)
 
 

@@ -69,15 +69,17 @@ def build_estimate(
     n_people: int,
     n_events: float,
     checks: tuple[Check, ...],
+    degrees: float = math.inf,
 ) -> Estimate:
     """An estimate from a contrast and its error, both on the log scale for ratios.
 
-    The interval of a ratio is exp(log value -/+ z se); its `se` stays that of the logarithm.
+    The interval of a ratio is exp(log value -/+ q se), q a quantile of t with `degrees` of freedom (normal by
+    default); its `se` stays that of the logarithm.
     """
-    half = stats.norm.ppf(0.5 + level / 2) * se
+    half = stats.t.ppf(0.5 + level / 2, degrees) * se
     ends = np.array([value, value - half, value + half])
     shown = np.exp(ends) if estimand.scale in RATIOS else ends
-    p_value = float(2 * stats.norm.sf(abs(value) / se)) if se > 0 else math.nan
+    p_value = float(2 * stats.t.sf(abs(value) / se, degrees)) if se > 0 else math.nan
     return Estimate(
         estimand, estimator, role, float(shown[0]), float(shown[1]), float(shown[2]), level,
         n_people=float(n_people), n_events=float(n_events), se=float(se), p_value=p_value, checks=checks, label=label,

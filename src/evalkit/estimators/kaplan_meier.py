@@ -9,7 +9,15 @@ import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
-from evalkit.estimators.curve_sums import RiskSets, build_risk_sets, compute_path, compute_variance, sum_events
+from evalkit.estimators.curve_sums import (
+    RiskSets,
+    build_risk_sets,
+    compute_path,
+    compute_variance,
+    count_distinct,
+    order_ends,
+    sum_events,
+)
 from evalkit.estimators.curves import (
     FIRST_EVENTS,
     Curve,
@@ -81,8 +89,7 @@ def choose_errors(
     follow_up: FollowUp, errors: Literal["auto", "greenwood", "jackknife"]
 ) -> Literal["greenwood", "jackknife"]:
     """What "auto" means for this follow-up; raises ParameterError where Greenwood's formula does not hold."""
-    people = np.unique(np.column_stack([follow_up.person, follow_up.cluster]), axis=0)
-    grouped = len(people) > len(np.unique(follow_up.cluster))
+    grouped = count_distinct(follow_up.person) > count_distinct(follow_up.cluster)
     simple = has_equal_weights(follow_up) and not grouped
     if errors == "greenwood" and not simple:
         raise ParameterError(
@@ -111,7 +118,10 @@ def _fit(
     sets = build_risk_sets(follow_up.entry[rows], follow_up.exit[rows], weights, follow_up.cluster[rows], hit)
     path = compute_path(sets, hit, hit)
     survival = path.survival
-    variance = compute_greenwood(sets, hit, survival) if errors == "greenwood" else compute_variance(sets, path)
+    if errors == "greenwood":
+        variance = compute_greenwood(sets, hit, survival)
+    else:
+        variance = compute_variance(sets, order_ends(sets), path)
     se = np.where(survival > 0, np.sqrt(variance), np.nan)
     lower, upper = compute_interval(survival, se, level=options.level, interval=options.interval, upper_limit=1.0)
     ended = survival <= 0
@@ -134,7 +144,7 @@ def _fit(
         level=options.level,
         interval=options.interval,
         errors=errors,
-        n_people=len(np.unique(follow_up.person[rows])),
+        n_people=count_distinct(follow_up.person[rows]),
         n_events=int(hit.sum()),
     )
 
@@ -157,11 +167,11 @@ def compute_censoring_weights(follow_up: FollowUp, *, horizon: float) -> np.ndar
     ----------
     Robins and Rotnitzky 1992; Satten and Datta 2001, American Statistician 55:207.
     """
-    keys = np.column_stack([follow_up.person, follow_up.stratum])
+    keys = follow_up.person * (int(follow_up.stratum.max()) + 1) + follow_up.stratum
     faults = []
     if not np.isfinite(horizon):
         faults.append(Fault("horizon", "must be finite", got=str(horizon)))
-    if len(np.unique(keys, axis=0)) < len(keys):
+    if count_distinct(keys) < len(keys):
         faults.append(Fault("follow-up", "a person has several rows in a stratum", next_step="Keep one row a person."))
     if faults:
         raise ParameterError(faults)

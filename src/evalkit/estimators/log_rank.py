@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.cohort.frames import how_many, refuse
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.estimators.fine_gray_sums import RiskSets, build_risk_sets
+from evalkit.estimators.fine_gray_weights import merge_close_times
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def compute_log_rank(follow_up: FollowUp, group: np.ndarray, *, options: LogRank
     _check_options(follow_up, options)
     if not follow_up.n_events(options.cause):
         raise NotEstimable(Fault(follow_up.causes[options.cause - 1], "nobody had it, so there is nothing to compare"))
-    own = replace(follow_up, event=(follow_up.event == options.cause).astype(np.int64))
+    own = replace(merge_close_times(follow_up), event=(follow_up.event == options.cause).astype(np.int64))
     layer = np.unique(own.stratum, return_inverse=True)[1]
     sets = build_risk_sets(own, cause=1, layer=layer, group=layer, weights={}, ties="breslow")
     member = (codes[:, None] == np.arange(len(labels))) * own.weights[:, None]
@@ -94,10 +97,9 @@ def check_groups(follow_up: FollowUp, group: np.ndarray) -> tuple[tuple[object, 
     values = np.asarray(group)
     if values.shape != follow_up.exit.shape:
         refuse([Fault("group", "one value a row is wanted", got=f"{values.shape}", allowed=f"({len(follow_up)},)")])
-    missing = np.array([value is None or value != value for value in values.tolist()])  # noqa: PLR0124
-    if missing.any():
-        refuse([Fault("group", f"{how_many(int(missing.sum()))} have no group")])
-    labels, codes = np.unique(values, return_inverse=True)
+    codes, labels = pd.factorize(values, sort=True)
+    if (codes < 0).any():
+        refuse([Fault("group", f"{how_many(int((codes < 0).sum()))} have no group")])
     if len(labels) < 2:
         raise NotEstimable(Fault("group", "there is only one group"))
     return tuple(labels.tolist()), codes
@@ -123,8 +125,8 @@ def make_rank_test(
 def _importance(sets: RiskSets, hazard: np.ndarray, options: LogRankOptions) -> np.ndarray:
     """What an event at each time weighs, shape (E,); survival is that just before the time."""
     before = np.ones(len(hazard))
-    for a, b in zip(sets.bounds[:-1], sets.bounds[1:], strict=True):
-        before[a + 1 : b] = np.cumprod(1 - hazard[a:b])[:-1] if b > a else 1.0
+    for a, b in pairwise(sets.bounds):
+        before[a + 1 : b] = np.cumprod(1 - hazard[a:b])[:-1]
     before = np.clip(before, 0.0, 1.0)
     return before**options.rho * (1 - before) ** options.gamma
 
@@ -157,5 +159,7 @@ def _check_options(f: FollowUp, options: LogRankOptions) -> None:
         faults.append(Fault("weights", "hypergeometric errors know no case weights", next_step=step))
     if options.errors == "hypergeometric" and not faults and abs(f.weights[0] - 1) > 1e-12:
         step = 'Give each row the weight 1, or take errors="robust".'
-        faults.append(Fault("weights", "hypergeometric errors count people", got="equal weights other than 1", next_step=step))
+        faults.append(
+            Fault("weights", "hypergeometric errors count people", got="equal weights other than 1", next_step=step)
+        )
     refuse(faults)

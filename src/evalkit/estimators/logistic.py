@@ -22,8 +22,10 @@ from evalkit.core.errors import Fault, NotEstimable, ParameterError
 
 Link = Literal["logit", "probit"]
 _RANK = 1e-9  # a column whose part that others do not explain is smaller than this share of it is their combination
-_REFRESH = 1e-3  # below this step the curvature of the step before is good enough
+_REFRESH = 1e-2  # below this step the curvature of the step before is good enough
 _BLOCK = 4_000_000  # numbers held at a time
+_CHUNK = 32  # replicates at a time: few enough for the processor's cache
+_ROUGH = 1e4  # condition number up to which single precision is enough for curvature (never for gradients)
 _SEPARATED = 1e-11  # curvature, relative to the steepest direction, at which a direction is flat
 _GONE = 1e-10  # curvature at which all of it is flat: everybody is predicted without error
 
@@ -51,7 +53,7 @@ class LogisticDraws:
 
 @dataclass(frozen=True)
 class _Problem:
-    """Orthonormal columns q (n, p) with x = q r, outcome (n,), offset (n,) and the pair products where they fit."""
+    """Orthonormal columns q (n, p) with x = q r, outcome (n,), offset (n,) and, where they fit, rough pair products."""
 
     q: np.ndarray
     r: np.ndarray
@@ -119,15 +121,16 @@ def fit_logistic(
     given = np.ones((1, len(x))) if weights is None else np.atleast_2d(np.asarray(weights, dtype=np.float64))
     names = tuple(names) if names is not None else tuple(f"column {j}" for j in range(x.shape[1]))
     _check(x, y, given, offset, names)
-    redundant = find_redundant(x)
+    used = (given > 0).any(axis=0)
+    redundant = find_redundant(x if used.all() else x[used])
     if redundant.any():
         raise NotEstimable([
             Fault(names[j], "this column is constant, or a combination of the columns before it",
                   next_step="Leave it out.") for j in np.flatnonzero(redundant)
         ])  # fmt: skip
-    coefficients, fitted, direction = _newton(_build(x, y, offset, options), given, None, options)
+    coefficients, fitted, last = _newton(_build(x, y, offset, options, many=len(given) > 2), given, None, options)
     if not fitted.all():
-        raise _separation(x, y, names, direction[~fitted], given[~fitted][0] > 0, len(given))
+        raise _separation(x, y, names, last[~fitted], given[~fitted][0] > 0, len(given))
     return coefficients[0] if weights is None or np.ndim(weights) == 1 else coefficients
 
 
@@ -152,7 +155,7 @@ def fit_logistic_draws(
     """
     start = fit_logistic(x, y, weights=base, offset=offset, options=options)
     _check(x, y, weights, offset, ("",) * x.shape[1])
-    coefficients, fitted, _ = _newton(_build(x, y, offset, options), weights, start, options)
+    coefficients, fitted, _ = _newton(_build(x, y, offset, options, many=True), weights, start, options)
     return LogisticDraws(coefficients, fitted)
 
 
@@ -177,19 +180,23 @@ def _check(
         faults.append(Fault("logistic regression", "values are missing or infinite"))
     elif y.min() < 0 or y.max() > 1:
         faults.append(Fault("outcome", "values outside 0 to 1"))
-    if not np.isfinite(weights).all() or (weights < 0).any() or not (weights.sum(axis=1) > 0).all():
+    totals = weights.sum(axis=1)
+    if not weights.min(initial=0.0) >= 0 or not np.isfinite(totals).all() or not (totals > 0).all():
         faults.append(Fault("weights", "weights are negative or not finite, or are all nought"))
     if faults:
         raise ParameterError(faults)
 
 
-def _build(x: np.ndarray, y: np.ndarray, offset: np.ndarray | None, options: LogisticOptions) -> _Problem:
+def _build(
+    x: np.ndarray, y: np.ndarray, offset: np.ndarray | None, options: LogisticOptions, *, many: bool
+) -> _Problem:
     n, p = x.shape
     norms = np.sqrt((x * x).mean(axis=0))
     q, r = np.linalg.qr(x / norms)
     q *= np.sqrt(n)
     rows, columns = np.triu_indices(p)
-    products = q[:, rows] * q[:, columns] if n * len(rows) <= _BLOCK else None
+    fits = many and n * len(rows) <= _BLOCK
+    products = (q[:, rows] * q[:, columns]).astype(np.float32) if fits else None
     return _Problem(
         q, r * norms / np.sqrt(n), np.asarray(y, dtype=np.float64),
         np.zeros(n) if offset is None else np.asarray(offset, dtype=np.float64), rows, columns, products, options.link,
@@ -199,65 +206,82 @@ def _build(x: np.ndarray, y: np.ndarray, offset: np.ndarray | None, options: Log
 def _newton(
     problem: _Problem, weights: np.ndarray, start: np.ndarray | None, options: LogisticOptions
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coefficients (B, p), whether fitted (B,), and the last steps (B, p), all in terms of x; chunk by chunk."""
+    """Coefficients (B, p) in terms of x, NaN where not fitted (B,), and where they stood at the end; chunk by chunk."""
     n, p = problem.q.shape
     first = np.zeros(p) if start is None else problem.r @ start
-    size = max(1, min(64, _BLOCK // n))
+    size = max(1, min(_CHUNK, _BLOCK // n))
     parts = [_newton_chunk(problem, weights[at : at + size], first, options) for at in range(0, len(weights), size)]
-    gamma, fitted, step = (np.concatenate(piece) for piece in zip(*parts, strict=True))
-    coefficients, direction = (np.linalg.solve(problem.r, part.T).T for part in (gamma, step))
-    coefficients[~fitted] = np.nan
-    return coefficients, fitted, direction
+    gamma, fitted = (np.concatenate(piece) for piece in zip(*parts, strict=True))
+    last = np.linalg.solve(problem.r, gamma.T).T
+    return np.where(fitted[:, None], last, np.nan), fitted, last
 
 
 def _newton_chunk(
     problem: _Problem, weights: np.ndarray, first: np.ndarray, options: LogisticOptions
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same in terms of q, for replicates that are held at once."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients and whether fitted in terms of q, for replicates that are held at once."""
     w = weights / weights.sum(axis=1, keepdims=True)
     count, p = len(w), problem.q.shape[1]
     gamma, step = np.tile(first, (count, 1)), np.full((count, p), np.inf)
     inverse, patch = np.empty((count, p, p)), np.zeros((count, p, p))
     flat = np.zeros(count, dtype=bool)
+    before = np.full(count, np.inf)
     active = np.arange(count)
     for iteration in range(options.max_iterations):
-        eta = _eta(problem, gamma[active])
-        residual, curvature = _derivatives(problem, eta)
+        eta = _eta(problem, gamma[active] if iteration else first[None, :])
         here = w if len(active) == count else w[active]
-        gradient = (here * residual) @ problem.q
-        stale = np.abs(step[active]).max(axis=1) > _REFRESH
+        score = _score(problem, eta)
+        gradient = (here * score) @ problem.q
+        stale = before[active] > _REFRESH
         if stale.any():
             chosen = active[stale]
-            information = _information(problem, here[stale] * curvature[stale])
-            if iteration == 0:
-                patch[chosen] = _fill_null_space(information)
-            inverse[chosen], flat[chosen] = _invert(information + patch[chosen])
+            rows = slice(None) if stale.all() else stale
+            v = _curvature(problem, eta[rows], score[rows]) * here[rows]
+            inverse[chosen], flat[chosen] = _invert(problem, v, patch, chosen, first_time=iteration == 0)
         step[active] = np.einsum("bij,bj->bi", inverse[active], gradient)
         reach = np.abs(step[active]).max(axis=1)  # before it is shortened: a short way to go must be the likelihood's
-        if (reach > 0.3).any():
-            _shorten(problem, w, gamma, step, eta[reach > 0.3], active[reach > 0.3])
+        long = reach > 0.3
+        if long.any():
+            _shorten(problem, w, gamma, step, active[long])
         gamma[active] += step[active]
-        active = active[(reach > options.tolerance) & ~flat[active]]
+        # Steps that shrink by a rate leave about rate x step to go.
+        rate = np.where(np.isfinite(before[active]), reach / before[active], 1.0)
+        done = (reach <= options.tolerance) | ((rate < 0.1) & (rate * reach <= 0.1 * options.tolerance))
+        before[active] = reach
+        active = active[~done & ~flat[active]]
         if not len(active):
             break
     fitted = ~flat
     fitted[active] = False
-    return gamma, fitted, step
+    return gamma, fitted
 
 
 def _eta(problem: _Problem, gamma: np.ndarray) -> np.ndarray:
-    return gamma @ problem.q.T + problem.offset
+    eta = gamma @ problem.q.T
+    eta += problem.offset
+    return eta
 
 
-def _derivatives(problem: _Problem, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Score of the linear predictor and expected information, both (b, n)."""
+def _score(problem: _Problem, eta: np.ndarray) -> np.ndarray:
+    """Derivative of each row's log-likelihood by its linear predictor, in the shape of eta."""
     if problem.link == "logit":
-        probability = 0.5 + 0.5 * np.tanh(0.5 * eta)
-        return problem.y - probability, probability * (1.0 - probability)
+        score = np.tanh(0.5 * eta)
+        score *= -0.5
+        score += problem.y - 0.5
+        return score
     log_density = -0.5 * eta * eta - 0.5 * np.log(2 * np.pi)
-    log_one, log_nought = special.log_ndtr(eta), special.log_ndtr(-eta)
-    score = problem.y * np.exp(log_density - log_one) - (1 - problem.y) * np.exp(log_density - log_nought)
-    return score, np.exp(2 * log_density - log_one - log_nought)
+    score = problem.y * np.exp(log_density - special.log_ndtr(eta))
+    score -= (1 - problem.y) * np.exp(log_density - special.log_ndtr(-eta))
+    return score
+
+
+def _curvature(problem: _Problem, eta: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Expected information of each row's linear predictor, in the shape of eta."""
+    if problem.link == "logit":
+        probability = problem.y - score
+        curvature = probability * probability
+        return np.subtract(probability, curvature, out=curvature)
+    return np.exp(-eta * eta - np.log(2 * np.pi) - special.log_ndtr(eta) - special.log_ndtr(-eta))
 
 
 def _log_likelihood(problem: _Problem, eta: np.ndarray) -> np.ndarray:
@@ -267,15 +291,15 @@ def _log_likelihood(problem: _Problem, eta: np.ndarray) -> np.ndarray:
     return problem.y * special.log_ndtr(eta) + (1 - problem.y) * special.log_ndtr(-eta)
 
 
-def _information(problem: _Problem, v: np.ndarray) -> np.ndarray:
-    """q' diag(v_b) q for each row of v (b, n), shape (b, p, p)."""
+def _information(problem: _Problem, v: np.ndarray, *, rough: bool) -> np.ndarray:
+    """q' diag(v_b) q for each row of v (b, n), shape (b, p, p), `rough` in single precision where that is at hand."""
     n, p = problem.q.shape
     if len(v) <= 2:
         return np.stack([(problem.q * one[:, None]).T @ problem.q for one in v])
-    pairs = np.zeros((len(v), len(problem.rows)))
-    if problem.products is not None:
-        pairs = v @ problem.products
+    if rough and problem.products is not None:
+        pairs = (v.astype(np.float32) @ problem.products).astype(np.float64)
     else:
+        pairs = np.zeros((len(v), len(problem.rows)))
         size = max(1, _BLOCK // len(problem.rows))
         for at in range(0, n, size):
             q = problem.q[at : at + size]
@@ -290,29 +314,40 @@ def _fill_null_space(information: np.ndarray) -> np.ndarray:
     """What to add so that directions in which a replicate has nobody are left where they are, shape (b, p, p)."""
     values, vectors = np.linalg.eigh(information)
     null = values <= _SEPARATED * values[:, -1:]
-    if not null.any():
-        return np.zeros_like(information)
     return np.einsum("bik,bk,bjk->bij", vectors, null * values[:, -1:], vectors)
 
 
-def _invert(information: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inverses (b, p, p), and which are flat in a direction (b,): there the likelihood has no top."""
-    scale = np.abs(information).max(axis=(1, 2), keepdims=True)
-    flat = scale[:, 0, 0] < _GONE
-    inverse = np.zeros_like(information)
+def _invert(
+    problem: _Problem, v: np.ndarray, patch: np.ndarray, chosen: np.ndarray, *, first_time: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse information (b, p, p), and which are flat in a direction (b,): there the likelihood has no top.
+
+    What single precision does not settle is done again in double. `patch` is filled the first time, for those
+    replicates in which nobody stands for some direction.
+    """
+    inverse, condition, top = _try_inverse(_information(problem, v, rough=True) + patch[chosen])
+    again = np.flatnonzero(~(condition < _ROUGH))
+    if len(again):
+        information = _information(problem, v[again], rough=False)
+        if first_time:
+            patch[chosen[again]] = _fill_null_space(information)
+        inverse[again], condition[again], top[again] = _try_inverse(information + patch[chosen[again]])
+    return inverse, ~(condition < 1 / _SEPARATED) | (top < _GONE)
+
+
+def _try_inverse(information: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inverses (b, p, p), how badly conditioned they are (b,), and the largest entries (b,)."""
+    top = np.abs(information).max(axis=(1, 2))
     try:
-        inverse[~flat] = np.linalg.inv(information[~flat])
+        inverse = np.linalg.inv(information)
     except np.linalg.LinAlgError:
-        inverse[~flat] = np.linalg.pinv(information[~flat], rcond=1e-15, hermitian=True)
-    bad = np.abs(inverse).max(axis=(1, 2)) * scale[:, 0, 0] > 1 / _SEPARATED
-    return inverse, flat | bad
+        inverse = np.linalg.pinv(information, rcond=1e-15, hermitian=True)
+    return inverse, np.abs(inverse).max(axis=(1, 2)) * top, top
 
 
-def _shorten(
-    problem: _Problem, w: np.ndarray, gamma: np.ndarray, step: np.ndarray, eta: np.ndarray, rows: np.ndarray
-) -> None:
+def _shorten(problem: _Problem, w: np.ndarray, gamma: np.ndarray, step: np.ndarray, rows: np.ndarray) -> None:
     """Halve, in place, those long steps that would lower the likelihood."""
-    before = (w[rows] * _log_likelihood(problem, eta)).sum(axis=1)
+    before = (w[rows] * _log_likelihood(problem, _eta(problem, gamma[rows]))).sum(axis=1)
     for _ in range(30):
         after = (w[rows] * _log_likelihood(problem, _eta(problem, gamma[rows] + step[rows]))).sum(axis=1)
         worse = ~(after >= before - 1e-12 * np.abs(before) - 1e-15)
@@ -332,17 +367,17 @@ def find_separating(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _separation(
-    x: np.ndarray, y: np.ndarray, names: tuple[str, ...], direction: np.ndarray, used: np.ndarray, count: int
+    x: np.ndarray, y: np.ndarray, names: tuple[str, ...], last: np.ndarray, used: np.ndarray, count: int
 ) -> NotEstimable:
-    """The refusal, naming the columns that separate by themselves, or else those whose coefficients still moved."""
+    """The refusal, naming the columns that separate by themselves, or else those far off."""
     guilty = find_separating(x[used], y[used])
     if not guilty.any():
         spread = x.std(axis=0)
-        reach = np.abs(direction) * np.where(spread > 0, spread, 0.0)
+        reach = np.abs(last) * np.where(spread > 0, spread, 0.0)
         top = reach.max(axis=1, keepdims=True)
-        guilty = (reach > 1e-2 * np.where(top > 0, top, np.inf)).any(axis=0)
+        guilty = (reach > 0.1 * np.where(top > 0, top, np.inf)).any(axis=0)
     named = ", ".join(name for name, yes in zip(names, guilty, strict=True) if yes) or ", ".join(names)
-    lost = "" if count == 1 else f" in {len(direction):,} of {count:,} replicates"
+    lost = "" if count == 1 else f" in {len(last):,} of {count:,} replicates"
     return NotEstimable(
         Fault(
             named,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from scipy import stats
@@ -119,13 +119,17 @@ def _check(
     if not (len(design) == len(outcome) == len(weights)) or len(names) != design.shape[1]:
         got = f"design {design.shape}, outcome {outcome.shape}, weights {weights.shape}, {len(names)} names"
         refuse([Fault("marginal structural model", "the shapes do not fit each other", got)])
-    faults = []
+    faults = [
+        Fault(name, "this choice is not known", str(value), ", ".join(get_args(allowed)))
+        for name, value, allowed in (("family", options.family, Family), ("errors", options.errors, StructuralErrors))
+        if value not in get_args(allowed)
+    ]
     for name, values in (("design", design.sum(axis=1)), ("outcome", outcome), ("weights", weights)):
         bad = int((~np.isfinite(values)).sum())
         if bad:
             faults.append(Fault(name, f"{how_many(bad)} are missing or infinite",
                                 next_step=f"`np.flatnonzero(~np.isfinite({name}))` finds them."))  # fmt: skip
-    if not faults and (weights < 0).any():
+    if (weights < 0).any():
         faults.append(Fault("weights", f"{how_many(int((weights < 0).sum()))} are negative",
                             next_step="`np.flatnonzero(weights < 0)` finds them."))  # fmt: skip
     if options.family == "logistic" and ((outcome < 0) | (outcome > 1)).any():

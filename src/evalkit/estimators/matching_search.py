@@ -70,21 +70,24 @@ def find_on_covariates(
 ) -> np.ndarray:
     """Pairs (k, 2) nearest in the rows of z (n, p), Euclidean, among those within `reach` on the score (n,)."""
     controls = np.flatnonzero(~treated)
-    free = np.ones(len(controls), dtype=bool)
+    others, other_scores = z[controls], score[controls]
+    length = (others * others).sum(axis=1)
+    closed = np.zeros(len(controls))  # infinite for those who are no longer free
     taken: dict[int, list[int]] = {}
     pairs: list[tuple[int, int]] = []
     for _ in range(search.ratio):
         for person in search.chooser.tolist():
-            allowed = free & (np.abs(score[controls] - score[person]) <= search.reach)
-            allowed[taken.get(person, [])] = False
-            candidates = np.flatnonzero(allowed)
-            if not len(candidates):
+            # |a - b|^2 less the part that is the same for all b.
+            gap = length - 2.0 * (others @ z[person]) + closed
+            if np.isfinite(search.reach):
+                gap[np.abs(other_scores - score[person]) > search.reach] = np.inf
+            gap[taken.get(person, [])] = np.inf
+            place = int(gap.argmin()) if len(gap) else -1
+            if place < 0 or gap[place] == np.inf:
                 continue
-            gaps = z[controls[candidates]] - z[person]
-            place = int(candidates[np.argmin(np.einsum("ij,ij->i", gaps, gaps))])
             pairs.append((person, int(controls[place])))
             taken.setdefault(person, []).append(place)
-            free[place] = reuse
+            closed[place] = 0.0 if reuse else np.inf
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 

@@ -18,6 +18,8 @@ from evalkit.estimators.curve_sums import (
     compute_path,
     compute_variance,
     compute_weighted_increments,
+    count_distinct,
+    order_ends,
     sum_clusters,
     sum_events,
 )
@@ -90,7 +92,7 @@ def compute_mean_count(follow_up: FollowUp, *, options: MeanCountOptions | None 
 
     References
     ----------
-    Ghosh and Lin 2000, Biometrics 56:554, eqs. 2 and 5; Lawless and Nadeau 1995, Technometrics 37:158.
+    Ghosh and Lin 2000, Biometrics 56:554 (mean and its variance); Lawless and Nadeau 1995, Technometrics 37:158.
     """
     options = options or MeanCountOptions()
     check_recurrence(follow_up, options)
@@ -125,7 +127,7 @@ def build_count_path(part: FollowUp, options: MeanCountOptions) -> tuple[RiskSet
 
 def _fit(part: FollowUp, label: object, options: MeanCountOptions) -> Curve:
     sets, path = build_count_path(part, options)
-    se = np.sqrt(compute_variance(sets, path))
+    se = np.sqrt(compute_variance(sets, order_ends(sets), path))
     lower, upper = compute_interval(path.value, se, level=options.level, interval=options.interval, upper_limit=np.inf)
     return Curve(
         stratum=label,
@@ -146,7 +148,7 @@ def _fit(part: FollowUp, label: object, options: MeanCountOptions) -> Curve:
         level=options.level,
         interval=options.interval,
         errors=options.errors,
-        n_people=part.n_people,
+        n_people=count_distinct(part.person),
         n_events=int(path.counted.sum()),
     )
 
@@ -163,7 +165,7 @@ def compare_mean_counts(
 
     References
     ----------
-    Ghosh and Lin 2000, Biometrics 56:554, section 3.
+    Ghosh and Lin 2000, Biometrics 56:554 (two-sample test).
     """
     options = options or MeanCountOptions()
     check_recurrence(follow_up, options)

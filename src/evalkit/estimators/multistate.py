@@ -14,7 +14,8 @@ from evalkit.core.errors import Fault
 from evalkit.estimators.multistate_fit import (
     StateOptions,
     check_state_arguments,
-    compute_jackknife_error,
+    compute_expected_days,
+    compute_jackknife_errors,
     compute_model_errors,
     count_at_risk,
     find_leavable,
@@ -23,7 +24,7 @@ from evalkit.estimators.multistate_fit import (
     refuse_unseen,
     split_strata,
 )
-from evalkit.estimators.multistate_moves import compute_value_at, compute_value_until, in_order
+from evalkit.estimators.multistate_moves import in_order
 
 _DAYS = 1_000
 _DEFAULT = StateOptions()
@@ -149,7 +150,7 @@ def estimate_state_probabilities(
         refuse_unseen(fit, own.max())
         places = np.searchsorted(fit.counts.times, own, side="right")
         if options.errors == "infinitesimal_jackknife":
-            se = np.stack([compute_jackknife_error(fit, compute_value_at(fit.counts, t)) for t in own])
+            se = compute_jackknife_errors(fit, own)
         else:
             se = compute_model_errors(fit, options.errors)[places]
         here, closed = count_at_risk(part, own)
@@ -181,7 +182,6 @@ def compute_expected_time(
     for part, label in split_strata(history, start, initial, options):
         fit = fit_states(part, label, start=start, initial=initial)
         refuse_unseen(fit, horizon)
-        value = compute_value_until(fit.counts, horizon)
-        time, se = fit.path[0] @ value[0], compute_jackknife_error(fit, value)
+        time, se = compute_expected_days(fit, horizon), compute_jackknife_errors(fit, np.empty(0), horizon)[0]
         found.append(ExpectedTime(label, part.states, start, horizon, time, se, part.n_people, fit.n_moves))
     return tuple(found)

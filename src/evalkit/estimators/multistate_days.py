@@ -21,6 +21,7 @@ MIN_EVENTS = 10
 MIN_PEOPLE = 10
 MIN_AREAS = 10
 MAX_OUTSIDE = 0.01
+_DUST = 1e-9
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,16 @@ _DEFAULT = DaysOptions()
 
 @dataclass(frozen=True)
 class _Support:
-    """What is behind each state's days up to the horizon, over the four cells: arrays (K,), `cell_people` (4, K)."""
+    """What is behind each state's days up to the horizon, over the four cells: arrays (K,), `cell_people` (4, K).
+
+    `lost` is the largest share of a cell's people at the start who are lost before the horizon, of the cells that
+    lose `MIN_PEOPLE` or more; NaN where none does.
+    """
 
     arrivals: np.ndarray
     people: np.ndarray
     cell_people: np.ndarray
+    lost: float
 
 
 def estimate_days_in_state(
@@ -119,7 +125,20 @@ def _count_support(history: EventHistory, effect: OccupancyEffect, cell: tuple[o
     by_cell = np.stack([np.bincount(there[there[:, 1] == one, 0], minlength=size) for one in code])
     who = history.cluster if _clusters_are_people(history) else history.person
     people = np.bincount(np.unique(np.column_stack([state, who[rows]]), axis=0)[:, 0], minlength=size)
-    return _Support(arrivals, people, by_cell)
+    shares = [_share_lost(history, effect, one) for one in code]
+    return _Support(arrivals, people, by_cell, max((one for one in shares if one > 0), default=math.nan))
+
+
+def _share_lost(history: EventHistory, effect: OccupancyEffect, code: int) -> float:
+    """Share of people of a cell at the start who are lost before the horizon; 0 for fewer than `MIN_PEOPLE`."""
+    mine = history.stratum == code
+    present = np.unique(history.person[mine & (history.start <= effect.start) & (history.stop > effect.start)])
+    # Under observation across the horizon or to an absorbing state: a move into it ends a history.
+    stuck = np.array([state in history.absorbing for state in history.states])
+    ended = (history.to_state >= 0) & stuck[np.maximum(history.to_state, 0)]
+    followed = np.unique(history.person[mine & ((history.stop >= effect.horizon) | ended)])
+    lost = len(present) - int(np.isin(present, followed).sum())
+    return lost / len(present) if lost >= MIN_PEOPLE else 0.0
 
 
 def _clusters_are_people(history: EventHistory) -> bool:
@@ -140,7 +159,7 @@ def _reason(state: str, support: _Support, k: int, thin: list[str]) -> str:
 
 def _checks(effect: OccupancyEffect, support: _Support, k: int, options: DaysOptions) -> tuple[Check, ...]:
     counterfactual = effect.counterfactual[:, k]
-    outside = float(((counterfactual < 0) | (counterfactual > 1)).mean())
+    outside = float(((counterfactual < -_DUST) | (counterfactual > 1 + _DUST)).mean())
     few = int((support.cell_people[:, k] < MIN_PEOPLE).sum())
     checks = [
         Check(
@@ -154,6 +173,12 @@ def _checks(effect: OccupancyEffect, support: _Support, k: int, options: DaysOpt
             f"{MAX_OUTSIDE:.0%} or less is wanted of parallel paths.",
         ),
     ]  # fmt: skip
+    lost = (
+        f"Of the cell with most, {support.lost:.0%} were lost before the horizon; others in their state stand for them."
+        if support.lost > 0
+        else f"Fewer than {MIN_PEOPLE} people of any cell were lost before the horizon."
+    )
+    checks.append(Check("lost_to_follow_up", None, support.lost, lost))
     if options.n_areas is not None:
         checks.append(Check(
             "area_shocks", options.n_areas >= MIN_AREAS, options.n_areas,

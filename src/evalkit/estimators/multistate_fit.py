@@ -12,10 +12,9 @@ from evalkit.cohort.history import EventHistory
 from evalkit.core.errors import Fault, NotEstimable, suggest_name
 from evalkit.estimators.multistate_moves import (
     MoveCounts,
-    compute_influence,
     compute_path,
     count_moves,
-    sum_by_cluster,
+    walk_influence,
 )
 
 _DUST = 1e-9
@@ -141,16 +140,28 @@ def count_at_risk(part: EventHistory, times: np.ndarray) -> tuple[np.ndarray, np
     return np.where(earliest[:, None], upto, before), closed
 
 
-def compute_cluster_influence(fit: StateFit, value: np.ndarray, n_clusters: int) -> np.ndarray:
-    """Influence on the M targets of `value` summed by cluster, shape (n_clusters, M)."""
-    rows = compute_influence(fit.history, fit.counts, fit.path, value, initial=fit.estimated_initial)
-    return sum_by_cluster(rows, fit.history.cluster, n_clusters)
+def walk_fit(fit: StateFit, times: np.ndarray, horizon: float | None) -> Iterator[np.ndarray]:
+    """Influence of each cluster of the fit's history at sorted times, then on the time in states; `walk_influence`."""
+    return walk_influence(
+        fit.history, fit.counts, fit.path, times=times, horizon=horizon, initial=fit.estimated_initial
+    )
 
 
-def compute_jackknife_error(fit: StateFit, value: np.ndarray) -> np.ndarray:
-    """Root of the sum of squared influence over clusters, shape (M,), without a small-sample factor as in R."""
-    influence = compute_cluster_influence(fit, value, int(fit.history.cluster.max()) + 1)
-    return np.sqrt((influence**2).sum(axis=0))
+def compute_jackknife_errors(fit: StateFit, times: np.ndarray, horizon: float | None = None) -> np.ndarray:
+    """Roots of the sums of squared influence over clusters, shape (m, K), times in any order; the horizon's last.
+
+    Without a small-sample factor, as in R.
+    """
+    order = np.argsort(times, kind="stable")
+    back = np.append(np.argsort(order, kind="stable"), [] if horizon is None else len(times)).astype(np.int64)
+    return np.sqrt(np.stack([np.einsum("ck,ck->k", one, one) for one in walk_fit(fit, times[order], horizon)])[back])
+
+
+def compute_expected_days(fit: StateFit, horizon: float) -> np.ndarray:
+    """Area under the path from the start to the horizon, shape (K,)."""
+    inside = fit.counts.times < horizon
+    clock = np.concatenate([[fit.counts.start], fit.counts.times[inside], [horizon]])
+    return np.diff(clock) @ fit.path[: len(clock) - 1]
 
 
 def compute_model_errors(fit: StateFit, errors: Literal["greenwood", "aalen"]) -> np.ndarray:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from evalkit.cohort.history import EventHistory
 
@@ -78,74 +78,103 @@ def compute_path(initial: np.ndarray, hazard: np.ndarray) -> np.ndarray:
     return path
 
 
-def compute_value_at(counts: MoveCounts, at: float) -> np.ndarray:
-    """What being in a state after each time is worth for the probabilities at `at`, shape (T + 1, K, K): P(s, at).
+def walk_influence(
+    history: EventHistory,
+    counts: MoveCounts,
+    path: np.ndarray,
+    *,
+    times: np.ndarray,
+    horizon: float | None,
+    initial: np.ndarray | None,
+) -> Iterator[np.ndarray]:
+    """Each cluster's influence on the probabilities at every time in turn, then on the time in states; (C, K).
 
-    Zero after `at`.
-    """
-    size = counts.hazard.shape[1]
-    value = np.zeros((len(counts.times) + 1, size, size))
-    last = int(np.searchsorted(counts.times, at, side="right"))
-    value[last] = np.eye(size)
-    for place in range(last, 0, -1):
-        value[place - 1] = counts.hazard[place - 1] @ value[place]
-    return value
-
-
-def compute_value_until(counts: MoveCounts, horizon: float) -> np.ndarray:
-    """What being in a state after each time is worth in time spent up to the horizon, shape (T + 1, K, K).
-
-    Row j, column k: expected time in k between the time and `horizon` of who is in j.
-    """
-    size = counts.hazard.shape[1]
-    value = np.zeros((len(counts.times) + 1, size, size))
-    last = int(np.searchsorted(counts.times, horizon, side="right"))
-    clock = np.concatenate([[counts.start], counts.times])
-    value[last] = (horizon - clock[last]) * np.eye(size)
-    for place in range(last, 0, -1):
-        stay = (clock[place] - clock[place - 1]) * np.eye(size)
-        value[place - 1] = stay + counts.hazard[place - 1] @ value[place]
-    return value
-
-
-def compute_influence(
-    history: EventHistory, counts: MoveCounts, path: np.ndarray, value: np.ndarray, *, initial: np.ndarray | None
-) -> np.ndarray:
-    """Weighted influence of every row of one stratum on a target, shape (n, M).
-
-    The derivative of `path[t] @ ...` in the weight of a row, times that weight (infinitesimal jackknife): a move
-    j to k at s adds p_j(s-) / Y_j(s) (V_k(s) - V_j(s)), and each time at risk in j takes its expectation away.
+    The derivative of p(t) in a cluster's weight, times that weight (infinitesimal jackknife). With U before a time,
+    U H + sum over its people at risk in j of w p_j / Y_j (who moved to k: e_k - e_j; all: less the expectation,
+    H_j - e_j). Rows of the C clusters of this history are in the order of their codes; arrays are used again, so that
+    what is to be kept must be copied.
 
     Parameters
     ----------
-    value : array, shape (T + 1, K, M)
-        What being in a state after each time is worth for the M targets (`compute_value_at`, `_until`).
-    initial : array (K,) or None
-        The initial distribution where it was estimated from those present at the start, None where it was given.
+    times : sorted times, shape (m,), at or after the start
+    horizon : None, or up to where the last array of all is the influence on the time in each state
+    initial : the initial distribution (K,) where it was estimated from those present at the start, None where given
     """
-    begin, stop = np.maximum(history.start, counts.start), history.stop
-    first, last = np.searchsorted(counts.times, begin, side="right"), np.searchsorted(counts.times, stop, side="right")
-    inside = stop > counts.start
-    last = np.where(inside, last, first)
-    known = counts.at_risk > 0
-    share = np.where(known, path[:-1] / np.where(known, counts.at_risk, 1.0), 0.0)
-    later = value[1:]
-    drift = share[:, :, None] * (counts.hazard @ later - later)
-    total = np.concatenate([np.zeros((1, *drift.shape[1:])), np.cumsum(drift, axis=0)])
-    origin, target = history.from_state, history.to_state
-    influence = total[first, origin] - total[last, origin]
-    went = inside & (target >= 0)
-    place, j, k = last[went] - 1, origin[went], target[went]
-    influence[went] += share[place, j][:, None] * (later[place, k] - later[place, j])
+    change = _sort_changes(history, counts)
+    size = len(history.states)
+    # Influence over weight at risk, so that one product moves both on.
+    both = np.zeros((2 * size, change.n_clusters))
+    influence, present = both[:size], both[size:]
     if initial is not None:
-        present = (history.start <= counts.start) & inside
-        mass = history.weights[present].sum()
-        influence[present] += (value[0][origin[present]] - initial @ value[0]) / mass
-    return influence * history.weights[:, None]
+        _begin(history, counts.start, initial, change.cluster, influence)
+    risk = counts.at_risk
+    share = np.where(risk > 0, path[:-1] / np.where(risk > 0, risk, 1.0), 0.0)
+    drift = share[:, :, None] * (np.eye(size) - counts.hazard)
+    step = np.concatenate([counts.hazard, drift], axis=1).transpose(0, 2, 1).copy()
+    shown = np.searchsorted(counts.times, times, side="right")
+    inside = 0 if horizon is None else int(np.searchsorted(counts.times, horizon, side="right"))
+    clock, area = counts.start, np.zeros_like(influence)
+    yield from (influence.T for _ in range(int((shown == 0).sum())))
+    for place in range(max(inside, int(shown.max(initial=0)))):
+        if place < inside:
+            area += (counts.times[place] - clock) * influence
+            clock = counts.times[place]
+        change.enter(place, present)
+        influence[:] = step[place] @ both
+        change.move(place, share[place], influence)
+        yield from (influence.T for _ in range(int((shown == place + 1).sum())))
+    if horizon is not None:
+        yield (area + (horizon - clock) * influence).T
 
 
-def sum_by_cluster(influence: np.ndarray, cluster: np.ndarray, n_clusters: int) -> np.ndarray:
-    """Sums of rows by cluster code, shape (n_clusters, M)."""
-    rows = len(cluster)
-    pick = sparse.csr_array((np.ones(rows), (cluster, np.arange(rows))), shape=(n_clusters, rows))
-    return pick @ influence
+@dataclass(frozen=True)
+class _Changes:
+    """Rows of a history in the order in which they come under risk, leave it and move, by place of the time."""
+
+    n_clusters: int
+    cluster: np.ndarray
+    state: np.ndarray
+    target: np.ndarray
+    weights: np.ndarray
+    entering: tuple[np.ndarray, np.ndarray]
+    leaving: tuple[np.ndarray, np.ndarray]
+
+    def enter(self, place: int, at_risk: np.ndarray) -> None:
+        """Add to the weight at risk (K, C) whose rows begin before the time; take off whose ended before it."""
+        for (order, ends), sign in ((self.entering, 1.0), (self.leaving, -1.0)):
+            rows = order[ends[place] : ends[place + 1]]
+            np.add.at(at_risk, (self.state[rows], self.cluster[rows]), sign * self.weights[rows])
+
+    def move(self, place: int, share: np.ndarray, influence: np.ndarray) -> None:
+        """Add what those who move at the time take and give."""
+        order, ends = self.leaving
+        rows = order[ends[place + 1] : ends[place + 2]]
+        rows = rows[self.target[rows] >= 0]
+        amount = self.weights[rows] * share[self.state[rows]]
+        np.add.at(influence, (self.target[rows], self.cluster[rows]), amount)
+        np.subtract.at(influence, (self.state[rows], self.cluster[rows]), amount)
+
+
+def _sort_changes(history: EventHistory, counts: MoveCounts) -> _Changes:
+    codes, cluster = np.unique(history.cluster, return_inverse=True)
+    inside = history.stop > counts.start
+    first = np.searchsorted(counts.times, np.maximum(history.start, counts.start), side="right")
+    last = np.searchsorted(counts.times, history.stop, side="right")
+    # Rows that see no time come to nothing: never under risk.
+    seen = np.flatnonzero(inside & (last > first))
+    places = np.arange(len(counts.times) + 2)
+    ordered = []
+    for when in (first, last):
+        order = seen[np.argsort(when[seen], kind="stable")]
+        ordered.append((order, np.searchsorted(when[order], places)))
+    return _Changes(len(codes), cluster, history.from_state, history.to_state, history.weights, ordered[0], ordered[1])
+
+
+def _begin(
+    history: EventHistory, start: float, initial: np.ndarray, cluster: np.ndarray, influence: np.ndarray
+) -> None:
+    """Influence of those present at the start on the initial distribution."""
+    here = np.flatnonzero((history.start <= start) & (history.stop > start))
+    own = history.weights[here] / history.weights[here].sum()
+    np.add.at(influence, (history.from_state[here], cluster[here]), own)
+    influence -= initial[:, None] * np.bincount(cluster[here], weights=own, minlength=influence.shape[1])

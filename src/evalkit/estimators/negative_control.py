@@ -130,24 +130,26 @@ def fit_systematic_error(controls: Sequence[Estimate]) -> ErrorModel:
     if not (np.isfinite(variance) & (variance > 0)).all():
         raise NotEstimable(Fault("negative controls", "one has no standard error"))
 
-    def mean_at(square: float) -> float:
-        return float(np.average(theta, weights=1 / (variance + square)))
+    def mean_at(square: np.ndarray) -> np.ndarray:
+        weights = 1 / (variance + square[:, None])
+        return (weights @ theta) / weights.sum(axis=1)
 
-    def height(square: float) -> float:
-        total = variance + square
-        return float(0.5 * (np.log(total) + (theta - mean_at(square)) ** 2 / total).sum())
+    def height(square: np.ndarray) -> np.ndarray:
+        total = variance + square[:, None]
+        return 0.5 * (np.log(total) + (theta - mean_at(square)[:, None]) ** 2 / total).sum(axis=1)
 
     most = float(np.var(theta)) * 10 + float(variance.max())
     # The profile may have its top at 0 and a lower one inside: look at all of it before going into one.
     grid = np.r_[0.0, np.geomspace(most * 1e-10, most, 400)]
-    best = int(np.argmin([height(s) for s in grid]))
-    square = 0.0
+    best = int(np.argmin(height(grid)))
+    square = np.zeros(1)
     if best:
-        low, high = grid[best - 1], grid[min(best + 1, len(grid) - 1)]
-        square = float(
-            optimize.minimize_scalar(height, bounds=(low, high), method="bounded", options={"xatol": 1e-14}).x
+        bounds = (grid[best - 1], grid[min(best + 1, len(grid) - 1)])
+        within = optimize.minimize_scalar(
+            lambda s: float(height(np.array([s]))[0]), bounds=bounds, method="bounded", options={"xatol": 1e-14}
         )
-    return ErrorModel(mean_at(square), math.sqrt(square), len(controls))
+        square = np.array([within.x])
+    return ErrorModel(float(mean_at(square)[0]), math.sqrt(square[0]), len(controls))
 
 
 def calibrate_estimate(estimate: Estimate, error: ErrorModel) -> Estimate:

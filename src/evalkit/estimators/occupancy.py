@@ -16,13 +16,13 @@ from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.estimators.multistate_fit import (
     StateOptions,
     check_state_arguments,
-    compute_cluster_influence,
+    compute_expected_days,
     fit_states,
     list_strata,
     refuse_unseen,
     split_strata,
+    walk_fit,
 )
-from evalkit.estimators.multistate_moves import compute_value_at, compute_value_until
 from evalkit.estimators.multistate_replicates import (
     ReplicateStructure,
     build_replicate_structure,
@@ -126,22 +126,22 @@ def estimate_occupancy_difference(
     if horizon < start or (times.size and times.max() > horizon):
         faults.append(Fault("horizon", "not before the start or any time", got=f"{horizon:g}"))
     refuse(faults)
-    size, clusters = len(history.states), int(history.cluster.max()) + 1
-    total, influence = np.zeros((len(times) + 1, size)), np.zeros((len(times) + 1, clusters, size))
+    order = np.argsort(times, kind="stable")
+    back = np.append(np.argsort(order, kind="stable"), len(times))
+    codes, size = np.unique(history.cluster), len(history.states)
+    total, influence = np.zeros((len(times) + 1, size)), np.zeros((len(times) + 1, len(codes), size))
     for part, label in split_strata(history, start, initial, options):
         sign = float(label == first) - float(label == second)
         if sign == 0:
             continue
         fit = fit_states(part, label, start=start, initial=initial)
         refuse_unseen(fit, horizon)
-        for place, time in enumerate(times):
-            value = compute_value_at(fit.counts, time)
-            total[place] += sign * (fit.path[0] @ value[0])
-            influence[place] += sign * compute_cluster_influence(fit, value, clusters)
-        value = compute_value_until(fit.counts, horizon)
-        total[-1] += sign * (fit.path[0] @ value[0])
-        influence[-1] += sign * compute_cluster_influence(fit, value, clusters)
-    se = np.sqrt((influence**2).sum(axis=1))
+        own = np.searchsorted(codes, np.unique(part.cluster))
+        for place, one in enumerate(walk_fit(fit, times[order], horizon)):
+            influence[place, own] += sign * one
+        total[:-1] += sign * fit.path[np.searchsorted(fit.counts.times, times, side="right")]
+        total[-1] += sign * compute_expected_days(fit, horizon)
+    se = np.sqrt((influence**2).sum(axis=1))[back]
     return OccupancyDifference(first, second, history.states, times, horizon, total[:-1], se[:-1], total[-1], se[-1])
 
 
@@ -189,28 +189,31 @@ def compute_occupancy_effect(
     for rows, label in zip(parts, cell, strict=True):
         refuse_unseen(fit_states(history.select(rows), label, start=start, initial=None), horizon)
 
-    def build(row_weights: np.ndarray) -> list[ReplicateStructure]:
-        return [
-            build_replicate_structure(
-                history.select(rows), place[rows], row_weights[rows], len(people), start=start, horizon=horizon
-            )
-            for rows in parts
-        ]
-
-    own = build(history.weights)
+    own = _build(history, parts, place, history.weights, start, horizon)
+    drawn = own if reweight is None else _build(history, parts, place, np.ones(len(history)), start, horizon)
     point = [compute_replicates(one, np.ones((len(people), 1)), times) for one in own]
     cells, cell_days = np.stack([o[:, :, 0] for o, _ in point]), np.stack([d[:, 0] for _, d in point])
-    drawn = own if reweight is None else build(np.ones(len(history)))
     cluster = np.empty(len(people), dtype=np.int64)
     cluster[place] = history.cluster
     draws = _draw(drawn, cluster, times, replicates, rng, reweight)
     difference = _combine(cells)
-    below = np.maximum(-(cells[0] - difference), (cells[0] - difference) - 1)
+    beyond = np.maximum(-(cells[0] - difference), (cells[0] - difference) - 1)
     return OccupancyEffect(
         history.states, times, start, horizon, cells[0], difference, cell_days[0], _combine(cell_days), cells,
-        cell_days, *draws, float((below > _DUST).mean()), float(max(below.max(), 0.0)),
+        cell_days, *draws, float((beyond > _DUST).mean()), float(max(beyond.max(), 0.0)),
         np.array([len(np.unique(history.person[rows])) for rows in parts]),
     )  # fmt: skip
+
+
+def _build(
+    history: EventHistory, parts: list[np.ndarray], place: np.ndarray, weights: np.ndarray, start: float, horizon: float
+) -> list[ReplicateStructure]:
+    """Each cell's moves, sorted once; `place` (n,) of the rows' people among all."""
+    n = int(place.max()) + 1
+    return [
+        build_replicate_structure(history.select(rows), place[rows], weights[rows], n, start=start, horizon=horizon)
+        for rows in parts
+    ]
 
 
 def _combine(cells: np.ndarray) -> np.ndarray:

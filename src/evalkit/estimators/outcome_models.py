@@ -96,6 +96,8 @@ def fit_outcome_glm(
     chosen = np.arange(len(x)) if rows is None else np.arange(len(x))[rows]
     x, y, w, n = x[chosen], y[chosen], weights[:, chosen], len(x)
     offset = np.zeros(len(x)) if exposure is None else np.log(exposure[chosen])
+    empty = w.sum(axis=1) <= 0  # draws without anybody here
+    w = np.where(empty[:, None], w[0], w) if empty.any() else w
     redundant = find_redundant(x)
     if redundant.any():
         raise NotEstimable([
@@ -107,11 +109,12 @@ def fit_outcome_glm(
         first = fit_logistic(x, y, weights=w[0], names=names)[None]
         draws = fit_logistic_draws(x, y, w[1:], base=w[0]) if len(w) > 1 else None
         coefficients = first if draws is None else np.concatenate([first, draws.coefficients])
-        fitted = np.isfinite(coefficients).all(axis=1)
     else:
         coefficients, fitted, step = _newton(x, y, w, offset, family)
         if not fitted[0]:
             raise _runaway(x, names, step[0])
+    coefficients[empty] = np.nan
+    fitted = np.isfinite(coefficients).all(axis=1)
     mean, slope = _predict(x @ coefficients[0] + offset, family)
     return GlmFit(family, x, chosen, n, coefficients, fitted, w[0] * (y - mean), w[0] * slope)
 
@@ -143,6 +146,10 @@ def fit_arm_models(
             for a in arms
         }
         return {a: _predict_arm(fit, base, exposure) for a, fit in fits.items()}
+    gone = [name for name in interactions if name not in names] if interactions != "none" else []
+    if gone:
+        what = "this covariate is constant, or a combination of others, and cannot change the effect"
+        raise NotEstimable([Fault(name, what, next_step="Leave it out of the interactions.") for name in gone])
     products = [names.index(name) for name in interactions] if interactions != "none" else []
 
     def design(side: np.ndarray) -> np.ndarray:

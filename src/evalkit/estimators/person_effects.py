@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 from evalkit.cohort.comparison import Comparison
+from evalkit.cohort.frames import FEW
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
@@ -24,7 +26,7 @@ from evalkit.estimators.influence import (
     compute_gradient,
 )
 from evalkit.estimators.outcome_models import Interactions
-from evalkit.estimators.weighting import WeightOptions
+from evalkit.estimators.weighting import WeightOptions, hide_few
 
 Method = Literal["gcomp", "ipw", "aipw", "tmle", "did_gcomp", "did_ipw", "did_aipw"]
 OutcomeModel = Literal["by_scale", "linear", "logistic", "poisson", "boosted"]
@@ -37,7 +39,7 @@ LABELS: dict[str, str] = {
     "did_ipw": "Difference-in-differences, weighting",
     "did_aipw": "Difference-in-differences, doubly robust",
 }
-FEW_CLUSTERS = 40
+FEW_CLUSTERS = 20  # on a side
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,13 @@ class EffectOptions:
         g-computation of a linear model is not the ATT nor the ATE unless the effect is the same for all), or the
         names of the covariates that change the effect
     weights : its `estimand` is replaced by the contrast of the estimand
-    folds : 0, or K >= 2 for cross-fitted nuisances (double machine learning); aipw, tmle, did_aipw
+    folds : 0, or K >= 2 for cross-fitted nuisances (double machine learning) of aipw, tmle and did_aipw; weights of
+        the residuals are then normalised on each side, as they are in did_aipw
     errors : "influence" stacks the estimating equations of all models (for TMLE and with folds the efficient influence
         function); "efficient" always takes the efficient influence function, which for AIPW holds where both models
         are right; "bootstrap" draws clusters and fits everything anew
-    correction : "clusters" multiplies the variance by G / (G - 1) for G clusters, "none" is CR0 (HC0)
+    correction : "clusters" multiplies the variance by G / (G - 1) for G clusters and takes quantiles of t with G - 1
+        degrees of freedom; "none" is CR0 (HC0) with normal quantiles
     replicates : draws of the bootstrap
     bounds : lowest and highest possible value of the outcome, for TMLE of one that is not 0/1; by default those seen
     """
@@ -103,7 +107,7 @@ def estimate_effect(
         outcomes that the scale or the model cannot have.
     NotEstimable
         Fewer than 10 people with or without the event (the count is not shown), an outcome that does not vary on a
-        side, a covariate that separates, no overlap, a mean outside what the scale allows.
+        side, a side in one cluster, a covariate that separates, no overlap, a mean outside what the scale allows.
 
     References
     ----------
@@ -120,8 +124,13 @@ def estimate_effect(
         errors="efficient" if weights_are_given else "stacked",
     )  # fmt: skip
     _refuse_impossible(means.value[0], estimand)
+    people = comparison
+    if options.weights.trim is not None:
+        people = comparison.select(means.weights > 0)
+        check_outcome(people, estimand, options)
     value = float(compute_contrast(means.value[0], estimand.scale))
     checks = (*means.checks, *_check_balance(comparison, means), *_check_errors(comparison, plan, options))
+    degrees = math.inf
     if options.errors == "bootstrap":
         draws = compute_effect_draws(
             comparison, plan, scale=estimand.scale, replicates=options.replicates, rng=rng
@@ -130,11 +139,12 @@ def estimate_effect(
         lost = draws.lost / options.replicates
         checks += (Check("bootstrap", draws.lost == 0, lost, f"{lost:.1%} of the draws could not be estimated."),)
     else:
+        degrees = len(np.unique(comparison.cluster)) - 1.0 if options.correction == "clusters" else math.inf
         influence = means.influence @ compute_gradient(means.value[0], estimand.scale)
         se = compute_clustered_error(influence, comparison.cluster, options.correction)
     return build_estimate(
         estimand, options.method, role=role, value=value, se=se, level=options.level, label=LABELS[options.method],
-        n_people=len(comparison), n_events=count_events(comparison, estimand), checks=checks,
+        n_people=len(people), n_events=count_events(people, estimand), checks=checks, degrees=degrees,
     )  # fmt: skip
 
 
@@ -151,15 +161,16 @@ def build_plan(comparison: Comparison, estimand: Estimand, options: EffectOption
         y = comparison.outcome
         bounds = options.bounds or ((0.0, 1.0) if np.isin(y, (0, 1)).all() else (float(y.min()), float(y.max())))
     folds = options.folds or options.weights.folds
-    weights = replace(options.weights, folds=options.folds or options.weights.folds)
+    # The residuals' weights sum to one where there is no one sum of weights to rely on: other folds', or two periods'.
+    doubly = "aipw_ratio" if did or folds else "aipw"
     return Plan(
         contrast=estimand.contrast,
-        way={"gcomp": "gcomp", "ipw": "ipw", "tmle": "aipw", "aipw": "aipw_ratio" if did else "aipw"}[kind],
+        way={"gcomp": "gcomp", "ipw": "ipw", "tmle": "aipw", "aipw": doubly}[kind],
         targeted=kind == "tmle",
         periods=2 if did else 1,
         exposed=estimand.scale == "rate_ratio" and comparison.person_time is not None,
         outcome=OutcomeSpec(family, boosted, options.interactions),
-        weights=weights,
+        weights=replace(options.weights, folds=folds),
         folds=folds if kind in ("aipw", "tmle") else 0,
         bounds=bounds,
     )
@@ -194,13 +205,18 @@ def _check_balance(comparison: Comparison, means: EffectMeans) -> tuple[Check, .
 
 def _check_errors(comparison: Comparison, plan: Plan, options: EffectOptions) -> tuple[Check, ...]:
     """What the standard error takes into account, and whether the clusters are enough for it."""
-    groups = len(np.unique(comparison.cluster))
-    checks = []
-    if groups < len(comparison):
-        text = f"The error is from {groups:,} clusters; with fewer than {FEW_CLUSTERS} it tends to be too small."
-        checks.append(Check("clusters", groups >= FEW_CLUSTERS, float(groups), text))
+    t, cluster, checks = comparison.treated, comparison.cluster, []
+    groups = min(len(np.unique(cluster[t])), len(np.unique(cluster[~t])))
+    if len(np.unique(cluster)) < len(comparison):
+        text = f"One side is in {groups if groups >= FEW else f'fewer than {FEW}'} clusters; with fewer than "
+        text += f"{FEW_CLUSTERS} on a side the error tends to be too small."
+        checks.append(Check("clusters", groups >= FEW_CLUSTERS, hide_few(groups, groups), text))
     given = plan.way == "ipw" and (plan.weights.method == "boosted" or plan.weights.folds > 0)
     if given and options.errors != "bootstrap":
         text = "The error takes the weights as known, because they come from trees or from other folds."
         checks.append(Check("weights_taken_as_known", False, float("nan"), text))
+    cut = plan.weights.trim is not None or plan.weights.truncate is not None
+    if cut and options.errors != "bootstrap":
+        text = "The error takes as known who was trimmed, or where weights were cut."
+        checks.append(Check("cuts_taken_as_known", None, float("nan"), text))
     return tuple(checks)

@@ -15,6 +15,7 @@ from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_nam
 from evalkit.core.estimand import Estimand, Scale
 from evalkit.core.result import Estimate, Role
 from evalkit.estimators.cox import CoxFit, CoxOptions, fit_cox
+from evalkit.estimators.fine_gray_weights import merge_close_times
 from evalkit.estimators.recurrent_checks import make_recurrent_checks
 
 Arrangement = Literal["andersen_gill", "pwp_total", "pwp_gap", "wlw"]
@@ -53,11 +54,13 @@ class RecurrentOptions:
     level: float = 0.95
 
 
-def derive_event_numbers(follow_up: FollowUp, *, cause: int = 1) -> np.ndarray:
+def derive_event_numbers(follow_up: FollowUp, *, cause: int = 1, unseen_events: np.ndarray | None = None) -> np.ndarray:
     """Which event each row waits for: 1 + the person's events before it, int array, shape (n,).
 
-    Counted from where the person's rows begin. Raises ParameterError where rows of a person overlap, or go on
-    after an event of another cause, which ends follow-up.
+    Counted from where the person's rows begin, on top of `unseen_events` (n,), events before each row that no row
+    ends in: before follow-up, or on the day of another one. Raises ParameterError where rows of a person overlap, or go
+    on after an event of another cause, which ends follow-up, and for unseen events that are not whole numbers from 0
+    or that grow fewer over a person's rows.
     """
     f = follow_up
     order = np.lexsort((f.exit, f.entry, f.person))
@@ -76,6 +79,10 @@ def derive_event_numbers(follow_up: FollowUp, *, cause: int = 1) -> np.ndarray:
             "follow-up", f"{how_many(int(beyond.sum()))} come after an event that ends follow-up",
             next_step="Only the recurrent cause may be followed by more rows of the same person.",
         ))  # fmt: skip
+    known = np.zeros(len(f), dtype=np.int64)
+    if unseen_events is not None:
+        known, wrong = _unseen_codes(np.asarray(unseen_events), order, same)
+        faults += wrong
     refuse(faults)
     hit = (event == cause).astype(np.int64)
     before = np.cumsum(hit) - hit
@@ -83,7 +90,7 @@ def derive_event_numbers(follow_up: FollowUp, *, cause: int = 1) -> np.ndarray:
     base = np.repeat(before[begins], np.diff(np.append(begins, len(f))))
     numbers = np.empty(len(f), dtype=np.int64)
     numbers[order] = before - base + 1
-    return numbers
+    return numbers + known
 
 
 def build_recurrent(
@@ -94,6 +101,7 @@ def build_recurrent(
     later_events: LaterEvents = "drop",
     effects: Effects = "common",
     cause: int = 1,
+    unseen_events: np.ndarray | None = None,
 ) -> FollowUp:
     """Arrange follow-up in total time, one row an interval, for a model of recurrent events.
 
@@ -104,7 +112,8 @@ def build_recurrent(
         had where None): one row a person and number while covariates stay the same. Later events are of no account.
 
     With `effects="by_number"` each covariate has a column `name, event k` an event number. Strata of the follow-up
-    are kept apart: those made are pairs of theirs and an event number.
+    are kept apart: those made are pairs of theirs and an event number. `unseen_events`, int array (n,), count events
+    before each row that no row ends in (earlier than follow-up, or two on a day), where numbers are to include them.
 
     Raises
     ------
@@ -118,7 +127,8 @@ def build_recurrent(
     Wei, Lin and Weissfeld 1989, JASA 84:1065.
     """
     _check_arrangement(follow_up, model, max_events, later_events, effects, cause)
-    numbers = derive_event_numbers(follow_up, cause=cause)
+    follow_up = merge_close_times(follow_up)
+    numbers = derive_event_numbers(follow_up, cause=cause, unseen_events=unseen_events)
     last = max_events or int(numbers[follow_up.event == cause].max(initial=1))
     if model == "wlw":
         arranged, number = _repeat_for_each_number(follow_up, numbers, last, cause)
@@ -153,6 +163,7 @@ def estimate_recurrent(
     *,
     covariate: str,
     options: RecurrentOptions | None = None,
+    unseen_events: np.ndarray | None = None,
     role: Role = "primary",
 ) -> Estimate:
     """Effect of one covariate on events that come again, given the others, with clustered errors.
@@ -178,11 +189,12 @@ def estimate_recurrent(
     arrangement: Arrangement = "andersen_gill" if options.model == "lwyy" else options.model
     arranged = build_recurrent(
         follow_up, model=arrangement, max_events=options.max_events, later_events=options.later_events,
-        effects=options.effects, cause=options.cause,
+        effects=options.effects, cause=options.cause, unseen_events=unseen_events,
     )  # fmt: skip
     _refuse_thin(follow_up, arranged, covariate, options.cause)
     fit = fit_cox(arranged, options=CoxOptions(ties=options.ties, errors="robust", cause=options.cause))
     b, se = _read(fit, covariate, options)
+    pooled = options.max_events if options.later_events == "pool" else None
     half = stats.norm.ppf(0.5 + options.level / 2) * se
     return Estimate(
         estimand,
@@ -196,7 +208,9 @@ def estimate_recurrent(
         n_events=fit.n_events,
         se=se,
         p_value=float(2 * stats.norm.sf(abs(b) / se)),
-        checks=make_recurrent_checks(follow_up, arranged, fit, covariate, options.model, options.cause),
+        checks=make_recurrent_checks(
+            follow_up, arranged, fit, covariate, options.model, cause=options.cause, pooled_from=pooled
+        ),
         label=_LABELS[options.model],
     )
 
@@ -207,6 +221,19 @@ def _read(fit: CoxFit, covariate: str, options: RecurrentOptions) -> tuple[float
         return float(fit.coefficients[place]), float(np.sqrt(fit.robust_variance[place, place]))
     places = [k for k, name in enumerate(fit.names) if name.rpartition(", event ")[0] == covariate]
     return compute_optimal_average(fit.coefficients[places], fit.robust_variance[np.ix_(places, places)])
+
+
+def _unseen_codes(unseen: np.ndarray, order: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, list[Fault]]:
+    where = "unseen_events"
+    if unseen.shape != order.shape:
+        fault = Fault(where, "one value a row is wanted", got=f"{unseen.shape}", allowed=f"{order.shape}")
+        return np.zeros(len(order), dtype=np.int64), [fault]
+    bad = ~(np.isfinite(unseen) & (unseen >= 0) & (unseen == np.round(unseen)))
+    faults = [Fault(where, f"{how_many(int(bad.sum()))} are not whole numbers from 0")] if bad.any() else []
+    fewer = same & (unseen[order][1:] < unseen[order][:-1])
+    if fewer.any():
+        faults.append(Fault(where, f"{how_many(int(fewer.sum()))} have fewer than the same person's row before them"))
+    return np.where(bad, 0, unseen).astype(np.int64), faults
 
 
 def _repeat_for_each_number(f: FollowUp, numbers: np.ndarray, last: int, cause: int) -> tuple[FollowUp, np.ndarray]:

@@ -22,12 +22,19 @@ _READING = {
 
 
 def make_recurrent_checks(
-    follow_up: FollowUp, arranged: FollowUp, fit: CoxFit, covariate: str, model: str, cause: int
+    follow_up: FollowUp,
+    arranged: FollowUp,
+    fit: CoxFit,
+    covariate: str,
+    model: str,
+    *,
+    cause: int,
+    pooled_from: int | None,
 ) -> tuple[Check, ...]:
     """Checks of one fit: `arranged` is what was made of `follow_up`; counts below 10 are not told."""
     checks = [
         _mean_events(follow_up, arranged, cause),
-        _events_by_side(follow_up, arranged, covariate, cause),
+        _events_by_side(follow_up, covariate, cause),
         _terminal(follow_up, cause),
         _proportional(fit, arranged, covariate),
         Check("clusters", fit.n_clusters >= MIN_CLUSTERS, float(fit.n_clusters),
@@ -35,6 +42,9 @@ def make_recurrent_checks(
     ]  # fmt: skip
     if model in _READING:
         checks += [_thin_strata(arranged, cause), Check("reading", None, math.nan, f"The model {_READING[model]}.")]
+    if pooled_from is not None:
+        text = f"Events from number {pooled_from} on are taken together."
+        checks.append(Check("pooled_events", False, float(pooled_from), text))
     return tuple(checks)
 
 
@@ -49,7 +59,7 @@ def _mean_events(follow_up: FollowUp, arranged: FollowUp, cause: int) -> Check:
     return Check("mean_events", False, mean, text)
 
 
-def _events_by_side(follow_up: FollowUp, arranged: FollowUp, covariate: str, cause: int) -> Check:
+def _events_by_side(follow_up: FollowUp, covariate: str, cause: int) -> Check:
     x = follow_up.covariates[:, follow_up.names.index(covariate)]
     sides = np.unique(x)
     if len(sides) > 2:
@@ -70,8 +80,8 @@ def _terminal(follow_up: FollowUp, cause: int) -> Check:
     share = count / follow_up.n_people
     told = f"{share:.0%} of people" if count >= FEW else f"fewer than {FEW} people"
     text = (
-        f"{names[:1].upper()}{names[1:]} ended follow-up of {told}. The ratio is among those still followed, and counts "
-        "for nothing whether the service keeps people alive: read it beside the mean count with death (Ghosh and Lin)."
+        f"{names[:1].upper()}{names[1:]} ended follow-up of {told}. The ratio is among those still followed and takes "
+        "no account of who is: read it beside the mean count with death (Ghosh and Lin)."
     )
     return Check("terminal_event", share < TERMINAL_SHARE, share if count >= FEW else math.nan, text)
 

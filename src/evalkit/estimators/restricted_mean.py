@@ -9,7 +9,7 @@ from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
-from evalkit.estimators.curve_sums import build_risk_sets, compute_area, compute_path, sum_clusters
+from evalkit.estimators.curve_sums import build_risk_sets, compute_area, compute_path, count_distinct, sum_clusters
 from evalkit.estimators.curves import (
     FIRST_EVENTS,
     check_level,
@@ -83,9 +83,7 @@ def compute_restricted_means(follow_up: FollowUp, *, options: RestrictedMeanOpti
         part = follow_up.select(rows)
         where = "" if label is None else f" of {label}"
         for state, cause in [(FREE, None), *((name, k) for k, name in enumerate(follow_up.causes, 1))]:
-            value, influence = compute_restricted_mean(
-                part, cause, options, where="" if label is None else f" of {label}"
-            )
+            value, influence = compute_restricted_mean(part, cause, options, where=where)
             counts = part.event > 0 if cause is None else part.event == cause
             se = float(np.sqrt((sum_clusters(influence, part.cluster, int(part.cluster.max()) + 1) ** 2).sum()))
             half = stats.norm.ppf(0.5 + options.level / 2) * se
@@ -99,7 +97,7 @@ def compute_restricted_means(follow_up: FollowUp, *, options: RestrictedMeanOpti
                     value + half,
                     options.level,
                     options.horizon,
-                    part.n_people,
+                    count_distinct(part.person),
                     int((counts & (part.exit <= options.horizon)).sum()),
                 )
             )

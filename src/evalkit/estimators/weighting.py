@@ -241,8 +241,9 @@ def _check_support(treated: np.ndarray, propensity: np.ndarray, contrast: Contra
     )
     whose = {"ATT": treated, "ATC": ~treated}.get(contrast, np.ones(len(treated), dtype=bool))
     count, share = int(outside.sum()), float(outside.sum() / whose.sum())
+    enough = None if contrast == "ATO" else share <= MAX_SHARE_OUTSIDE  # overlap weights leave such people out
     return [
-        Check("common_support", share <= MAX_SHARE_OUTSIDE, hide_few(share, count),
+        Check("common_support", enough, hide_few(share, count),
               f"{count_people(count).capitalize()} whose effect is wanted have a propensity beyond the other side's; "
               f"at most {MAX_SHARE_OUTSIDE:.0%} is wanted.")
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from numpy.polynomial.hermite_e import hermegauss
 from evalkit.simulate.person_events import YEAR, Days
 from evalkit.simulate.person_worlds import refuse_settings
 
-HORIZONS = (90.0, 365.0)
+HORIZONS = (90.0, 180.0, 365.0)
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class TrialSettings:
     the day the service starts (1 for none). Without readmission, the service starts at a rate such that the share
     `start_share` of people of mean severity would have started by `grace_days`, times exp(`selection` x severity), and
     nobody starts after `last_start` days. Follow-up ends between `follow_up` days. The share `excluded` is not eligible
-    at time zero, and none of its rows counts. `days` "whole" floors starts and rounds events up.
+    at time zero, and none of its rows counts. `days` "whole" rounds starts and events up to whole days: on one day the
+    start came first.
     """
 
     people: int = 600
@@ -73,7 +74,7 @@ def simulate_trial(settings: TrialSettings, *, rng: np.random.Generator) -> tupl
             "eligible": (rng.random(n) >= settings.excluded).astype(int),
             "severity": severity,
             "age": age,
-            "start": np.where(started, np.floor(start) if settings.days == "whole" else start, np.nan),
+            "start": np.where(started, np.ceil(start) if settings.days == "whole" else start, np.nan),
             "exit": np.where(event, rounded, last),
             "event": event.astype(int),
         }
@@ -88,7 +89,7 @@ def compute_trial_truth(settings: TrialSettings) -> dict[str, float]:
     hazard after starting does not depend on when it was, so that weighting up, at its end, those who have started gives
     the same risk); `risk.planned.<day>`: start within it at a day that is drawn alike for all, as starters do;
     `risk.never.<day>`: never start. `difference.…`, `ratio.…` of start and planned to never, such as
-    `difference.start.365`, for days 90 and 365. Closed form given severity, which is integrated by quadrature.
+    `difference.start.365`, for days 90, 180 and 365. Closed form given severity, which is integrated by quadrature.
 
     """
     return dict(_trial_truth(settings))
