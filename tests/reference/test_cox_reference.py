@@ -168,3 +168,27 @@ def test_readmissions(key):
     kind, ties, part = key.split(".", 2)
     rows, fit = readmissions(kind, ties)
     assert number(fit, part, rows) == pytest.approx(reference("rec_readmission")[key], rel=EXACT)
+
+
+# coxph(Surv(start, stop, event) ~ (age + surgery) * transplant, heart, cluster = id), eps = 1e-12
+HEART = {
+    "coef": [0.0139091384792, -0.5465402110344, 0.1195038657054, 0.0346142935088, -0.2929509311851],
+    "se_robust": [0.0170225772071, 0.6471406569004, 0.3297248522739, 0.0280748370858, 0.7572282407226],
+    "loglik": [-298.1213556729843, -291.8835714949387],
+    # cox.zph(coxph(... ~ age + surgery + transplant), transform = "log"), with GLOBAL
+    "zph_log": [0.44756530192, 0.01056883829, 0.08874848091, 0.65863435717],
+}
+
+
+def test_stanford_hearts_with_a_transplant_in_time():
+    frame = pd.read_csv(shared("surv_basics") / "heart.csv")
+    frame = frame.assign(a=frame["age"] * frame["transplant"], s=frame["surgery"] * frame["transplant"])
+    columns = {"entry": "start", "exit": "stop", "event": "event", "person": "id"}
+    main = ("age", "surgery", "transplant")
+    fit = fit_cox(FollowUp.from_frame(frame, covariates=(*main, "a", "s"), **columns))
+    assert fit.coefficients == pytest.approx(HEART["coef"], rel=EXACT)
+    assert fit.standard_errors == pytest.approx(HEART["se_robust"], rel=EXACT)
+    assert [fit.log_likelihood_null, fit.log_likelihood] == pytest.approx(HEART["loglik"], rel=EXACT)
+    rows = FollowUp.from_frame(frame, covariates=main, **columns)
+    found = check_proportional_hazards(fit_cox(rows), rows, transform="log")
+    assert found.chi_square == pytest.approx(HEART["zph_log"], rel=EXACT)

@@ -111,6 +111,22 @@ def test_equals_the_model_written_out_row_by_row(split: bool, strata: str, ties:
     assert fit.log_likelihood_null == pytest.approx(slow.log_likelihood_null, rel=1e-10)
 
 
+@pytest.mark.parametrize("last", [1, 2])
+def test_nobody_stays_at_risk_beyond_what_their_censoring_group_saw(last: int) -> None:
+    """A group whose longest row ends in an event: its censoring distribution says nothing of later times."""
+    people = draw()
+    event = people.event.copy()
+    own = np.flatnonzero(people.stratum == 0)
+    event[own[people.exit[own] >= np.sort(people.exit[own])[-2]]] = last
+    people = replace(people, event=event)
+    later = (people.stratum == 1) & (people.event == 1) & (people.exit > people.exit[own].max())
+    assert later.any()
+    slow = fit_cox(write_out(people, strata="censoring"))
+    fit = fit_fine_gray(people, options=FineGrayOptions(strata="censoring", errors="robust"))
+    assert fit.coefficients == pytest.approx(slow.coefficients, rel=1e-9)
+    assert fit.robust_variance == pytest.approx(slow.robust_variance, rel=1e-8)
+
+
 @pytest.mark.parametrize("errors", ["robust", "robust_censoring"])
 def test_without_competing_events_it_is_a_cox_model(errors: str) -> None:
     people = draw()

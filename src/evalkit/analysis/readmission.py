@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from evalkit.analysis.study import Study, attempt
-from evalkit.cohort.discharges import build_discharges, derive_readmission_cells
+from evalkit.cohort.discharges import build_discharges, derive_first_return, derive_readmission_cells
 from evalkit.cohort.features import PERSON_FEATURES
 from evalkit.cohort.recurrence import derive_recurrence
 from evalkit.core.errors import NotEstimable
 from evalkit.core.outcomes import NAIVE, ReadmissionOutcome
 from evalkit.core.result import Cell, Estimate, Results, not_estimable
-from evalkit.estimators.competing import estimate_cumulative_incidence
+from evalkit.estimators.cumulative_incidence import IncidenceOptions, compute_cumulative_incidence
+from evalkit.estimators.curves import compute_risk_at
 from evalkit.estimators.naive import estimate_risk_before_after, estimate_unweighted_risk_did
 from evalkit.estimators.overlap import estimate_overlap_aipw_did, fit_overlap_weights
 
@@ -108,11 +109,12 @@ def _curve_cells(rows: pd.DataFrame, horizon_days: int, level: float) -> list[Ce
     days = CURVE_DAYS[horizon_days >= CURVE_DAYS]
     for name, inside in _named_cells(rows):
         time, event = inside["time_days"].to_numpy(), inside["event"].to_numpy()
-        curve = estimate_cumulative_incidence(time, event, at_days=days, level=level)
+        follow_up = derive_first_return(inside)
+        curve = compute_risk_at(compute_cumulative_incidence(follow_up, options=IncidenceOptions(level=level))[0], days)
         for point in curve.itertuples():
             cells.append(
                 Cell(
-                    f"{name}|{point.day}",
+                    f"{name}|{point.day:.0f}",
                     "risk",
                     point.risk,
                     "statistic",
@@ -122,7 +124,7 @@ def _curve_cells(rows: pd.DataFrame, horizon_days: int, level: float) -> list[Ce
                     level=level,
                     n_people=inside["person_id"].nunique(),
                     n_events=math.nan if point.day == 0 else int(((event == 1) & (time < point.day)).sum()),
-                    label=f"{name.replace('|', ', ')}: day {point.day}",
+                    label=f"{name.replace('|', ', ')}: day {point.day:.0f}",
                 )
             )
     return cells

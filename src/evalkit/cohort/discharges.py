@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from evalkit.cohort.features import derive_history_features, derive_person_features
+from evalkit.cohort.follow_up import FollowUp
 from evalkit.cohort.residence import COMPARATORS, area_on, derive_area_group, derive_residence, followed_until
 from evalkit.cohort.spells import build_hospital_spells, derive_discharges, derive_follow_up
 from evalkit.core.dates import as_days
@@ -104,3 +105,19 @@ def derive_readmission_cells(discharges: pd.DataFrame, protocol: Protocol, outco
     censor = np.where(rows["period"] == "before", np.minimum(followed, adoption), followed)
     follow_up = derive_follow_up(rows, death=as_days(rows["death"]), censor=censor, horizon_days=outcome.horizon_days)
     return rows.join(follow_up)
+
+
+def derive_first_return(rows: pd.DataFrame, *, stratum: pd.Series | None = None) -> FollowUp:
+    """Discharges as follow-up to the first return, death competing; clusters are people, times whole days.
+
+    Everybody enters at -1, so that what happens on the day of discharge has a place.
+    `rows` has `person_id, time_days, event` of `derive_follow_up`; `stratum` names a group for each.
+    """
+    frame = rows[["person_id", "time_days", "event"]].reset_index(drop=True).assign(begin=-1)
+    frame["discharge"] = np.arange(len(frame))
+    if stratum is not None:
+        frame["group"] = stratum.to_numpy()
+    return FollowUp.from_frame(
+        frame, entry="begin", exit="time_days", event="event", person="discharge", cluster="person_id",
+        stratum=None if stratum is None else "group", causes=("readmission", "death"),
+    )  # fmt: skip

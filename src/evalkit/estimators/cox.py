@@ -185,6 +185,7 @@ def _maximise(sets: RiskSets, names: tuple[str, ...], options: CoxOptions) -> _M
     require_full_rank(information, sets, names)
     null, score_test = now.log_likelihood, float(now.score @ linalg.solve(information, now.score, assume_a="pos"))
     reach = np.ptp(sets.x, axis=0)
+    mean_weight = sets.term_weight.mean()
     drifting = blocked = 0
     for iteration in range(1, options.max_iterations + 1):
         step = _newton_step(information, now.score, sets, names)
@@ -193,7 +194,7 @@ def _maximise(sets: RiskSets, names: tuple[str, ...], options: CoxOptions) -> _M
         beta, now = beta + taken, then
         information = compute_information(sets, now)
         move = np.abs(taken) * reach
-        in_errors = np.abs(step) * np.sqrt(np.maximum(np.diag(information), 0.0))
+        in_errors = np.abs(step) * np.sqrt(np.maximum(np.diag(information), 0.0) / mean_weight)
         if move.max() < _SMALL_MOVE and in_errors.max() < _SMALL_STEP:
             return _Maximum(beta, now, information, null, score_test, iteration)
         # A coefficient on its way to infinity goes on at a steady pace while the log-likelihood has stopped, or
@@ -259,18 +260,7 @@ def estimate_hazard_ratio(
         Fewer than `MIN_EVENTS` events, clustered errors of one cluster, and whatever `fit_cox` refuses.
     """
     options = options or CoxOptions()
-    faults = []
-    if covariate not in follow_up.names:
-        hint = suggest_name(covariate, follow_up.names)
-        faults.append(
-            Fault("covariate", f'there is no "{covariate}"', allowed=", ".join(follow_up.names), next_step=hint)
-        )
-    if not 0 < level < 1:
-        faults.append(Fault("level", "must lie between 0 and 1", str(level)))
-    if estimand.scale != "hazard_ratio":
-        faults.append(Fault("estimand", "a Cox model gives a hazard ratio", estimand.scale, "hazard_ratio"))
-    if faults:
-        raise ParameterError(faults)
+    _require_answerable(follow_up, estimand, covariate, level)
     _require_usable(follow_up, options)
     if follow_up.n_events(options.cause) < MIN_EVENTS:
         raise NotEstimable(
@@ -297,6 +287,21 @@ def estimate_hazard_ratio(
         checks=_make_checks(fit, follow_up, covariate),
         label=f"Cox model, hazard ratio of {covariate}",
     )
+
+
+def _require_answerable(follow_up: FollowUp, estimand: Estimand, covariate: str, level: float) -> None:
+    faults = []
+    if covariate not in follow_up.names:
+        hint = suggest_name(covariate, follow_up.names)
+        faults.append(
+            Fault("covariate", f'there is no "{covariate}"', allowed=", ".join(follow_up.names), next_step=hint)
+        )
+    if not 0 < level < 1:
+        faults.append(Fault("level", "must lie between 0 and 1", str(level)))
+    if estimand.scale != "hazard_ratio":
+        faults.append(Fault("estimand", "a Cox model gives a hazard ratio", estimand.scale, "hazard_ratio"))
+    if faults:
+        raise ParameterError(faults)
 
 
 def _make_checks(fit: CoxFit, follow_up: FollowUp, covariate: str) -> tuple[Check, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -112,6 +112,31 @@ def estimate_risk_difference(
 
     kind = _Kind("aalen_johansen_contrast", "Risk", ("risk_difference", "risk_ratio", "odds_ratio"), fit)
     return _contrast(follow_up, estimand, kind, at=at, options=options, role=role)
+
+
+def compute_risk_combination(
+    follow_up: FollowUp, signs: Mapping[object, float], *, at: float, cause: int = 1, side: Side = "before"
+) -> tuple[float, float]:
+    """A signed sum of strata's risks by a horizon and its error, with clusters in several strata counted once.
+
+    `signs` maps strata to their factors, such as 1 and -1. Raises NotEstimable where a stratum is not followed to the
+    horizon, ParameterError for an unknown cause, a stratum that has no rows, or a row after an event.
+    """
+    check_cause(follow_up, cause)
+    check_nothing_after(follow_up, follow_up.event > 0, next_step=FIRST_EVENTS)
+    strata = dict(iterate_strata(follow_up))
+    missing = [Fault("strata", "there is no such stratum", str(name)) for name in signs if name not in strata]
+    if missing:
+        raise ParameterError(missing)
+    value, influence = 0.0, np.zeros(int(follow_up.cluster.max()) + 1)
+    for label, sign in signs.items():
+        part = follow_up.select(strata[label])
+        sets = build_risk_sets(part.entry, part.exit, part.weights, part.cluster, part.event > 0)
+        path = compute_path(sets, part.event == cause, part.event > 0)
+        risk, by_row = _read(part, sets, path, at, side, label)
+        value += sign * risk
+        influence += sign * sum_clusters(by_row, part.cluster, len(influence))
+    return value, math.sqrt(float((influence**2).sum()))
 
 
 def estimate_mean_count_difference(

@@ -10,7 +10,10 @@ from evalkit.cohort.comparison import Comparison
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Scale
 from evalkit.estimators.effect_means import Plan, compute_effect_means
+from evalkit.estimators.effect_nuisances import drop_redundant
 from evalkit.estimators.influence import compute_contrast
+from evalkit.estimators.logistic import add_intercept
+from evalkit.estimators.weight_draws import compute_weighted_draws
 
 _BLOCK = 4_000_000  # numbers held at a time
 MAX_SHARE_LOST = 0.05
@@ -44,9 +47,7 @@ def compute_effect_draws(
     for at in range(0, replicates, size):
         counts = rng.multinomial(groups, np.full(groups, 1 / groups), size=min(size, replicates - at))
         draws = counts[:, cluster] * comparison.sampling
-        sampling = np.concatenate([comparison.sampling[None], draws])
-        means = compute_effect_means(comparison, plan, sampling=sampling, rng=None, errors="none").value[1:]
-        parts.append(_contrast_where_it_can_be(means, scale))
+        parts.append(_contrast_where_it_can_be(_compute_means(comparison, plan, draws), scale))
     found = EffectDraws(np.concatenate(parts))
     if found.lost > MAX_SHARE_LOST * replicates:
         raise NotEstimable(
@@ -55,6 +56,19 @@ def compute_effect_draws(
                   'Use errors="influence", fewer covariates, or join rare categories.')
         )  # fmt: skip
     return found
+
+
+def _compute_means(comparison: Comparison, plan: Plan, draws: np.ndarray) -> np.ndarray:
+    """Means of both sides, and before, under each row of weights `draws` (B, n), shape (B, 2) or (B, 4)."""
+    if plan.way == "ipw" and plan.periods == 1 and not plan.exposed and plan.weights.trim is None:
+        people = drop_redundant(comparison)
+        x = add_intercept(people.covariates)
+        found = compute_weighted_draws(
+            x, people.treated, people.outcome, draws, base=people.sampling, contrast=plan.contrast
+        )  # fmt: skip
+        return np.column_stack([found.comparison, found.treated])
+    sampling = np.concatenate([comparison.sampling[None], draws])
+    return compute_effect_means(comparison, plan, sampling=sampling, rng=None, errors="none").value[1:]
 
 
 def _contrast_where_it_can_be(means: np.ndarray, scale: Scale) -> np.ndarray:

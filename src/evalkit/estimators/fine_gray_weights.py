@@ -54,7 +54,7 @@ class GroupWeights:
         entered = 1.0 - self.entering.leaving / self.entering.at_risk
         g = np.concatenate([[1.0], np.cumprod(left)])[np.searchsorted(self.censoring.times, times, "left")]
         h = np.concatenate([np.cumprod(entered[::-1])[::-1], [1.0]])[np.searchsorted(self.entering.times, times)]
-        return g * h
+        return np.where(times <= self.last_time, g * h, 0.0)
 
 
 def merge_close_times(follow_up: FollowUp) -> FollowUp:

@@ -22,9 +22,9 @@ from evalkit.core.errors import Fault, NotEstimable, ParameterError
 
 Link = Literal["logit", "probit"]
 _RANK = 1e-9  # a column whose part that others do not explain is smaller than this share of it is their combination
-_REFRESH = 1e-2  # below this step the curvature of the step before is good enough
+_REFRESH = 1e-2  # below this step the curvature of the step before is good enough, while steps still shrink fast
 _BLOCK = 4_000_000  # numbers held at a time
-_CHUNK = 32  # replicates at a time: few enough for the processor's cache
+_CHUNK = 64  # replicates at a time: few enough for the processor's cache
 _ROUGH = 1e4  # condition number up to which single precision is enough for curvature (never for gradients)
 _SEPARATED = 1e-11  # curvature, relative to the steepest direction, at which a direction is flat
 _GONE = 1e-10  # curvature at which all of it is flat: everybody is predicted without error
@@ -225,14 +225,14 @@ def _newton_chunk(
     gamma, step = np.tile(first, (count, 1)), np.full((count, p), np.inf)
     inverse, patch = np.empty((count, p, p)), np.zeros((count, p, p))
     flat = np.zeros(count, dtype=bool)
-    before = np.full(count, np.inf)
+    before, slow = np.full(count, np.inf), np.zeros(count, dtype=bool)
     active = np.arange(count)
     for iteration in range(options.max_iterations):
         eta = _eta(problem, gamma[active] if iteration else first[None, :])
         here = w if len(active) == count else w[active]
         score = _score(problem, eta)
         gradient = (here * score) @ problem.q
-        stale = before[active] > _REFRESH
+        stale = (before[active] > _REFRESH) | slow[active]
         if stale.any():
             chosen = active[stale]
             rows = slice(None) if stale.all() else stale
@@ -247,7 +247,7 @@ def _newton_chunk(
         # Steps that shrink by a rate leave about rate x step to go.
         rate = np.where(np.isfinite(before[active]), reach / before[active], 1.0)
         done = (reach <= options.tolerance) | ((rate < 0.1) & (rate * reach <= 0.1 * options.tolerance))
-        before[active] = reach
+        before[active], slow[active] = reach, rate > 0.2
         active = active[~done & ~flat[active]]
         if not len(active):
             break

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
+from evalkit.cohort.discharges import derive_first_return
 from evalkit.cohort.mirror import RateCount
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Estimate, Role
-from evalkit.estimators.competing import estimate_cumulative_incidence
+from evalkit.estimators.curve_contrasts import compute_risk_combination
 from evalkit.estimators.inference import NAIVE_LABEL, normal_estimate
 
 
@@ -68,27 +68,25 @@ def _risk_contrast(
     level: float,
     label: str,
 ) -> Estimate:
-    value, variance, people, events = 0.0, 0.0, 0, 0
+    people, events, signs = 0, 0, {}
     for treated, period, sign in cells:
+        side = "treated" if treated else "comparison"
         inside = rows[(rows["treated"] == treated) & (rows["period"] == period)]
         if not (inside["time_days"] >= horizon_days).any():
             raise NotEstimable(Fault("readmission", f"nobody can be followed to the horizon {period} go-live"))
         if not (inside["event"] == 1).any():
-            side = "treated" if treated else "comparison"
             raise NotEstimable(Fault("readmission", f"nobody in the {side} area was readmitted {period} go-live"))
-        risk = estimate_cumulative_incidence(
-            inside["time_days"].to_numpy(), inside["event"].to_numpy(), at_days=np.array([horizon_days]), level=level
-        ).iloc[0]
-        value += sign * risk["risk"]
-        variance += risk["se"] ** 2
         people += inside["person_id"].nunique()
         events += int((inside["event"] == 1).sum())
+        signs[f"{side} {period}"] = sign
+    names = rows["treated"].map({True: "treated ", False: "comparison "}) + rows["period"]
+    value, se = compute_risk_combination(derive_first_return(rows, stratum=names), signs, at=horizon_days)
     return normal_estimate(
         estimand,
         estimator,
         role=role,
         value=value,
-        se=math.sqrt(variance),
+        se=se,
         level=level,
         label=label,
         n_people=people,

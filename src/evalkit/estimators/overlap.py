@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
+from evalkit.cohort.discharges import derive_first_return
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
-from evalkit.estimators.competing import compute_censoring_weights
 from evalkit.estimators.inference import normal_estimate
+from evalkit.estimators.kaplan_meier import compute_censoring_weights
 
 CELLS = ("treated after", "treated before", "comparison after", "comparison before")
 CONTRAST = np.array([1.0, -1.0, -1.0, 1.0])
@@ -176,7 +177,8 @@ def compute_overlap_effect(rows: pd.DataFrame, *, covariates: tuple[str, ...], h
     readmitted = (event == 1).astype(float)
     _refuse_thin_cells(cell, readmitted, time >= horizon_days)
     fit = fit_overlap_weights(rows[list(covariates)], cell)
-    ipcw = compute_censoring_weights(time, event, cell, horizon_days=horizon_days)
+    follow_up = derive_first_return(rows, stratum=pd.Series(cell))
+    ipcw = compute_censoring_weights(follow_up, horizon=horizon_days)
     by_cell = _predict_cells(rows[list(covariates)], cell, readmitted, ipcw)
     value, influence = _combine(readmitted, ipcw, fit, by_cell)
     return OverlapEffect(readmitted, ipcw, fit, by_cell, value, influence)

@@ -118,10 +118,10 @@ def estimate_effect(
     check_request(comparison, estimand, options, rng)
     check_outcome(comparison, estimand, options)
     plan = build_plan(comparison, estimand, options)
-    weights_are_given = plan.folds > 0 or plan.targeted or options.errors == "efficient"
+    orthogonal = plan.folds > 0 or plan.targeted or options.errors == "efficient"
     means = compute_effect_means(
         comparison, plan, sampling=comparison.sampling[None], rng=rng,
-        errors="efficient" if weights_are_given else "stacked",
+        errors="efficient" if orthogonal else "stacked",
     )  # fmt: skip
     _refuse_impossible(means.value[0], estimand)
     people = comparison
@@ -129,19 +129,8 @@ def estimate_effect(
         people = comparison.select(means.weights > 0)
         check_outcome(people, estimand, options)
     value = float(compute_contrast(means.value[0], estimand.scale))
-    checks = (*means.checks, *_check_balance(comparison, means), *_check_errors(comparison, plan, options))
-    degrees = math.inf
-    if options.errors == "bootstrap":
-        draws = compute_effect_draws(
-            comparison, plan, scale=estimand.scale, replicates=options.replicates, rng=rng
-        )  # fmt: skip
-        se = float(np.nanstd(draws.values, ddof=1))
-        lost = draws.lost / options.replicates
-        checks += (Check("bootstrap", draws.lost == 0, lost, f"{lost:.1%} of the draws could not be estimated."),)
-    else:
-        degrees = len(np.unique(comparison.cluster)) - 1.0 if options.correction == "clusters" else math.inf
-        influence = means.influence @ compute_gradient(means.value[0], estimand.scale)
-        se = compute_clustered_error(influence, comparison.cluster, options.correction)
+    se, degrees, drawn = _compute_error(comparison, estimand, plan, options, means, rng)
+    checks = (*means.checks, *_check_balance(comparison, means), *_check_errors(comparison, plan, options), *drawn)
     return build_estimate(
         estimand, options.method, role=role, value=value, se=se, level=options.level, label=LABELS[options.method],
         n_people=len(people), n_events=count_events(people, estimand), checks=checks, degrees=degrees,
@@ -174,6 +163,25 @@ def build_plan(comparison: Comparison, estimand: Estimand, options: EffectOption
         folds=folds if kind in ("aipw", "tmle") else 0,
         bounds=bounds,
     )
+
+
+def _compute_error(
+    comparison: Comparison,
+    estimand: Estimand,
+    plan: Plan,
+    options: EffectOptions,
+    means: EffectMeans,
+    rng: np.random.Generator | None,
+) -> tuple[float, float, tuple[Check, ...]]:
+    """Standard error of the contrast, its degrees of freedom, and what the bootstrap lost."""
+    if options.errors != "bootstrap":
+        influence = means.influence @ compute_gradient(means.value[0], estimand.scale)
+        degrees = len(np.unique(comparison.cluster)) - 1.0 if options.correction == "clusters" else math.inf
+        return compute_clustered_error(influence, comparison.cluster, options.correction), degrees, ()
+    draws = compute_effect_draws(comparison, plan, scale=estimand.scale, replicates=options.replicates, rng=rng)
+    lost = draws.lost / options.replicates
+    check = Check("bootstrap", draws.lost == 0, lost, f"{lost:.1%} of the draws could not be estimated.")
+    return float(np.nanstd(draws.values, ddof=1)), math.inf, (check,)
 
 
 def _refuse_impossible(means: np.ndarray, estimand: Estimand) -> None:

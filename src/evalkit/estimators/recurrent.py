@@ -273,9 +273,11 @@ def _split_effects(f: FollowUp, number: np.ndarray) -> FollowUp:
 
 
 def _stratify(f: FollowUp, number: np.ndarray) -> FollowUp:
-    pairs, codes = np.unique(np.column_stack([f.stratum, number]), axis=0, return_inverse=True)
-    labels = tuple((f.strata[s], int(k)) if f.strata else int(k) for s, k in pairs)
-    return replace(f, stratum=codes.ravel().astype(np.int64), strata=labels)
+    width = int(number.max()) + 1
+    pairs, codes = np.unique(f.stratum * width + number, return_inverse=True)
+    kinds = [(int(pair // width), int(pair % width)) for pair in pairs]
+    labels = tuple((f.strata[stratum], k) if f.strata else k for stratum, k in kinds)
+    return replace(f, stratum=codes.astype(np.int64), strata=labels)
 
 
 def _check_arrangement(

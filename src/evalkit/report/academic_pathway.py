@@ -101,7 +101,7 @@ def show_subgroups(release: Release) -> None:
                note="Risk differences. The last column is what a separate test would have shown.")  # fmt: skip
     rows = release.table(SUBGROUPS)
     if rows["value"].notna().any():
-        words = "Difference between the two groups' effects on risk"
+        words = "Difference between the two risk differences"
         show_figure(figures.plot_differences(rows, x=words), id="fig-subgroups", caption="Differences in effect, "
                     "shrunken", alt=figures.describe_differences(rows, x=words))  # fmt: skip
 

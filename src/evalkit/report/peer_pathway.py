@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -47,8 +48,9 @@ def show_places(release: Release) -> None:
         f"Where a person lives matters as much as how often they are in hospital. So we looked at where people were "
         f"on each day. We took everybody in {place} who had been on a ward or in a care home in the year before "
         f"{service} began. We counted them whether or not {service} met them.\n\n"
-        f"To say where they would have been without {service}, we used two other groups. One is people in {place} a "
-        "year earlier. The other is people in nearby areas at both times.",
+        f"To say where they would have been without {service}, we used other groups. One is people in {place} at an "
+        f"earlier time, from {_month(release.protocol.dates.baseline_start)} on. The others are people in nearby "
+        "areas, at both times.",
         id="text-places",
     )  # fmt: skip
     rows = occupancy_rows(release)
@@ -67,6 +69,10 @@ def show_places(release: Release) -> None:
                     caption="Where people were at the start, and where a year later",
                     alt=figures.describe_moves(moves, labels=PLACE_LABELS))  # fmt: skip
         show_text("This picture shows moves. It does not show what caused them.", id="text-moves")
+
+
+def _month(day: dt.date) -> str:
+    return f"{day:%B %Y}"
 
 
 def days_table(release: Release, effects: list[PeopleEffect], service: str) -> pd.DataFrame:
@@ -207,7 +213,7 @@ def show_for_whom(release: Release) -> None:
     show_text("\n\n".join(parts), id="text-whom")
     if shown:
         rows = release.table(SUBGROUPS)
-        words = "Difference between the two groups' change in risk"
+        words = "Difference between the two changes"
         show_figure(figures.plot_differences(rows, x=words), id="fig-whom",
                     caption="Going back to hospital: did the change differ between people?",
                     alt=figures.describe_differences(rows, x=words))  # fmt: skip
