@@ -21,6 +21,7 @@ from person_truth_types import (
 from evalkit.cohort.comparison import Comparison
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.estimators.cox import CoxOptions, estimate_hazard_ratio, fit_cox
+from evalkit.estimators.cox_frailty import fit_shared_frailty
 from evalkit.estimators.cumulative_incidence import estimate_cumulative_incidence
 from evalkit.estimators.curve_contrasts import (
     estimate_mean_count_difference,
@@ -33,6 +34,7 @@ from evalkit.estimators.gray import compute_gray_test
 from evalkit.estimators.kaplan_meier import estimate_survival
 from evalkit.estimators.log_rank import compute_log_rank
 from evalkit.estimators.mean_count import MeanCountOptions, compare_mean_counts, estimate_mean_count
+from evalkit.estimators.parametric import ParametricOptions, fit_parametric
 from evalkit.estimators.recurrent import RecurrentOptions, estimate_recurrent
 from evalkit.estimators.weighting import WeightOptions, build_weights
 from evalkit.simulate.person_events import (
@@ -125,6 +127,21 @@ def run_hazard_ratio(
     )}  # fmt: skip
 
 
+def run_frailty(data: dict) -> dict[str, Found]:
+    """Rate ratio within a person, which is that of the settings: in these worlds it is the marginal one too."""
+    fit = fit_shared_frailty(build_follow_up(data, ("treated",)))
+    return {"rate ratio": found_of_log(fit.coefficients[0], fit.standard_errors[0])}
+
+
+def run_exponential(data: dict) -> dict[str, Found]:
+    """Hazard ratio from a model of times, which is right here: hazards are constant."""
+    fit = fit_parametric(
+        build_follow_up(data, ("treated", "severity")), options=ParametricOptions(distribution="exponential")
+    )
+    place = fit.names.index("treated")
+    return {"hazard ratio": found_of_log(-fit.coefficients[place], float(np.sqrt(fit.variance[place, place])))}
+
+
 def run_rank_test(data: dict, *, test: Callable) -> dict[str, Found]:
     """A test of two groups, in follow-up that is not split into strata."""
     follow_up = build_follow_up(data, ("treated",))
@@ -202,6 +219,7 @@ def build_event_worlds() -> tuple[World, ...]:
             draw_recurrence(deaths_per_year=0.25, **late),
             (
                 Entrant("LWYY", RATE, run_recurrent),
+                Entrant("gamma frailty", RATE, run_frailty, share=0.2),
                 Entrant("Andersen-Gill, model errors", RATE, run_model_errors, fails=True),
                 *(
                     Entrant(words, TESTED, partial(run_recurrent, model=model))
@@ -263,6 +281,7 @@ def _cause_specific(changes: Mapping[str, float]) -> World:
         draw_competing(selection=0.8, **changes),
         (
             Entrant("Cox, adjusted", ratio, adjusted),
+            Entrant("exponential model, adjusted", ratio, run_exponential),
             Entrant("Cox, adjusted, model errors", ratio, partial(adjusted, errors="model")),
             Entrant("Cox, unadjusted", ratio, run_hazard_ratio, fails=True),
             Entrant("cumulative incidence, weighted", RISKS, partial(run_incidence, weighted="yes")),

@@ -185,8 +185,8 @@ def test_the_cluster_factor_is_g_over_g_minus_one():
 
 
 @pytest.mark.parametrize(("method", "scale"), [
-    ("gcomp", "odds_ratio"), ("gcomp", "rate_ratio"), ("ipw", "risk_difference"), ("ipw", "rate_ratio"), ("aipw", "risk_ratio"),
-    ("tmle", "risk_difference"), ("did_aipw", "mean_difference"), ("did_gcomp", "rate_ratio"),
+    ("gcomp", "odds_ratio"), ("gcomp", "rate_ratio"), ("ipw", "risk_difference"), ("ipw", "rate_ratio"),
+    ("aipw", "risk_ratio"), ("tmle", "risk_difference"), ("did_aipw", "mean_difference"), ("did_gcomp", "rate_ratio"),
 ])  # fmt: skip
 def test_a_draw_is_what_the_estimator_gives_on_the_people_drawn(method, scale):
     comparison = make_comparison(KIND[scale], sampling="")

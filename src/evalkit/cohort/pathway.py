@@ -15,7 +15,7 @@ from evalkit.cohort.history import EventHistory
 from evalkit.cohort.residence import COMPARATORS, derive_residence, followed_until
 from evalkit.core.dates import as_days
 from evalkit.core.errors import Fault, NotEstimable
-from evalkit.core.pathway import DEAD, NOT_RECORDED
+from evalkit.core.pathway import DEAD, NOT_RECORDED, PlaceGroup
 from evalkit.core.protocol import Protocol
 from evalkit.data.tables import Tables
 
@@ -66,9 +66,38 @@ def build_pathways(tables: Tables, protocol: Protocol) -> Pathways:
     empty = [name for k, name in enumerate(CELLS) if not (people["cell"] == k).any()]
     if empty:
         raise NotEstimable(Fault("pathway", f"nobody is in the cohort: {', '.join(empty)}"))
-    intervals = _intervals(tables, protocol)
-    days = np.concatenate(list(_lay_out(people, intervals, protocol)))
+    days = np.concatenate(list(_lay_out(people, _intervals(tables, protocol), protocol)))
     return Pathways(people, days, spec.state_keys)
+
+
+def build_yearly_days(
+    tables: Tables, protocol: Protocol, *, groups: tuple[PlaceGroup, ...], windows: int
+) -> pd.DataFrame:
+    """The cohort at go-live with days in kinds of place in the horizon after it and in as long windows before.
+
+    One row a person: `person_id, area, treated`, the features of `derive_person_features`, `days_after` and
+    `days_before_1` to `days_before_<windows>`, the last window first. Days of somebody who was followed for part of
+    the horizon are scaled up to it; nobody is in a place before the records begin.
+
+    Raises NotEstimable as `build_pathways`, and where a window begins before the study.
+    """
+    spec = protocol.pathway
+    if spec is None:
+        raise NotEstimable(Fault("protocol", "it describes no pathway", next_step="Add a [pathway] section."))
+    adoption, span = protocol.dates.adoption, dt.timedelta(days=spec.horizon_days)
+    if adoption - windows * span < protocol.dates.study_start:
+        raise NotEstimable(Fault("pathway", "a window before go-live begins before the study"))
+    people = _anchored(tables, protocol, "after", adoption)
+    inside = [k for k, group in enumerate(spec.groups) if group in groups]
+    intervals = _intervals(tables, protocol)
+    found = people.drop(columns=["period", "cell", "anchor", "death", "until", "group"])
+    for back in range(windows + 1):
+        start = np.datetime64(adoption - back * span, "D")
+        days = np.concatenate(list(_lay_out(people.assign(anchor=start), intervals, protocol)))
+        seen = np.maximum((days != UNSEEN).sum(axis=1), 1)
+        name = f"days_before_{back}" if back else "days_after"
+        found[name] = np.isin(days, inside).sum(axis=1) * spec.horizon_days / seen
+    return found
 
 
 def _anchored(tables: Tables, protocol: Protocol, period: str, date: dt.date) -> pd.DataFrame:
