@@ -189,4 +189,4 @@ def test_few_at_the_horizon_fail_a_check_without_their_number():
     check = found.checks[0]
     assert check.passed is False
     assert math.isnan(check.value)
-    assert "fewer than 10 are still at risk" in check.text
+    assert "fewer people are still at risk" in check.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from statsmodels.duration.survfunc import CumIncidenceRight
 from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
+from evalkit.core.protocol import load_protocol
+from evalkit.core.target_trial import TargetTrial, build_trial_table, derive_trials
 from evalkit.estimators.clone_censor import (
     build_clone_follow_up,
     build_clones,
@@ -23,7 +26,7 @@ from evalkit.estimators.clone_censor import (
 from evalkit.estimators.clone_people import CloneOptions, TrialPeople
 from evalkit.estimators.clone_risks import compute_clone_risks
 from evalkit.estimators.clone_weights import build_start_rows, compute_clone_weights
-from evalkit.estimators.target_trial import TargetTrial, build_trial_table, derive_clone_options
+from evalkit.estimators.target_trial import derive_clone_options
 from tests.trial_people import GRACE, HORIZON, draw_people, draw_severity, draw_start
 
 WINDOW = Window(dt.date(2013, 1, 1), dt.date(2014, 1, 1))
@@ -82,7 +85,7 @@ def test_an_incomplete_protocol_is_refused_with_all_faults():
     poor = replace(TRIAL, eligibility=" ", strategies=("Join",), grace_period_days=400)
     with pytest.raises(ParameterError) as caught:
         build_trial_table(poor, EMULATION)
-    assert len(caught.value.faults) == 3
+    assert len(caught.value.faults) == 4
     with pytest.raises(ParameterError, match="as many as each other"):
         build_trial_table(TRIAL, replace(EMULATION, strategies=("a", "b", "c")))
 
@@ -370,3 +373,14 @@ def test_chances_at_the_end_of_grace_take_no_varying_covariates():
     people = read(frame, varying=frame[["person", "severity"]].assign(day=0, x=1.0), varying_covariates=("severity",))
     with pytest.raises(NotEstimable, match="initiation_time"):
         estimate_censoring_weights(people, options=replace(OPTIONS, start_weights="grace_end"))
+
+
+def test_a_protocol_with_a_pathway_tells_its_trial():
+    protocol = load_protocol(Path(__file__).parents[2] / "protocols" / "ipsa.toml")
+    table = build_trial_table(*derive_trials(protocol)).set_index("component")
+    assert len(table) == 8
+    assert "1 April 2015" in table.loc["Follow-up period", "emulation"]
+    assert "Croydon" in table.loc["Treatment strategies", "emulation"]
+    assert "365 days" in table.loc["Eligibility criteria", "target"]
+    with pytest.raises(ParameterError, match="no pathway"):
+        derive_trials(protocol.model_copy(update={"pathway": None}))

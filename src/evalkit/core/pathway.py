@@ -29,6 +29,8 @@ SUBGROUP_LABELS: dict[Subgroup, str] = {
 }
 NOT_RECORDED = "not_recorded"
 DEAD = "dead"
+INSTITUTIONS: tuple[PlaceGroup, ...] = ("ward", "care_home")
+INSTITUTION_DAYS = "institution_days"
 RECURRENCE = "admissions_after_discharge"
 DAYS_IN_HOSPITAL = "days_in_hospital_after_discharge"
 

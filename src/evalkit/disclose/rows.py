@@ -26,7 +26,8 @@ WHY_NO_COUNTS = "not released: the counts behind it are not given"
 _EXTREMES = {"min", "max", "minimum", "maximum", "youngest", "oldest", "shortest", "longest"}
 _COUNTED = {
     "people", "persons", "events", "admissions", "readmissions", "discharges", "entries", "stays", "spells", "deaths",
-    "placements", "residents", "participants", "individuals", "readmitted",
+    "placements", "residents", "participants", "individuals", "readmitted", "clusters", "sets", "trimmed", "truncated",
+    "treated", "comparison", "risk", "side",
 }  # fmt: skip
 _LEAST_MASKED = 100
 _MANY_EVENTS = 100
@@ -199,6 +200,8 @@ def _numbers(row: Row, exact: Mapping[str, float], policy: Policy) -> Row:
             return _risk(row, policy)
         case "check" if is_count_check(row):
             return _count(row, policy)
+        case "check" if str(row["column"]).startswith("events_per_"):
+            return _digits(row, 2, policy)  # times the number of covariates it is the number of events
         case "mean":
             return _digits(row, policy.descriptive_digits, policy)
         case "estimate" if row["role"] == "naive":

@@ -192,8 +192,8 @@ def _checks(table: pd.DataFrame, sides: pd.DataFrame, options: BalanceOptions) -
         text = f"The greatest distance between the two sides' distributions of a covariate is {worst:.3f}."
         checks.append(Check("ks", None, worst, text))
     for row in sides.itertuples():
-        few = row.effective_after < FEW
-        size = f"fewer than {FEW}" if few else f"{row.effective_after:,.1f}"
+        few, share = row.effective_after < FEW, row.effective_after / row.people
+        size = f"that of fewer than {FEW}" if few else f"{share:.0%} of its people"
         text = f"The effective sample of the {row.side} side is {size} after balancing."
         checks.append(Check(f"effective_{row.side}", None, np.nan if few else row.effective_after, text))
     return tuple(checks)

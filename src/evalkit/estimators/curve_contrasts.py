@@ -336,12 +336,12 @@ def _combine(treated: _Group, comparison: _Group, scale: str, level: float) -> t
 
 def _checks(groups: list[_Group], both: FollowUp, at: float) -> tuple[Check, ...]:
     least = min(g.at_risk for g in groups)
-    shown = f"{least:,}" if least >= MIN_AT_RISK else f"fewer than {MIN_AT_RISK}"
+    shown = "no fewer" if least >= MIN_AT_RISK else "fewer"
     at_risk = Check(
         "at_risk",
         least >= MIN_AT_RISK,
         float(least) if least >= MIN_AT_RISK else math.nan,
-        f"In the smaller group {shown} are still at risk at {at:g}; {MIN_AT_RISK} or more are wanted.",
+        f"In the smaller group {shown} people are still at risk at {at:g} than the {MIN_AT_RISK} that are wanted.",
     )
     n_clusters = count_distinct(both.cluster)
     clusters = Check(
@@ -349,6 +349,6 @@ def _checks(groups: list[_Group], both: FollowUp, at: float) -> tuple[Check, ...
         n_clusters >= 30,
         float(n_clusters) if n_clusters >= MIN_AT_RISK else math.nan,
         "The error counts independent clusters; with fewer than 30 it is too small." if n_clusters < 30
-        else f"The error rests on {n_clusters:,} independent clusters.",
+        else "The error rests on enough independent clusters.",
     )  # fmt: skip
     return at_risk, clusters

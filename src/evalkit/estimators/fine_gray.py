@@ -273,7 +273,7 @@ def _make_checks(fit: FineGrayFit, follow_up: FollowUp, place: int, cause: int) 
     if len(sides) == 2:
         least = min(int(((follow_up.event == cause) & (x == side)).sum()) for side in sides)
         few = least < FEW
-        text = f"One side has fewer than {FEW} events." if few else f"The side with fewer events has {least}."
+        text = f"One side has fewer than {FEW} events." if few else "Both sides have enough events."
         checks.append(Check("events_by_side", not few, math.nan if few else float(least), text))
     if fit.options.errors != "model":
         text = f"Clustered errors are too small below about {MIN_CLUSTERS} clusters."

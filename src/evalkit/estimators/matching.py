@@ -15,7 +15,7 @@ from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_nam
 from evalkit.core.result import Check
 from evalkit.estimators.matching_optimal import find_full_sets, find_optimal_pairs, refuse_large
 from evalkit.estimators.matching_search import Search, find_on_covariates, find_on_score, find_on_score_again
-from evalkit.estimators.weighting import compute_effective_size, count_people, estimate_propensity, hide_few
+from evalkit.estimators.weighting import compute_effective_size, estimate_propensity, hide_few
 
 Method = Literal["nearest", "optimal", "full", "exact"]
 Distance = Literal["propensity", "linear_propensity", "mahalanobis"]
@@ -287,11 +287,11 @@ def _checks(treated: np.ndarray, weights: np.ndarray) -> tuple[Check, ...]:
     lost = int((treated & (weights == 0)).sum())
     used = int((~treated & (weights > 0)).sum())
     size = compute_effective_size(weights[~treated])
-    text = f"{count_people(lost).capitalize()} of the treated found no match"
-    text += ": the effect is of those who did, not of all treated." if lost else "."
+    text = "Some of the treated found no match: the effect is of those who did, not of all treated."
+    text = text if lost else "All of the treated found a match."
     return (
         Check("matched_treated", lost == 0, hide_few(lost, lost), text),
-        Check("matched_comparison", None, hide_few(used, used), f"{count_people(used).capitalize()} are matches."),
+        Check("matched_comparison", None, hide_few(used, used), "People of the other side who are matches."),
         Check("effective_sample_comparison", None, hide_few(size, used),
-              f"The effective sample of the matches is {count_people(used) if used < 10 else f'{size:,.1f}'}."),
+              "The effective sample of the matches, some of whom may count more than once."),
     )  # fmt: skip

@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.cohort.frames import FEW
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
@@ -216,8 +215,7 @@ def _check_errors(comparison: Comparison, plan: Plan, options: EffectOptions) ->
     t, cluster, checks = comparison.treated, comparison.cluster, []
     groups = min(len(np.unique(cluster[t])), len(np.unique(cluster[~t])))
     if len(np.unique(cluster)) < len(comparison):
-        text = f"One side is in {groups if groups >= FEW else f'fewer than {FEW}'} clusters; with fewer than "
-        text += f"{FEW_CLUSTERS} on a side the error tends to be too small."
+        text = f"With fewer than {FEW_CLUSTERS} clusters on a side the error tends to be too small."
         checks.append(Check("clusters", groups >= FEW_CLUSTERS, hide_few(groups, groups), text))
     given = plan.way == "ipw" and (plan.weights.method == "boosted" or plan.weights.folds > 0)
     if given and options.errors != "bootstrap":

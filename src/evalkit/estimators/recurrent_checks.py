@@ -53,9 +53,7 @@ def _mean_events(follow_up: FollowUp, arranged: FollowUp, cause: int) -> Check:
     mean = used / arranged.n_people
     if used == all_events:
         return Check("mean_events", None, mean, f"People had {mean:.2f} events on average; all are used.")
-    left_out = all_events - used
-    told = f"{left_out}" if left_out >= FEW else f"fewer than {FEW}"
-    text = f"People had {mean:.2f} events on average that count; {told} later ones and the time after are left out."
+    text = f"People had {mean:.2f} events on average that count; later ones and the time after are left out."
     return Check("mean_events", False, mean, text)
 
 
@@ -67,7 +65,7 @@ def _events_by_side(follow_up: FollowUp, covariate: str, cause: int) -> Check:
     least = min(int(((follow_up.event == cause) & (x == side)).sum()) for side in sides)
     if least < FEW:
         return Check("events_by_side", False, math.nan, f"One side has fewer than {FEW} events.")
-    return Check("events_by_side", True, float(least), f"The side with fewer events has {least}.")
+    return Check("events_by_side", True, float(least), "Both sides have enough events.")
 
 
 def _terminal(follow_up: FollowUp, cause: int) -> Check:

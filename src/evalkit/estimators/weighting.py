@@ -217,9 +217,9 @@ def _check_options(options: WeightOptions, rng: np.random.Generator | None) -> N
     refuse(faults)
 
 
-def count_people(count: int) -> str:
-    """A number of people for a text: exact from `FEW` on."""
-    return "nobody" if count == 0 else f"{count:,} people" if count >= FEW else f"fewer than {FEW} people"
+def tell_share(share: float, count: int) -> str:
+    """A share of people for the beginning of a text, which must not give away a count below `FEW`."""
+    return "None" if count == 0 else f"{share:.1%}" if count >= FEW else f"Fewer than {FEW}"
 
 
 def hide_few(value: float, count: int) -> float:
@@ -244,7 +244,7 @@ def _check_support(treated: np.ndarray, propensity: np.ndarray, contrast: Contra
     enough = None if contrast == "ATO" else share <= MAX_SHARE_OUTSIDE  # overlap weights leave such people out
     return [
         Check("common_support", enough, hide_few(share, count),
-              f"{count_people(count).capitalize()} whose effect is wanted have a propensity beyond the other side's; "
+              f"{tell_share(share, count)} of those whose effect is wanted have a propensity beyond the other side's; "
               f"at most {MAX_SHARE_OUTSIDE:.0%} is wanted.")
     ]  # fmt: skip
 
@@ -257,8 +257,8 @@ def _trim(comparison: Comparison, propensity: np.ndarray, options: WeightOptions
     if not (kept & comparison.treated).any() or not (kept & ~comparison.treated).any():
         raise NotEstimable(Fault("trim", "trimming leaves nobody on one side", str(options.trim)))
     count = int((~kept).sum())
-    text = f"{count_people(count).capitalize()} with a propensity outside {options.trim:g} to {1 - options.trim:g}"
-    text += " were dropped: the effect is of those who are left." if count else " had to be dropped."
+    text = f"{'Some' if count else 'None'} had a propensity outside {options.trim:g} to {1 - options.trim:g}"
+    text += " and were dropped: the effect is of those who are left." if count else "."
     return kept, [Check("trimmed", count == 0, hide_few(count, count), text)]
 
 
@@ -272,7 +272,7 @@ def _truncate(
     limit = float(np.quantile(weights[weighted], options.truncate))
     cut = weighted & (weights > limit)
     count = int(cut.sum())
-    text = f"The weights of {count_people(count)} were set to the quantile {options.truncate:g}"
+    text = f"{'Some' if count else 'No'} weights were set to the quantile {options.truncate:g}"
     text += ": the sides are less alike, and the effect is not quite of the population named." if count else "."
     return np.where(cut, limit, weights), [Check("truncated", count == 0, hide_few(count, count), text)]
 
@@ -299,12 +299,12 @@ def _check_effective(comparison: Comparison, weights: np.ndarray) -> list[Check]
         share, top = size / used, float(w.max() / w.sum())
         checks.append(
             Check(f"effective_sample_{name}", share >= MIN_EFFECTIVE_SHARE, size,
-                  f"The effective sample of the {name} side is {size:,.1f}, {share:.0%} of its people; "
+                  f"The effective sample of the {name} side is {share:.0%} of its people; "
                   f"{MIN_EFFECTIVE_SHARE:.0%} or more is wanted.")
         )  # fmt: skip
         checks.append(
             Check(f"largest_weight_{name}", top <= MAX_SHARE_OF_ONE, top,
-                  f"One person carries {top:.1%} of the weight of the {name} side; {MAX_SHARE_OF_ONE:.0%} or less "
-                  "is wanted.")
+                  f"Whoever weighs most carries {top:.1%} of the weight of the {name} side; "
+                  f"{MAX_SHARE_OF_ONE:.0%} or less is wanted.")
         )  # fmt: skip
     return checks

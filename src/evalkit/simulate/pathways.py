@@ -23,7 +23,7 @@ _OF_SETTING = {
 _OF_COMPONENT = {"community_recovery_service": "community_recovery", "studio_flat": "studio_flat"}
 
 
-def count_state_days(settings: WorldSettings, people: People, lives: Lives, cohort: Ints, *, start: int) -> Floats:
+def count_state_days(people: People, lives: Lives, cohort: Ints, *, start: int) -> Floats:
     """Days of each person of `cohort` in each state in the year from `start`; shape (len(cohort), len(STATES)).
 
     Who leaves London is followed no longer: their days are scaled up to the year.
@@ -63,4 +63,4 @@ def _places(names: tuple[str, ...], of: dict[str, str]) -> Ints:
 def true_state_days(settings: WorldSettings, people: People, with_: Lives, without: Lives, cohort: Ints) -> Floats:
     """Days in each state with the alliance and without it, shape (len(cohort), len(STATES), 2)."""
     start = Calendar(settings).adoption
-    return np.stack([count_state_days(settings, people, lives, cohort, start=start) for lives in (with_, without)], 2)
+    return np.stack([count_state_days(people, lives, cohort, start=start) for lives in (with_, without)], 2)

@@ -1,0 +1,173 @@
+"""The same people after and before, treated and not: every way of balancing them, in one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+
+from evalkit.analysis.study import Study
+from evalkit.cohort.comparison import Comparison
+from evalkit.cohort.features import PERSON_FEATURES
+from evalkit.cohort.pathway import build_yearly_days
+from evalkit.core.errors import NotEstimable
+from evalkit.core.estimand import Estimand
+from evalkit.core.pathway import INSTITUTION_DAYS, INSTITUTIONS
+from evalkit.core.result import Cell, Check, Estimate, Results, not_estimable
+from evalkit.estimators.balance import assess_balance, compute_propensity_overlap
+from evalkit.estimators.evalue import check_e_value, compute_e_value
+from evalkit.estimators.matching import MatchOptions, match
+from evalkit.estimators.matching_effect import estimate_matched_effect
+from evalkit.estimators.negative_control import estimate_negative_control
+from evalkit.estimators.overlap import AREA_SHOCKS
+from evalkit.estimators.person_effects import EffectOptions, Method, estimate_effect
+from evalkit.estimators.weighting import WeightOptions, build_weights
+
+TABLE = "people_designs"
+DID: tuple[Method, ...] = ("did_aipw", "did_ipw", "did_gcomp")
+LEVELS: tuple[Method, ...] = ("aipw", "ipw", "gcomp", "tmle")
+STRONGEST_KNOWN = 1.5  # risk ratio of what is known to predict care and was left out, such as severity
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """People with the days after go-live and in two windows before it, as comparisons."""
+
+    rows: pd.DataFrame
+
+    def compare(self, outcome: str, before: str) -> Comparison:
+        return Comparison.from_frame(
+            self.rows, treatment="treated", covariates=PERSON_FEATURES, outcome=outcome, before=before,
+            cluster="person_id",
+        )  # fmt: skip
+
+
+def estimate_balanced(study: Study) -> list[Results]:
+    """Days on wards and in care homes by every balanced comparison of people, with balance and overlap.
+
+    Differences-in-differences of people's own days are set beside comparisons of levels, which take the treated
+    area to be like the others given characteristics. A negative control asks the first for an effect in the year
+    before go-live, where there can be none. Tables: `people_designs` (estimates), `balance.people` (before and after
+    weighting) and, for the workings, `propensity`. Nothing where the protocol describes no pathway.
+    """
+    if study.protocol.pathway is None:
+        return []
+    estimand = Estimand(
+        INSTITUTION_DAYS, "ATT", study.protocol.population.label,
+        study.protocol.pathway_estimand("dead").window, "days_per_person",
+    )  # fmt: skip
+    try:
+        windows = _Windows(build_yearly_days(study.tables, study.protocol, groups=INSTITUTIONS, windows=2))
+        comparison = windows.compare("days_after", "days_before_1")
+        placebo = windows.compare("days_before_1", "days_before_2")
+    except NotEstimable as refusal:
+        none = not_estimable(estimand, "did_aipw", role="sensitivity", reason=refusal.reason)
+        return [Results.from_estimates([none], table=TABLE)]
+    estimates = [_estimate(study, comparison, estimand, method) for method in (*DID, *LEVELS)]
+    estimates += [_entropy(study, comparison, estimand), _matched(study, comparison, estimand)]
+    control = _placebo(study, placebo, estimand, main=estimates[0])
+    found = [Results.from_estimates([_with_sensitivity(e, comparison) for e in estimates] + control, table=TABLE)]
+    return [*found, *_describe(comparison)]
+
+
+def _estimate(study: Study, comparison: Comparison, estimand: Estimand, method: Method) -> Estimate:
+    options = EffectOptions(method=method, level=study.level, bounds=(0.0, float(study.protocol.pathway.horizon_days)))
+    return _attempt(
+        estimand, method, partial(estimate_effect, comparison, estimand, options=options, role="sensitivity")
+    )
+
+
+def _entropy(study: Study, comparison: Comparison, estimand: Estimand) -> Estimate:
+    options = EffectOptions(method="did_ipw", weights=WeightOptions(method="entropy"), level=study.level)
+    found = _attempt(
+        estimand, "entropy_did", partial(estimate_effect, comparison, estimand, options=options, role="sensitivity")
+    )
+    return _renamed(found, "entropy_did", "Difference-in-differences, entropy balancing")
+
+
+def _matched(study: Study, comparison: Comparison, estimand: Estimand) -> Estimate:
+    """Each treated person with the nearest of the others (caliper 0.2), their own change compared."""
+
+    def estimate() -> Estimate:
+        pairs = match(comparison, options=MatchOptions(caliper=0.2))
+        change = Comparison(
+            comparison.treated, comparison.covariates, comparison.names, comparison.outcome - comparison.before, None,
+            comparison.cluster, comparison.sampling,
+        )  # fmt: skip
+        return estimate_matched_effect(change, pairs, estimand, level=study.level, role="sensitivity")
+
+    return _renamed(
+        _attempt(estimand, "matched_did", estimate), "matched_did", "Difference-in-differences, matched pairs"
+    )
+
+
+def _placebo(study: Study, placebo: Comparison, estimand: Estimand, *, main: Estimate) -> list[Estimate]:
+    """The first design on the two years before go-live: what it finds there is bias."""
+    control = Estimand(f"placebo_{estimand.outcome}", estimand.contrast, estimand.population, estimand.window,
+                       estimand.scale)  # fmt: skip
+    if main.status != "shown":
+        return []
+
+    def estimate(data: Comparison) -> Estimate:
+        return estimate_effect(data, control, options=EffectOptions(method="did_aipw", level=study.level))
+
+    name = "the year before go-live"
+    return [_attempt(control, "did_aipw", partial(
+        estimate_negative_control, estimate, placebo, kind="period", name=name, main=main
+    ))]  # fmt: skip
+
+
+def _attempt(estimand: Estimand, estimator: str, estimate: Callable[[], Estimate]) -> Estimate:
+    try:
+        return estimate()
+    except NotEstimable as refusal:
+        return not_estimable(estimand, estimator, role="sensitivity", reason=refusal.reason)
+
+
+def _renamed(found: Estimate, estimator: str, label: str) -> Estimate:
+    return Estimate(**{**found.__dict__, "estimator": estimator, "label": label})
+
+
+def _with_sensitivity(found: Estimate, comparison: Comparison) -> Estimate:
+    """Add what no interval sees: how strong an unmeasured cause would have to be, and shocks to whole areas."""
+    if found.status != "shown":
+        return found
+    spread = float(comparison.outcome.std(ddof=1))
+    strength = compute_e_value(found.value, found.lower, found.upper, scale="mean_difference", sd=spread)
+    shocks = Check("area_shocks", False, math.nan, AREA_SHOCKS)
+    checks = (*found.checks, check_e_value(strength, strongest_known=STRONGEST_KNOWN), shocks)
+    return Estimate(**{**found.__dict__, "checks": checks})
+
+
+def _describe(comparison: Comparison) -> list[Results]:
+    try:
+        weights = build_weights(comparison)
+        balance = assess_balance(comparison, weights)
+        overlap = compute_propensity_overlap(comparison, weights)
+    except NotEstimable:
+        return []  # the estimates say why
+    people = float(len(comparison))
+    cells = [
+        Cell(row.covariate, column, value, "statistic", unit="standard deviations", n_people=people,
+             label=row.covariate.replace("_", " "))
+        for row in balance.table.itertuples()
+        for column, value in (("unweighted", row.smd_before), ("weighted", row.smd_after))
+    ]  # fmt: skip
+    more = [
+        Cell(row.covariate, f"{what} {when}", getattr(row, f"{what}_{when}"), "statistic", n_people=people,
+             label=row.covariate.replace("_", " "))
+        for row in balance.table.itertuples() for what in ("variance_ratio", "ks") for when in ("before", "after")
+    ]  # fmt: skip
+    bins = [
+        Cell(f"{row.side}|{row.lower:.2f}", column, float(getattr(row, column)), "statistic", n_people=people,
+             label=f"{row.side}: {row.lower:.2f} to {row.upper:.2f}")
+        for row in overlap.itertuples() for column in ("share", "weighted_share")
+    ]  # fmt: skip
+    return [
+        Results.from_cells("balance.people", cells),
+        Results.from_cells("balance_more.people", more),
+        Results.from_cells("propensity", bins),
+    ]
