@@ -7,6 +7,7 @@ SETTINGS ?= data/synthetic/settings/ipsa.toml
 JOBS ?= 2
 WORLDS ?= 200
 REPLICATES ?= 200
+PEOPLE_REPLICATES ?= 400
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,7 +29,7 @@ export OPENBLAS_NUM_THREADS := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup evaluate test test-quick lint format lab notebooks simulate recovery area-truth area-speed lock clean
+.PHONY: help setup evaluate test test-quick lint format lab notebooks simulate recovery area-truth area-speed person-truth person-speed lock clean
 
 help: ## Say what can be asked for
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -88,6 +89,14 @@ area-speed: $(READY) ## Set the area designs beside their peers, which are insta
 	@test -x build/peers/bin/python || $(BIN)/python -m venv build/peers
 	build/peers/bin/python -m pip install --disable-pip-version-check --quiet -r benchmarks/peers.txt
 	$(BIN)/python benchmarks/area_speed.py --peers-python build/peers/bin/python
+
+person-truth: $(READY) ## Bias, coverage and power of the estimators for people, 200 and 600 at a time, on known truth (about 15 minutes)
+	$(BIN)/python benchmarks/person_truth.py --replicates $(PEOPLE_REPLICATES) --jobs $(JOBS)
+
+person-speed: $(READY) ## Set the estimators for people beside R (where installed) and Python peers (about 10 minutes)
+	@test -x build/peers/bin/python || $(BIN)/python -m venv build/peers
+	build/peers/bin/python -m pip install --disable-pip-version-check --quiet -r benchmarks/peers.txt
+	$(BIN)/python benchmarks/person_speed.py --peers-python build/peers/bin/python
 
 lock: $(READY) ## Bring requirements.lock and environment.yml into step with pyproject.toml (UPGRADE=--upgrade: newest versions)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal \

@@ -18,7 +18,7 @@ from evalkit.core.estimand import Estimand
 from evalkit.core.pathway import INSTITUTION_DAYS, INSTITUTIONS
 from evalkit.core.result import Cell, Check, Estimate, Results, not_estimable
 from evalkit.estimators.balance import assess_balance, compute_propensity_overlap
-from evalkit.estimators.evalue import check_e_value, compute_e_value
+from evalkit.estimators.evalue import compute_e_value
 from evalkit.estimators.matching import MatchOptions, match
 from evalkit.estimators.matching_effect import estimate_matched_effect
 from evalkit.estimators.negative_control import estimate_negative_control
@@ -29,7 +29,6 @@ from evalkit.estimators.weighting import WeightOptions, build_weights
 TABLE = "people_designs"
 DID: tuple[Method, ...] = ("did_aipw", "did_ipw", "did_gcomp")
 LEVELS: tuple[Method, ...] = ("aipw", "ipw", "gcomp", "tmle")
-STRONGEST_KNOWN = 1.5  # risk ratio of what is known to predict care and was left out, such as severity
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,12 @@ def _with_sensitivity(found: Estimate, comparison: Comparison) -> Estimate:
     spread = float(comparison.outcome.std(ddof=1))
     strength = compute_e_value(found.value, found.lower, found.upper, scale="mean_difference", sd=spread)
     shocks = Check("area_shocks", False, math.nan, AREA_SHOCKS)
-    checks = (*found.checks, check_e_value(strength, strongest_known=STRONGEST_KNOWN), shocks)
+    told = Check(
+        "e_value", None, strength.point,
+        f"Something unmeasured would have to go with the area and with days both at a risk ratio of "
+        f"{strength.point:.2f} to explain the estimate away, and of {strength.limit:.2f} to move its interval.",
+    )  # fmt: skip
+    checks = (*found.checks, told, shocks)
     return Estimate(**{**found.__dict__, "checks": checks})
 
 

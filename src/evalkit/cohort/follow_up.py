@@ -84,7 +84,8 @@ class FollowUp:
         faults = [*faults, *wrong, *wrong_events, *wrong_people, *wrong_clusters, *wrong_strata]
         faults += [*wrong_weights, *wrong_offset, *wrong_covariates]
         refuse(faults)
-        refuse([*_interval_faults(begins, ends, who, layer, entry, exit), *_weight_faults(w, weights)])
+        overlaps = _overlap_faults(begins, ends, who, layer, entry, exit) if person else []  # else a row each
+        refuse([*_length_faults(begins, ends, entry, exit), *overlaps, *_weight_faults(w, weights)])
         return cls(begins, ends, events, who, group, layer, w, shift, x, names, tuple(causes), labels)
 
     def __len__(self) -> int:
@@ -128,29 +129,32 @@ def _event_codes(column: pd.Series, causes: tuple[str, ...]) -> tuple[np.ndarray
     return found.astype(np.int64), []
 
 
-def _interval_faults(
+def _length_faults(entry: np.ndarray, exit_: np.ndarray, begin: str | None, end: str) -> list[Fault]:
+    empty = exit_ <= entry
+    if not empty.any():
+        return []
+    start = f'df["{begin}"]' if begin else "0"
+    return [Fault(
+        _WHERE, f"{how_many(int(empty.sum()))} have no length or end (or have their event) before they begin",
+        allowed=f"{begin or '0'} < {end}",
+        next_step=f'`df[df["{end}"] <= {start}]` finds them; count such a day as half a day or leave it out.',
+    )]  # fmt: skip
+
+
+def _overlap_faults(
     entry: np.ndarray, exit_: np.ndarray, person: np.ndarray, stratum: np.ndarray, begin: str | None, end: str
 ) -> list[Fault]:
-    faults = []
-    start = f'df["{begin}"]' if begin else "0"
-    empty = exit_ <= entry
-    if empty.any():
-        faults.append(Fault(
-            _WHERE, f"{how_many(int(empty.sum()))} have no length or end (or have their event) before they begin",
-            allowed=f"{begin or '0'} < {end}",
-            next_step=f'`df[df["{end}"] <= {start}]` finds them; count such a day as half a day or leave it out.',
-        ))  # fmt: skip
     order = np.lexsort((exit_, entry, stratum, person))
     p, s, a, b = person[order], stratum[order], entry[order], exit_[order]
-    same = (p[1:] == p[:-1]) & (s[1:] == s[:-1])
-    overlaps = same & (a[1:] < b[:-1])
-    if overlaps.any():
-        faults.append(Fault(
-            _WHERE, f"{how_many(int(overlaps.sum()))} begin before the same person's row before them ends",
-            allowed="one row at a time for a person in a stratum",
-            next_step=f'Sorted by person and start, `{start} < df.groupby(person)["{end}"].shift()` finds them.',
-        ))  # fmt: skip
-    return faults
+    overlaps = (p[1:] == p[:-1]) & (s[1:] == s[:-1]) & (a[1:] < b[:-1])
+    if not overlaps.any():
+        return []
+    start = f'df["{begin}"]' if begin else "0"
+    return [Fault(
+        _WHERE, f"{how_many(int(overlaps.sum()))} begin before the same person's row before them ends",
+        allowed="one row at a time for a person in a stratum",
+        next_step=f'Sorted by person and start, `{start} < df.groupby(person)["{end}"].shift()` finds them.',
+    )]  # fmt: skip
 
 
 def _weight_faults(weights: np.ndarray, name: str | None) -> list[Fault]:

@@ -4,6 +4,7 @@ Each `plot_*` takes tidy rows in the columns of the results glossary and returns
 each `describe_*` beside it takes the same and returns alt text made from the numbers.
 """
 
+from evalkit.report.figures_balance import describe_overlap, plot_overlap
 from evalkit.report.figures_checks import (
     describe_drop_one,
     describe_placebo_time,
@@ -68,12 +69,12 @@ from evalkit.report.figures_time import (
 __all__ = [
     "describe_balance", "describe_calibration", "describe_cost_trend", "describe_curve", "describe_designs",
     "describe_differences", "describe_displacement", "describe_drop_one", "describe_event_study", "describe_flow",
-    "describe_forest", "describe_gap", "describe_its", "describe_mean_count", "describe_moves", "describe_placebo",
-    "describe_placebo_time", "describe_places", "describe_ratio_icons", "describe_risk_icons",
+    "describe_forest", "describe_gap", "describe_its", "describe_mean_count", "describe_moves", "describe_overlap",
+    "describe_placebo", "describe_placebo_time", "describe_places", "describe_ratio_icons", "describe_risk_icons",
     "describe_sensitivity_curve", "describe_synthetic", "describe_trend", "describe_weights", "describe_xmr",
     "plot_balance", "plot_calibration", "plot_cost_trend", "plot_curve", "plot_designs", "plot_differences",
     "plot_displacement", "plot_drop_one", "plot_event_study", "plot_flow", "plot_forest", "plot_gap", "plot_its",
-    "plot_mean_count", "plot_moves", "plot_placebo", "plot_placebo_time", "plot_places", "plot_ratio_icons",
-    "plot_risk_icons", "plot_sensitivity_curve", "plot_synthetic", "plot_trend", "plot_weights", "plot_xmr",
-    "trend_groups",
+    "plot_mean_count", "plot_moves", "plot_overlap", "plot_placebo", "plot_placebo_time", "plot_places",
+    "plot_ratio_icons", "plot_risk_icons", "plot_sensitivity_curve", "plot_synthetic", "plot_trend", "plot_weights",
+    "plot_xmr", "trend_groups",
 ]  # fmt: skip
