@@ -26,9 +26,11 @@ ROOT = Path(__file__).resolve().parents[1]
 def run_world(seed: int, *, settings: str, protocol: str) -> list[dict[str, object]]:
     """Simulate one world, analyse it, and set each estimate beside its truth."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    from evalkit.analysis.balanced import estimate_balanced
     from evalkit.analysis.effects import estimate_all
     from evalkit.analysis.pathway import estimate_pathway
     from evalkit.analysis.study import open_study
+    from evalkit.core.result import Results
     from evalkit.simulate import load_settings, write_world
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -37,7 +39,13 @@ def run_world(seed: int, *, settings: str, protocol: str) -> list[dict[str, obje
         truth = json.loads((folder / "truth.json").read_text())
         study = open_study(protocol, folder)
         estimates = estimate_all(study)
-        days = [row for part in estimate_pathway(study) for row in part.table("pathway.days").to_dict("records")]
+        parts = Results.concat([*estimate_pathway(study), *estimate_balanced(study)])
+        days = [
+            row
+            for table in ("pathway.days", "people_designs")
+            for row in parts.table(table).to_dict("records")
+            if not row["outcome"].startswith("placebo_")
+        ]
     return [
         {
             "seed": seed, "estimand": e.estimand.key, "estimator": e.estimator, "role": e.role, "value": e.value,

@@ -14,6 +14,7 @@ from evalkit.cohort.cohort import build_cohort
 from evalkit.cohort.costs import build_costs
 from evalkit.cohort.discharges import build_discharges
 from evalkit.cohort.pathway import CELLS, build_pathways
+from evalkit.core.pathway import INSTITUTION_DAYS
 from evalkit.core.protocol import load_protocol
 from evalkit.data.tables import open_tables
 from evalkit.simulate import load_settings, simulate_world, write_world
@@ -65,6 +66,7 @@ def test_the_truth_names_the_protocols_estimands(settings):
     truth = simulate_world(settings, seed=1).truth
     keys = {PROTOCOL.estimand(outcome).key for outcome in PROTOCOL.outcomes}
     keys |= {PROTOCOL.pathway_estimand(state).key for state in PROTOCOL.pathway.state_keys}
+    keys.add(f"{INSTITUTION_DAYS}.days_per_person")
     assert {key for key in truth if not key.endswith(".att")} == keys
     assert {key.removesuffix(".att") for key in truth} == keys
 
@@ -73,6 +75,7 @@ def test_without_effects_every_truth_is_exactly_null(settings):
     truth = simulate_world(settings.without_alliance(), seed=3).truth
     nulls = {PROTOCOL.estimand(o).key: PROTOCOL.estimand(o).null_value for o in PROTOCOL.outcomes}
     nulls |= {PROTOCOL.pathway_estimand(state).key: 0.0 for state in PROTOCOL.pathway.state_keys}
+    nulls[f"{INSTITUTION_DAYS}.days_per_person"] = 0.0
     assert truth == {key: nulls[key.removesuffix(".att")] for key in truth}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pandas as pd
@@ -15,7 +15,7 @@ from evalkit.cohort.features import PERSON_FEATURES
 from evalkit.cohort.pathway import build_yearly_days
 from evalkit.core.errors import NotEstimable
 from evalkit.core.estimand import Estimand
-from evalkit.core.pathway import INSTITUTION_DAYS, INSTITUTIONS
+from evalkit.core.pathway import INSTITUTION_DAYS, INSTITUTIONS, PeopleDesign
 from evalkit.core.result import Cell, Check, Estimate, Results, not_estimable
 from evalkit.estimators.balance import assess_balance, compute_propensity_overlap
 from evalkit.estimators.evalue import compute_e_value
@@ -27,8 +27,6 @@ from evalkit.estimators.person_effects import EffectOptions, Method, estimate_ef
 from evalkit.estimators.weighting import WeightOptions, build_weights
 
 TABLE = "people_designs"
-DID: tuple[Method, ...] = ("did_aipw", "did_ipw", "did_gcomp")
-LEVELS: tuple[Method, ...] = ("aipw", "ipw", "gcomp", "tmle")
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,9 @@ def estimate_balanced(study: Study) -> list[Results]:
     before go-live, where there can be none. Tables: `people_designs` (estimates), `balance.people` (before and after
     weighting) and, for the workings, `propensity`. Nothing where the protocol describes no pathway.
     """
-    if study.protocol.pathway is None:
+    if study.protocol.pathway is None or not study.protocol.pathway.designs:
         return []
+    designs = study.protocol.pathway.designs
     estimand = Estimand(
         INSTITUTION_DAYS, "ATT", study.protocol.population.label,
         study.protocol.pathway_estimand("dead").window, "days_per_person",
@@ -63,13 +62,20 @@ def estimate_balanced(study: Study) -> list[Results]:
         comparison = windows.compare("days_after", "days_before_1")
         placebo = windows.compare("days_before_1", "days_before_2")
     except NotEstimable as refusal:
-        none = not_estimable(estimand, "did_aipw", role="sensitivity", reason=refusal.reason)
-        return [Results.from_estimates([none], table=TABLE)]
-    estimates = [_estimate(study, comparison, estimand, method) for method in (*DID, *LEVELS)]
-    estimates += [_entropy(study, comparison, estimand), _matched(study, comparison, estimand)]
-    control = _placebo(study, placebo, estimand, main=estimates[0])
+        none = [not_estimable(estimand, name, role="sensitivity", reason=refusal.reason) for name in designs]
+        return [Results.from_estimates(none, table=TABLE)]
+    estimates = [_by_design(study, comparison, estimand, name) for name in designs]
+    control = _placebo(study, placebo, estimand, designs[0], main=estimates[0])
     found = [Results.from_estimates([_with_sensitivity(e, comparison) for e in estimates] + control, table=TABLE)]
     return [*found, *_describe(comparison)]
+
+
+def _by_design(study: Study, comparison: Comparison, estimand: Estimand, design: PeopleDesign) -> Estimate:
+    if design == "entropy_did":
+        return _entropy(study, comparison, estimand)
+    if design == "matched_did":
+        return _matched(study, comparison, estimand)
+    return _estimate(study, comparison, estimand, design)
 
 
 def _estimate(study: Study, comparison: Comparison, estimand: Estimand, method: Method) -> Estimate:
@@ -103,20 +109,19 @@ def _matched(study: Study, comparison: Comparison, estimand: Estimand) -> Estima
     )
 
 
-def _placebo(study: Study, placebo: Comparison, estimand: Estimand, *, main: Estimate) -> list[Estimate]:
+def _placebo(
+    study: Study, placebo: Comparison, estimand: Estimand, design: PeopleDesign, *, main: Estimate
+) -> list[Estimate]:
     """The first design on the two years before go-live: what it finds there is bias."""
-    control = Estimand(f"placebo_{estimand.outcome}", estimand.contrast, estimand.population, estimand.window,
-                       estimand.scale)  # fmt: skip
+    control = replace(estimand, outcome=f"placebo_{estimand.outcome}")
     if main.status != "shown":
         return []
-
-    def estimate(data: Comparison) -> Estimate:
-        return estimate_effect(data, control, options=EffectOptions(method="did_aipw", level=study.level))
-
-    name = "the year before go-live"
-    return [_attempt(control, "did_aipw", partial(
-        estimate_negative_control, estimate, placebo, kind="period", name=name, main=main
-    ))]  # fmt: skip
+    asked = partial(
+        estimate_negative_control, lambda data: _by_design(study, data, control, design), placebo, kind="period",
+        name="the year before go-live", main=main,
+    )  # fmt: skip
+    found = _attempt(control, design, asked)
+    return [replace(found, label=f"Placebo, the year before: {found.label[:1].lower()}{found.label[1:]}")]
 
 
 def _attempt(estimand: Estimand, estimator: str, estimate: Callable[[], Estimate]) -> Estimate:
@@ -127,7 +132,7 @@ def _attempt(estimand: Estimand, estimator: str, estimate: Callable[[], Estimate
 
 
 def _renamed(found: Estimate, estimator: str, label: str) -> Estimate:
-    return Estimate(**{**found.__dict__, "estimator": estimator, "label": label})
+    return replace(found, estimator=estimator, label=label)
 
 
 def _with_sensitivity(found: Estimate, comparison: Comparison) -> Estimate:
@@ -143,7 +148,7 @@ def _with_sensitivity(found: Estimate, comparison: Comparison) -> Estimate:
         f"{strength.point:.2f} to explain the estimate away, and of {strength.limit:.2f} to move its interval.",
     )  # fmt: skip
     checks = (*found.checks, told, shocks)
-    return Estimate(**{**found.__dict__, "checks": checks})
+    return replace(found, checks=checks)
 
 
 def _describe(comparison: Comparison) -> list[Results]:

@@ -15,6 +15,7 @@ from evalkit.cohort.recurrence import derive_recurrence
 from evalkit.core.errors import NotEstimable
 from evalkit.core.outcomes import NAIVE, ReadmissionOutcome
 from evalkit.core.result import Cell, Estimate, Results, not_estimable
+from evalkit.estimators.at_risk import build_at_risk_table
 from evalkit.estimators.cumulative_incidence import IncidenceOptions, compute_cumulative_incidence
 from evalkit.estimators.curves import compute_risk_at
 from evalkit.estimators.naive import estimate_risk_before_after, estimate_unweighted_risk_did
@@ -69,9 +70,26 @@ def describe_readmission(study: Study) -> list[Results]:
         Results.from_cells("readmission_curve", _curve_cells(rows, longest.horizon_days, study.level)),
     ]
     if len(np.unique(cell)) == 4:
-        balance = fit_overlap_weights(rows[list(COVARIATES)], cell).balance
-        found.append(Results.from_cells("balance", _balance_cells(balance, rows)))
+        fit = fit_overlap_weights(rows[list(COVARIATES)], cell)
+        found.append(Results.from_cells("balance", _balance_cells(fit.balance, rows)))
+        found.append(Results.from_cells("at_risk", _at_risk_cells(rows, fit.weights, longest.horizon_days)))
     return found
+
+
+def _at_risk_cells(rows: pd.DataFrame, weights: np.ndarray, horizon_days: int) -> list[Cell]:
+    """Discharges still followed and not yet back, by cell and day: as they are, weighted, and as effective sample."""
+    names = rows["group"].astype(str) + ", " + rows["period"]
+    # Weights are known up to a factor: in each cell they sum to its discharges.
+    scaled = weights / pd.Series(weights).groupby(names.to_numpy()).transform("mean").to_numpy()
+    follow_up = derive_first_return(rows, stratum=names).with_weights(scaled)
+    days = [day for day in (0, 30, 90, 180, 365) if day < horizon_days]
+    table = build_at_risk_table(follow_up, days)
+    return [
+        Cell(f"{line.stratum}|{line.time:.0f}", column, float(getattr(line, column)), "statistic",
+             label=f"{line.stratum}: day {line.time:.0f}")
+        for line in table.itertuples()
+        for column in ("at_risk", "at_risk_weighted", "at_risk_effective")
+    ]  # fmt: skip
 
 
 def _named_cells(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

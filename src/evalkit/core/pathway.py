@@ -19,6 +19,10 @@ PLACE_LABELS: dict[PlaceGroup, str] = {
     "own_place": "In their own place or with family",
     "elsewhere": "Elsewhere, not recorded, or died",
 }
+# Other ways of balancing the same people; the first that is named is asked for an effect before go-live too.
+PeopleDesign = Literal[
+    "did_aipw", "did_ipw", "did_gcomp", "entropy_did", "matched_did", "aipw", "ipw", "gcomp", "tmle",
+]  # fmt: skip
 SUBGROUP_LABELS: dict[Subgroup, str] = {
     "female": "Women, less men and others",
     "black": "Black people, less all others",
@@ -64,12 +68,14 @@ class Pathway(Frozen):
     """Where people are over `horizon_days` from go-live, and from the start of the baseline before it.
 
     Where several states hold on one day the first listed counts. `programme` is the one whose components are
-    states; `show_every_days` is how far apart the days are that tables show.
+    states; `show_every_days` is how far apart the days are that tables show. `designs` are other ways of balancing
+    the cohort at go-live, by which days on wards and in care homes are compared.
     """
 
     horizon_days: Annotated[int, Field(ge=30)] = 365
     programme: str = ""
     show_every_days: Annotated[int, Field(ge=28)] = 91
+    designs: tuple[PeopleDesign, ...] = ()
     states: tuple[PathwayState, ...] = Field(min_length=2)
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from evalkit.core.dates import PeriodName, Window, period_starts
 from evalkit.core.errors import Fault, ProtocolError, suggest_name
 from evalkit.core.estimand import Estimand
 from evalkit.core.outcomes import NAIVE, AreaDesign, Frozen, Outcome, RateOutcome
-from evalkit.core.pathway import DAYS_IN_HOSPITAL, RECURRENCE, AfterDischarge, Pathway
+from evalkit.core.pathway import DAYS_IN_HOSPITAL, INSTITUTION_DAYS, RECURRENCE, AfterDischarge, Pathway
 
 DisclosureProfile = Literal["strict", "acro", "nhse_sde", "opensafely", "mhsds_publication", "hes"]
 
@@ -296,6 +296,8 @@ class Protocol(Frozen):
         found: dict[str, tuple[str, ...]] = {}
         if self.pathway:
             found |= {self.pathway_estimand(state).key: ("occupancy_did", NAIVE) for state in self.pathway.state_keys}
+            found[f"{INSTITUTION_DAYS}.days_per_person"] = self.pathway.designs
+            found[f"placebo_{INSTITUTION_DAYS}.days_per_person"] = self.pathway.designs[:1]
         if self.after_discharge:
             found |= {
                 f"{RECURRENCE}.events_per_person": ("mean_count_did", NAIVE),

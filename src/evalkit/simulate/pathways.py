@@ -14,6 +14,7 @@ STATES = (
     "hospital", "rehab_ward", "care_home", "community_recovery", "studio_flat", "supported_living",
     "floating_support", "own_tenancy", "unsettled", "not_recorded", "dead",
 )  # fmt: skip
+INSTITUTIONS = ("hospital", "rehab_ward", "care_home")
 _OF_WARD = {name: "rehab_ward" if k == REHAB_WARD else "hospital" for k, name in enumerate(WARDS)}
 _OF_SETTING = {
     "residential_care": "care_home", "nursing_care": "care_home", "supported_living_24h": "supported_living",

@@ -22,7 +22,7 @@ from evalkit.simulate.events import (
     take,
 )
 from evalkit.simulate.money import days_within, public_cost
-from evalkit.simulate.pathways import STATES
+from evalkit.simulate.pathways import INSTITUTIONS, STATES
 from evalkit.simulate.people import FAR, STEP_DAYS, Calendar, Draws, Floats, Ints, People, overlap_propensity, uniform
 from evalkit.simulate.settings import WorldSettings
 
@@ -245,6 +245,7 @@ def summarise(
     truth["public_cost.gbp_per_person_quarter"] = _mean(costs[:, 0] - costs[:, 1], np.ones(len(costs)))
     for name, days in zip(STATES, (state_days[..., 0] - state_days[..., 1]).T, strict=True):
         truth[f"pathway_{name}.days_per_person"] = _mean(days, np.ones(len(days)))
+    truth["institution_days.days_per_person"] = sum(truth[f"pathway_{name}.days_per_person"] for name in INSTITUTIONS)
     return {key: float(f"{value:.10g}") for key, value in sorted(truth.items()) if np.isfinite(value)}
 
 
