@@ -226,11 +226,24 @@ def test_effect_and_error_equal_a_clustered_regression(adjustment: str) -> None:
     assert effect.se == pytest.approx(theirs.bse[1], rel=1e-9)
 
 
-def test_clusters_of_the_comparison_join_matched_sets() -> None:
+def test_clusters_that_cross_matched_sets_both_count() -> None:
+    """Two-way clustered errors as statsmodels has them, without its small-sample factors."""
     comparison = people(300)
     m = match(comparison)
-    joined = replace(comparison, cluster=np.arange(300) // 3)
-    assert compute_matched_effect(joined, m).n_clusters < compute_matched_effect(comparison, m).n_clusters
+    shared = np.repeat(np.random.default_rng(1).normal(size=60), 5)
+    joined = replace(comparison, cluster=np.arange(300) // 5, outcome=comparison.outcome + 3 * shared * comparison.treated)
+    found = compute_matched_effect(joined, m, options=MatchedEffectOptions(correction="none"))
+    inside = m.weights > 0
+    design = sm.add_constant(comparison.treated[inside].astype(float))
+    groups = np.column_stack([m.subclass[inside], joined.cluster[inside]])
+    fit = sm.WLS(joined.outcome[inside], design, weights=m.weights[inside]).fit(
+        cov_type="cluster", cov_kwds={"groups": groups, "use_correction": False}
+    )
+    assert found.se == pytest.approx(fit.bse[1], rel=1e-9)
+    alone = replace(joined, cluster=np.arange(300))
+    assert found.se > 1.05 * compute_matched_effect(alone, m, options=MatchedEffectOptions(correction="none")).se
+    with pytest.raises(NotEstimable, match="there is one alone"):
+        compute_matched_effect(replace(comparison, cluster=np.zeros(300, dtype=int)), m)
 
 
 def test_matched_estimate_carries_checks_and_refuses_few_events() -> None:

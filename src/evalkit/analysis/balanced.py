@@ -19,12 +19,10 @@ from evalkit.core.pathway import INSTITUTION_DAYS, INSTITUTIONS, PeopleDesign
 from evalkit.core.result import Cell, Check, Estimate, Results, not_estimable
 from evalkit.estimators.balance import assess_balance, compute_propensity_overlap
 from evalkit.estimators.evalue import compute_e_value
-from evalkit.estimators.matching import MatchOptions, match
-from evalkit.estimators.matching_effect import estimate_matched_effect
 from evalkit.estimators.negative_control import estimate_negative_control
 from evalkit.estimators.overlap import AREA_SHOCKS
-from evalkit.estimators.person_effects import EffectOptions, Method, estimate_effect
-from evalkit.estimators.weighting import WeightOptions, build_weights
+from evalkit.estimators.people_registry import estimate_by_design
+from evalkit.estimators.weighting import build_weights
 
 TABLE = "people_designs"
 
@@ -71,42 +69,9 @@ def estimate_balanced(study: Study) -> list[Results]:
 
 
 def _by_design(study: Study, comparison: Comparison, estimand: Estimand, design: PeopleDesign) -> Estimate:
-    if design == "entropy_did":
-        return _entropy(study, comparison, estimand)
-    if design == "matched_did":
-        return _matched(study, comparison, estimand)
-    return _estimate(study, comparison, estimand, design)
-
-
-def _estimate(study: Study, comparison: Comparison, estimand: Estimand, method: Method) -> Estimate:
-    options = EffectOptions(method=method, level=study.level, bounds=(0.0, float(study.protocol.pathway.horizon_days)))
-    return _attempt(
-        estimand, method, partial(estimate_effect, comparison, estimand, options=options, role="sensitivity")
-    )
-
-
-def _entropy(study: Study, comparison: Comparison, estimand: Estimand) -> Estimate:
-    options = EffectOptions(method="did_ipw", weights=WeightOptions(method="entropy"), level=study.level)
-    found = _attempt(
-        estimand, "entropy_did", partial(estimate_effect, comparison, estimand, options=options, role="sensitivity")
-    )
-    return _renamed(found, "entropy_did", "Difference-in-differences, entropy balancing")
-
-
-def _matched(study: Study, comparison: Comparison, estimand: Estimand) -> Estimate:
-    """Each treated person with the nearest of the others (caliper 0.2), their own change compared."""
-
-    def estimate() -> Estimate:
-        pairs = match(comparison, options=MatchOptions(caliper=0.2))
-        change = Comparison(
-            comparison.treated, comparison.covariates, comparison.names, comparison.outcome - comparison.before, None,
-            comparison.cluster, comparison.sampling,
-        )  # fmt: skip
-        return estimate_matched_effect(change, pairs, estimand, level=study.level, role="sensitivity")
-
-    return _renamed(
-        _attempt(estimand, "matched_did", estimate), "matched_did", "Difference-in-differences, matched pairs"
-    )
+    bounds = (0.0, float(study.protocol.pathway.horizon_days))
+    asked = partial(estimate_by_design, comparison, estimand, design=design, level=study.level, bounds=bounds)
+    return _attempt(estimand, design, asked)
 
 
 def _placebo(
@@ -129,10 +94,6 @@ def _attempt(estimand: Estimand, estimator: str, estimate: Callable[[], Estimate
         return estimate()
     except NotEstimable as refusal:
         return not_estimable(estimand, estimator, role="sensitivity", reason=refusal.reason)
-
-
-def _renamed(found: Estimate, estimator: str, label: str) -> Estimate:
-    return replace(found, estimator=estimator, label=label)
 
 
 def _with_sensitivity(found: Estimate, comparison: Comparison) -> Estimate:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from evalkit.cohort.comparison import Comparison
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
@@ -45,7 +43,7 @@ class MatchedEffect:
 def compute_matched_effect(
     comparison: Comparison, matching: Matching, *, options: MatchedEffectOptions = MatchedEffectOptions()
 ) -> MatchedEffect:
-    """Effect on the matched treated by weighted least squares, clustered by matched set and the comparison's cluster.
+    """Effect on the matched treated by weighted least squares, clustered by matched set and by cluster.
 
     With replacement sets overlap and people are the clusters: weights then carry the repeated use. The error takes
     the matching as given (Abadie and Spiess 2022, JASA 117:983, who show when that is right).
@@ -69,13 +67,33 @@ def compute_matched_effect(
     residual = y - design @ coefficients
     # The influence of each person on the effect: gradient' (X'WX)^-1 x w e.
     influence = (q @ np.linalg.solve(r.T, gradient)) * root[:, 0] * residual
-    cluster = _clusters(matching.subclass[inside], comparison.cluster[inside])
-    sums = np.bincount(cluster, weights=influence)
-    n, k, groups = len(y), design.shape[1], len(sums)
-    factor = {"none": 1.0, "clusters": groups / (groups - 1), "HC1": groups / (groups - 1) * (n - 1) / (n - k)}
-    return MatchedEffect(
-        float(gradient @ coefficients), float(np.sqrt(factor[options.correction] * (sums**2).sum())), n, groups
-    )
+    n, k = len(y), design.shape[1]
+    variance, groups = _clustered(influence, _groupings(matching.subclass[inside], comparison.cluster[inside]), n, k,
+                                  options.correction)  # fmt: skip
+    return MatchedEffect(float(gradient @ coefficients), float(np.sqrt(variance)), n, groups)
+
+
+def _clustered(
+    influence: np.ndarray, groupings: list[np.ndarray], n: int, k: int, correction: str
+) -> tuple[float, int]:
+    """Variance of a sum of influence values under one grouping or two that cross, and the fewest groups.
+
+    Two that cross: the sum of both variances less that of their intersection (Cameron, Gelbach and Miller 2011,
+    J Business and Economic Statistics 29:238), or the larger of the two where that is smaller.
+    """
+
+    def one(code: np.ndarray) -> tuple[float, int]:
+        sums = np.bincount(code, weights=influence)
+        groups = len(sums)
+        factor = {"none": 1.0, "clusters": groups / (groups - 1), "HC1": groups / (groups - 1) * (n - 1) / (n - k)}
+        return factor[correction] * float((sums**2).sum()), groups
+
+    found = [one(code) for code in groupings]
+    if len(found) == 1:
+        return found[0]
+    (first, m1), (second, m2) = found
+    _, both = np.unique(np.stack(groupings), axis=1, return_inverse=True)
+    return max(first + second - one(both.ravel())[0], first, second), min(m1, m2)
 
 
 def estimate_matched_effect(
@@ -145,12 +163,19 @@ def _design(
     return design, gradient
 
 
-def _clusters(subclass: np.ndarray, cluster: np.ndarray) -> np.ndarray:
-    """Codes (n,) of people who are linked by a matched set or by a cluster of the comparison."""
-    _, own = np.unique(cluster, return_inverse=True)
-    if (subclass < 0).all():
-        return own
-    edges = sparse.coo_matrix((np.ones(len(own)), (subclass, own)), shape=(subclass.max() + 1, own.max() + 1))
-    square = sparse.bmat([[None, edges], [edges.T, None]])
-    label = connected_components(square, directed=False)[1]
-    return np.unique(label[subclass], return_inverse=True)[1]
+def _groupings(subclass: np.ndarray, cluster: np.ndarray) -> list[np.ndarray]:
+    """Codes (n,) of what is not independent: matched sets, clusters of the comparison, or both.
+
+    Raises NotEstimable where one of them is a single group.
+    """
+    found = []
+    for name, code in (("matched sets", subclass), ("clusters", cluster)):
+        if name == "matched sets" and (code < 0).all():
+            continue
+        labels, own = np.unique(code, return_inverse=True)
+        if len(labels) == len(code) and found:
+            continue  # people on their own add nothing to matched sets
+        if len(labels) < 2:
+            raise NotEstimable(Fault(name, "there is one alone, which has no error", allowed="2 or more"))
+        found.append(own)
+    return found
