@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import linalg, stats
+from scipy import linalg
 
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_name
@@ -27,6 +27,7 @@ from evalkit.estimators.cox_sums import (
     compute_information,
     compute_moments,
 )
+from evalkit.estimators.inference import log_ratio_estimate
 
 MIN_EVENTS = 10
 MIN_CLUSTERS = 20
@@ -271,22 +272,10 @@ def estimate_hazard_ratio(
         raise NotEstimable(Fault("clusters", "there is one alone, which has no error", allowed="2 or more"))
     place = follow_up.names.index(covariate)
     value, se = float(fit.coefficients[place]), float(fit.standard_errors[place])
-    half = stats.norm.ppf(0.5 + level / 2) * se
-    return Estimate(
-        estimand,
-        "cox",
-        role,
-        math.exp(value),
-        math.exp(value - half),
-        math.exp(value + half),
-        level,
-        n_people=fit.n_people,
-        n_events=fit.n_events,
-        se=se,
-        p_value=float(2 * stats.norm.sf(abs(value) / se)),
-        checks=_make_checks(fit, follow_up, covariate),
-        label=f"Cox model, hazard ratio of {covariate}",
-    )
+    return log_ratio_estimate(
+        estimand, "cox", role=role, log_value=value, se=se, level=level, n_people=fit.n_people, n_events=fit.n_events,
+        checks=_make_checks(fit, follow_up, covariate), label=f"Cox model, hazard ratio of {covariate}",
+    )  # fmt: skip
 
 
 def _require_answerable(follow_up: FollowUp, estimand: Estimand, covariate: str, level: float) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.cohort.frames import FEW, how_many, refuse
@@ -18,6 +17,7 @@ from evalkit.estimators.fine_gray_errors import compute_clustered_variance, comp
 from evalkit.estimators.fine_gray_fit import compute_scales, maximise
 from evalkit.estimators.fine_gray_sums import Ties, build_risk_sets
 from evalkit.estimators.fine_gray_weights import TiedCensoring, derive_ends, fit_group_weights, merge_close_times
+from evalkit.estimators.inference import log_ratio_estimate
 
 MIN_EVENTS = 10
 MIN_SIDE = 2
@@ -196,22 +196,10 @@ def estimate_subdistribution_ratio(
     _refuse_thin(follow_up, cause, place)
     fit = fit_fine_gray(follow_up, cause=cause, options=options)
     b, se = float(fit.coefficients[place]), float(fit.se[place])
-    half = stats.norm.ppf(0.5 + level / 2) * se
-    return Estimate(
-        estimand,
-        "fine_gray",
-        role,
-        math.exp(b),
-        math.exp(b - half),
-        math.exp(b + half),
-        level,
-        n_people=fit.n_people,
-        n_events=fit.n_events,
-        se=se,
-        p_value=float(2 * stats.norm.sf(abs(b) / se)),
-        checks=_make_checks(fit, follow_up, place, cause),
-        label="Fine and Gray's subdistribution hazard ratio",
-    )
+    return log_ratio_estimate(
+        estimand, "fine_gray", role=role, log_value=b, se=se, level=level, n_people=fit.n_people, n_events=fit.n_events,
+        checks=_make_checks(fit, follow_up, place, cause), label="Fine and Gray's subdistribution hazard ratio",
+    )  # fmt: skip
 
 
 def _check_input(f: FollowUp, cause: int, options: FineGrayOptions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from scipy import stats
 
@@ -42,3 +43,24 @@ def normal_estimate(
         checks=checks,
         label=label,
     )
+
+
+def log_ratio_estimate(
+    estimand: Estimand,
+    estimator: str,
+    *,
+    role: Role,
+    log_value: float,
+    se: float,
+    level: float,
+    label: str,
+    n_people: float = math.nan,
+    n_events: float = math.nan,
+    checks: tuple[Check, ...] = (),
+) -> Estimate:
+    """A ratio from its logarithm, with an interval normal on the log scale; `se` stays the error of the log."""
+    log = normal_estimate(
+        estimand, estimator, role=role, value=log_value, se=se, level=level, label=label, n_people=n_people,
+        n_events=n_events, checks=checks,
+    )  # fmt: skip
+    return replace(log, value=math.exp(log.value), lower=math.exp(log.lower), upper=math.exp(log.upper))

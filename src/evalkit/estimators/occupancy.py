@@ -12,6 +12,7 @@ from scipy import stats
 
 from evalkit.cohort.frames import refuse
 from evalkit.cohort.history import EventHistory
+from evalkit.cohort.pathway import CELLS
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.estimators.multistate_fit import (
     StateOptions,
@@ -29,7 +30,6 @@ from evalkit.estimators.multistate_replicates import (
     compute_replicates,
 )
 
-CELLS = ("treated after", "treated before", "comparison after", "comparison before")
 Reweight = Callable[[np.ndarray], np.ndarray]
 Interval = Literal["percentile", "normal"]
 _DEFAULT = StateOptions()

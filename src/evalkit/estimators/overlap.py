@@ -9,13 +9,13 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
 from evalkit.cohort.discharges import derive_first_return
+from evalkit.cohort.pathway import CELLS
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.inference import normal_estimate
 from evalkit.estimators.kaplan_meier import compute_censoring_weights
 
-CELLS = ("treated after", "treated before", "comparison after", "comparison before")
 CONTRAST = np.array([1.0, -1.0, -1.0, 1.0])
 MIN_EVENTS_PER_CELL = 5
 MIN_OVERLAP = 0.1

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.cohort.frames import how_many, refuse
@@ -16,6 +15,7 @@ from evalkit.core.estimand import Estimand, Scale
 from evalkit.core.result import Estimate, Role
 from evalkit.estimators.cox import CoxFit, CoxOptions, fit_cox
 from evalkit.estimators.fine_gray_weights import merge_close_times
+from evalkit.estimators.inference import log_ratio_estimate
 from evalkit.estimators.recurrent_checks import make_recurrent_checks
 
 Arrangement = Literal["andersen_gill", "pwp_total", "pwp_gap", "wlw"]
@@ -195,19 +195,15 @@ def estimate_recurrent(
     fit = fit_cox(arranged, options=CoxOptions(ties=options.ties, errors="robust", cause=options.cause))
     b, se = _read(fit, covariate, options)
     pooled = options.max_events if options.later_events == "pool" else None
-    half = stats.norm.ppf(0.5 + options.level / 2) * se
-    return Estimate(
+    return log_ratio_estimate(
         estimand,
         options.model,
-        role,
-        math.exp(b),
-        math.exp(b - half),
-        math.exp(b + half),
-        options.level,
+        role=role,
+        log_value=b,
+        se=se,
+        level=options.level,
         n_people=arranged.n_people,
         n_events=fit.n_events,
-        se=se,
-        p_value=float(2 * stats.norm.sf(abs(b) / se)),
         checks=make_recurrent_checks(
             follow_up, arranged, fit, covariate, options.model, cause=options.cause, pooled_from=pooled
         ),
