@@ -212,7 +212,7 @@ def test_refusals() -> None:
 def test_effect_and_error_equal_a_clustered_regression(adjustment: str) -> None:
     comparison = people(300)
     m = match(comparison, options=MatchOptions(method="full"))
-    effect = compute_matched_effect(comparison, m, options=MatchedEffectOptions(adjustment))
+    effect = compute_matched_effect(comparison, m, options=MatchedEffectOptions(adjustment, "HC1"))
     t, x = comparison.treated.astype(float), comparison.covariates
     z = x - x[comparison.treated].mean(axis=0)
     design = {
@@ -224,6 +224,17 @@ def test_effect_and_error_equal_a_clustered_regression(adjustment: str) -> None:
     )
     assert effect.value == pytest.approx(theirs.params[1], rel=1e-9)
     assert effect.se == pytest.approx(theirs.bse[1], rel=1e-9)
+
+
+def test_leverage_is_taken_out_of_residuals_as_hc3() -> None:
+    """Matched with replacement people are the clusters, and the error is statsmodels' HC3."""
+    comparison = people(300)
+    m = match(comparison, options=MatchOptions(replace="with"))
+    inside = m.weights > 0
+    design = np.column_stack([np.ones(inside.sum()), comparison.treated[inside], comparison.covariates[inside]])
+    fit = sm.WLS(comparison.outcome[inside], design, weights=m.weights[inside]).fit(cov_type="HC3")
+    found = compute_matched_effect(comparison, m, options=MatchedEffectOptions("additive"))
+    assert (found.value, found.se) == pytest.approx((fit.params[1], fit.bse[1]), rel=1e-8)
 
 
 def test_clusters_that_cross_matched_sets_both_count() -> None:

