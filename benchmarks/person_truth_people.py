@@ -222,7 +222,7 @@ def _overlap_world() -> World:
 def _missing_world() -> World:
     of = ("ATT.mean_difference",)
     return World(
-        "people_missing", "Three in ten severities missing, more often of the old, the treated and the worse off",
+        "people_missing", "Three in ten severities missing, more often of the old and of the treated who did badly",
         draw_people("continuous", missing=0.3),
         (
             _enter("AIPW, multiple imputation", of, run_imputed, options=_by("aipw")),

@@ -14,9 +14,11 @@ from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.estimators.effect_bootstrap import compute_effect_draws
 from evalkit.estimators.effect_checks import SUPPORTED
 from evalkit.estimators.effect_means import compute_effect_means
+from evalkit.estimators.effect_nuisances import build_balance, fit_models
 from evalkit.estimators.influence import compute_contrast, compute_gradient
 from evalkit.estimators.marginal_structural import StructuralOptions, fit_marginal_structural
 from evalkit.estimators.person_effects import EffectOptions, build_plan, estimate_effect
+from evalkit.estimators.tmle import compute_targeted
 from evalkit.estimators.weighting import WeightOptions
 from tests.people_factory import KIND, make_comparison, make_estimand, make_frame
 
@@ -26,7 +28,7 @@ CASES = [
     for contrast in contrasts
     for scale in scales
     for interactions in (("all",) if method in ("ipw", "did_ipw") else ("all", "none", ("x1",)))
-    if method != "tmle" and scale in KIND
+    if scale in KIND
 ]
 
 
@@ -110,24 +112,56 @@ def test_rate_ratio_by_g_computation_is_a_poisson_regression():
     assert found.value == pytest.approx(expected[1] / expected[0], rel=1e-7)
 
 
-@pytest.mark.parametrize("contrast", ["ATE", "ATT"])
-def test_tmle_is_the_logistic_fluctuation(contrast):
-    comparison = make_comparison("binary", sampling="", cluster="")
-    x, t, y, e = parts(comparison)
-    target = {"ATE": np.ones_like(t), "ATT": t}[contrast]
+@pytest.mark.parametrize("contrast", ["ATE", "ATT", "ATC"])
+def test_tmle_is_the_weighted_logistic_fluctuation(contrast):
+    """As R's tmle with target.gwt=TRUE: an intercept with the clever covariate as weight; statsmodels fits it here."""
+    comparison = make_comparison("binary", cluster="")
+    x, t, y = sm.add_constant(comparison.covariates), comparison.treated.astype(float), comparison.outcome
+    s = comparison.sampling
+    e = sm.GLM(t, x, family=sm.families.Binomial(), freq_weights=s).fit(tol=1e-12).predict(x)
+    target = {"ATE": s, "ATT": s * t, "ATC": s * (1 - t)}[contrast]
     means = []
     for a in (0, 1):
-        if contrast == "ATT" and a == 1:
-            means.append(y[t == 1].mean())
+        if {"ATT": 1, "ATC": 0}.get(contrast) == a:
+            means.append(np.average(y, weights=target))
             continue
-        first = sm.Logit(y[t == a], x[t == a]).fit(disp=0, tol=1e-12).predict(x)
-        clever = {"ATE": (1 / (1 - e), 1 / e)[a], "ATT": e / (1 - e)}[contrast]
         side = t == a
-        move = sm.GLM(y[side], clever[side], family=sm.families.Binomial(), offset=special.logit(first[side]))
-        epsilon = move.fit(tol=1e-12).params[0]
-        means.append(np.average(special.expit(special.logit(first) + epsilon * clever), weights=target))
+        fit = sm.GLM(y[side], x[side], family=sm.families.Binomial(), freq_weights=s[side]).fit(tol=1e-12)
+        first = special.logit(fit.predict(x))
+        clever = {"ATE": (1 / (1 - e), 1 / e)[a], "ATT": e / (1 - e), "ATC": (1 - e) / e}[contrast]
+        move = sm.GLM(y[side], np.ones(side.sum()), family=sm.families.Binomial(), offset=first[side],
+                      freq_weights=(s * clever)[side])  # fmt: skip
+        moved = special.expit(first + move.fit(tol=1e-12).params[0])
+        means.append(np.average(moved, weights=target))
     found = estimate_effect(comparison, make_estimand(contrast, "risk_ratio"), options=EffectOptions(method="tmle"))
-    assert found.value == pytest.approx(means[1] / means[0], rel=1e-6)
+    assert found.value == pytest.approx(means[1] / means[0], rel=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["binary", "mean"])
+@pytest.mark.parametrize("contrast", ["ATE", "ATT", "ATC"])
+def test_tmle_solves_the_efficient_influence_equation(contrast, kind):
+    """On both sides: the mean of the efficient influence function is nought, and so is the part with the residuals."""
+    comparison, scale = make_comparison(kind), {"binary": "risk_difference", "mean": "mean_difference"}[kind]
+    plan = build_plan(comparison, make_estimand(contrast, scale), EffectOptions(method="tmle"))
+    sampling = comparison.sampling[None]
+    efficient = compute_effect_means(comparison, plan, sampling=sampling, rng=None, errors="efficient")
+    assert np.abs(efficient.influence.sum(axis=0)).max() < 1e-8
+    goal = {"ATE": sampling[0], "ATT": sampling[0] * comparison.treated, "ATC": sampling[0] * ~comparison.treated}
+    balance, _ = build_balance(comparison, contrast, options=plan.weights, sampling=sampling, rng=None)
+    arms = {"ATT": (0,), "ATC": (1,)}.get(contrast, (0, 1))
+    models = fit_models(
+        comparison, comparison.outcome, spec=plan.outcome, exposure=None, sampling=sampling, arms=arms
+    )  # fmt: skip
+    moved = compute_targeted(
+        treated=comparison.treated, outcome=comparison.outcome, sampling=sampling, balance=balance, models=models,
+        bounds=plan.bounds,
+    )  # fmt: skip
+    for arm in arms:
+        weights = balance.weights[arm, 0] * sampling[0]
+        assert abs(weights @ (comparison.outcome - moved[arm].expected[0])) / weights.sum() < 1e-8
+        plugged_in = np.average(moved[arm].expected[0], weights=goal[contrast])
+        assert efficient.value[0, arm] == pytest.approx(plugged_in, rel=1e-8)
+        assert np.ptp(moved[arm].expected[0]) > 0
 
 
 def test_tmle_of_a_continuous_outcome_keeps_within_its_bounds_and_moves_with_them():

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from evalkit.analysis.cell_balance import build_balance_cells
 from evalkit.analysis.study import Study
 from evalkit.cohort.after_discharge import (
     STATES,
@@ -31,6 +32,7 @@ from evalkit.estimators.overlap import CELLS, compute_overlap_effect
 from evalkit.estimators.subgroups import SubgroupOptions, estimate_subgroup_effects
 
 TABLE = "after_discharge"
+MIN_PEOPLE = 10  # who went back, in each cell
 _CURVE_EVERY_DAYS = 30
 
 
@@ -43,11 +45,7 @@ def estimate_after_discharge(study: Study) -> list[Results]:
     if study.protocol.after_discharge is None:
         return []
     try:
-        after = build_after_discharge(study.tables, study.protocol)
-        weights = build_cell_weights(
-            after.people[list(PERSON_FEATURES)], after.people["cell"].to_numpy(), after.people["person_id"].to_numpy(),
-            replicates=study.protocol.inference.bootstrap_replicates, rng=study.rng(TABLE),
-        )  # fmt: skip
+        return estimate_from_discharges(study, build_after_discharge(study.tables, study.protocol))
     except NotEstimable as refusal:
         asked = ((RECURRENCE, "events_per_person", "mean_count_did"), (RECURRENCE, "rate_ratio", "lwyy_did"),
                  (DAYS_IN_HOSPITAL, "days_per_person", "mean_days_did"))  # fmt: skip
@@ -55,13 +53,22 @@ def estimate_after_discharge(study: Study) -> list[Results]:
             [not_estimable(_estimand(study, outcome, scale), estimator, role="sensitivity", reason=refusal.reason)
              for outcome, scale, estimator in asked], table=TABLE,
         )]  # fmt: skip
+
+
+def estimate_from_discharges(study: Study, after: AfterDischarge) -> list[Results]:
+    """The tables of `estimate_after_discharge`; raises NotEstimable where the four cells cannot be compared."""
+    covariates = after.people[list(PERSON_FEATURES)]
+    weights = build_cell_weights(
+        covariates, after.people["cell"].to_numpy(), after.people["person_id"].to_numpy(),
+        replicates=study.protocol.inference.bootstrap_replicates, rng=study.rng(TABLE),
+    )  # fmt: skip
     estimates = [
         *_counts(study, after, weights), _rate_ratio(study, after, weights), *_hospital_days(study, after, weights)
     ]  # fmt: skip
     return [
         Results.from_estimates(estimates, table=TABLE),
         Results.from_cells("mean_count", _curve_cells(study, after, weights)),
-        Results.from_cells(f"balance.{TABLE}", _balance_cells(weights, after)),
+        Results.from_cells(f"balance.{TABLE}", build_balance_cells(weights, covariates)),
     ]
 
 
@@ -80,9 +87,11 @@ def _arrays(after: AfterDischarge) -> dict[str, object]:
 def _counts(study: Study, after: AfterDischarge, weights: CellWeights) -> list[Estimate]:
     estimand = _estimand(study, RECURRENCE, "events_per_person")
     try:
-        return estimate_mean_count_did(
+        found = estimate_mean_count_did(
             weights, estimand, **_arrays(after), level=study.level, n_people=after.people["person_id"].nunique()
         )
+        # The mean with the service, however told, times the people is their number of admissions.
+        return [replace(e, checks=tuple(c for c in e.checks if c.name != "relative_change")) for e in found]
     except NotEstimable as refusal:
         return [not_estimable(estimand, "mean_count_did", role="sensitivity", reason=refusal.reason)]
 
@@ -100,7 +109,7 @@ def _rate_ratio(study: Study, after: AfterDischarge, weights: CellWeights) -> Es
     whole = normal_estimate(
         estimand, "lwyy_did", role="sensitivity", value=beta, se=se, level=study.level,
         label="Weighted rate model (LWYY), difference-in-differences", n_people=after.people["person_id"].nunique(),
-        n_events=float(follow_up.n_events()),
+        n_events=float(np.bincount(weights.cell[after.admissions["row"]], minlength=len(CELLS)).min()),
         checks=(*weights.checks, Check(
             "alive_only", None, float("nan"),
             "A ratio of rates among people still alive; the mean count counts the dead.",
@@ -130,11 +139,14 @@ def _hospital_days(study: Study, after: AfterDischarge, weights: CellWeights) ->
         return [not_estimable(estimand, "mean_days_did", role="sensitivity", reason=refusal.reason)]
     cell = after.people["cell"].to_numpy()
     back = np.bincount(cell[after.stays["row"].unique()], minlength=len(CELLS))
+    if back.min() < MIN_PEOPLE:
+        reason = f"Fewer than {MIN_PEOPLE} people went back in one of the four cells."
+        return [not_estimable(estimand, "mean_days_did", role="sensitivity", reason=reason)]
     shared = {"level": study.level, "n_people": float(after.people["person_id"].nunique())}
+    seen, without = (_days(float(d[place])) for d in (effect.days_observed, effect.days_counterfactual))
     days = Check(
-        "days_with_and_without", None, float(effect.days_observed[place]),
-        f"The treated after spent {effect.days_observed[place]:.1f} days in hospital; without the service "
-        f"{effect.days_counterfactual[place]:.1f}.",
+        "days_with_and_without", None, float(seen),
+        f"The treated after spent {seen} days in hospital; without the service {without}.",
     )  # fmt: skip
     return [
         normal_estimate(
@@ -147,6 +159,11 @@ def _hospital_days(study: Study, after: AfterDischarge, weights: CellWeights) ->
             n_events=float(back[:2].min()), **shared,
         ),
     ]  # fmt: skip
+
+
+def _days(days: float) -> str:
+    """As means of days leave the gate: whole from 100 on, else with one decimal."""
+    return f"{days:.{int(abs(days) < 100)}f}"
 
 
 def _curve_cells(study: Study, after: AfterDischarge, weights: CellWeights) -> list[Cell]:
@@ -166,15 +183,6 @@ def _curve_cells(study: Study, after: AfterDischarge, weights: CellWeights) -> l
                 label=f"{name.capitalize()}: day {day}",
             ))  # fmt: skip
     return cells
-
-
-def _balance_cells(weights: CellWeights, after: AfterDischarge) -> list[Cell]:
-    people = after.people["person_id"].nunique()
-    return [
-        Cell(row.covariate, column, getattr(row, column), "statistic", unit="standard deviations",
-             n_people=people, label=row.covariate.replace("_", " "))
-        for row in weights.balance.itertuples() for column in ("unweighted", "weighted")
-    ]  # fmt: skip
 
 
 def estimate_subgroups(study: Study) -> list[Results]:

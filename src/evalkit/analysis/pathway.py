@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from evalkit.analysis.cell_balance import build_balance_cells
 from evalkit.analysis.study import Study
 from evalkit.cohort.features import PERSON_FEATURES
 from evalkit.cohort.pathway import CELLS, UNSEEN, Pathways, build_pathways, derive_history
@@ -21,7 +22,8 @@ from evalkit.estimators.occupancy import OccupancyEffect, compute_occupancy_effe
 
 ESTIMATOR = "occupancy_did"
 MIN_PEOPLE = 10  # ever in a state, in each cell in which it could be
-_LABEL = "Days in the state, weighted difference-in-differences of occupancy"
+WHY_FEW = f"Fewer than {MIN_PEOPLE} people were ever there, or came or went, in one of the four cells."
+WHY_ALONE = "Held back, so that the days of a state with few people cannot be worked out from the others."
 _DRAWN_EVERY_DAYS = 7
 
 
@@ -36,25 +38,30 @@ def estimate_pathway(study: Study) -> list[Results]:
     if spec is None:
         return []
     try:
-        pathways = build_pathways(study.tables, study.protocol)
-        covariates = derive_covariates(pathways)
-        cell = pathways.people["cell"].to_numpy()
-        weights = build_cell_weights(
-            covariates, cell, pathways.people["person_id"].to_numpy(),
-            replicates=study.protocol.inference.bootstrap_replicates, rng=study.rng("pathway"),
-        )  # fmt: skip
-        effect = compute_effect(study, pathways, weights)
+        return estimate_from_pathways(study, build_pathways(study.tables, study.protocol))
     except NotEstimable as refusal:
         return [Results.from_estimates(
             [not_estimable(study.protocol.pathway_estimand(state), ESTIMATOR, role="sensitivity", reason=refusal.reason)
              for state in spec.state_keys], table="pathway.days",
         )]  # fmt: skip
+
+
+def estimate_from_pathways(study: Study, pathways: Pathways) -> list[Results]:
+    """The tables of `estimate_pathway`; raises NotEstimable where the four cells cannot be compared."""
+    covariates = derive_covariates(pathways)
+    cell = pathways.people["cell"].to_numpy()
+    weights = build_cell_weights(
+        covariates, cell, pathways.people["person_id"].to_numpy(),
+        replicates=study.protocol.inference.bootstrap_replicates, rng=study.rng("pathway"),
+    )  # fmt: skip
+    effect = compute_effect(study, pathways, weights)
+    occupancy = Results.from_cells("pathway.occupancy", _occupancy_cells(study, pathways, effect))
+    flow = Results.from_cells("pathway.flow", _flow_cells(study, pathways))
     return [
         Results.from_estimates(_estimates(study, pathways, weights, effect), table="pathway.days"),
         Results.from_cells("pathway.means", _mean_cells(study, pathways, effect)),
-        Results.from_cells("pathway.occupancy", _occupancy_cells(study, pathways, effect)),
-        Results.from_cells("pathway.flow", _flow_cells(study, pathways)),
-        Results.from_cells("balance.pathway", _balance_cells(weights, pathways)),
+        *_tied(study, occupancy, flow),
+        Results.from_cells("balance.pathway", build_balance_cells(weights, covariates)),
         Results.from_cells("occupancy", _full_occupancy(study, effect)),
         Results.from_cells("transitions", _transition_cells(pathways)),
     ]
@@ -106,13 +113,44 @@ def _ever(pathways: Pathways) -> np.ndarray:
 def _fewest(study: Study, pathways: Pathways) -> np.ndarray:
     """People ever in each state in the cell that has fewest, of the cells in which the state could be; shape (K,)."""
     ever = _ever(pathways)
-    parts = [bool(s.components) for s in study.protocol.pathway.states] + [False, False]
-    return np.where(parts, ever[0], ever.min(axis=0))
+    return np.where(_parts(study), ever[0], ever.min(axis=0))
+
+
+def _parts(study: Study) -> np.ndarray:
+    """Which states are parts of the programme, so that nobody could be in them without it; shape (K,)."""
+    return np.array([bool(s.components) for s in study.protocol.pathway.states] + [False, False])
+
+
+def _came_or_went(pathways: Pathways) -> np.ndarray:
+    """People of the treated cells in each state on some but not all of their days; shape (2, K).
+
+    Where there are few, days in the state over the horizon are all but a number of people.
+    """
+    cell, followed = pathways.people["cell"].to_numpy(), pathways.days != UNSEEN
+    found = []
+    for k in range(len(pathways.states)):
+        there = pathways.days == k
+        partly = there.any(axis=1) & (there != followed).any(axis=1)
+        found.append(np.bincount(cell[partly], minlength=len(CELLS))[:2])
+    return np.array(found).T
+
+
+def _with_another(held: np.ndarray, fewest: np.ndarray) -> np.ndarray:
+    """What is held back, with the state of fewest people beside one that would stand alone.
+
+    Days in all states add up to the horizon (and differences to nought), so that one alone could be worked out.
+    """
+    if held.sum() == 1 and not held.all():
+        held = held | (np.arange(len(held)) == np.argmin(np.where(held, np.inf, fewest)))
+    return held
 
 
 def _estimates(study: Study, pathways: Pathways, weights: CellWeights, effect: OccupancyEffect) -> list[Estimate]:
     fewest, found = _fewest(study, pathways), []
-    people = pathways.people
+    people, moved, parts = pathways.people, _came_or_went(pathways), _parts(study)
+    # Without the service a part of it holds nobody: the difference is then the plain mean, and is held back like it.
+    few = (fewest < MIN_PEOPLE) | (parts & (moved[0] < MIN_PEOPLE))
+    alone = _with_another(few, fewest) if (few & parts).any() else few
     naive = estimate_occupancy_difference(
         derive_history(pathways), first=0, second=1, at=[float(effect.horizon)], horizon=effect.horizon
     )
@@ -120,14 +158,17 @@ def _estimates(study: Study, pathways: Pathways, weights: CellWeights, effect: O
     shared = {"level": study.level, "n_people": float((people["cell"] == 0).sum())}
     for k, state in enumerate(effect.states):
         estimand, label = study.protocol.pathway_estimand(state), study.protocol.pathway.labels[state]
-        if fewest[k] < MIN_PEOPLE:
-            reason = f"Fewer than {MIN_PEOPLE} people were ever there in one of the four cells."
+        if alone[k]:
+            reason = WHY_FEW if few[k] else WHY_ALONE
             found.append(not_estimable(estimand, ESTIMATOR, role="sensitivity", reason=reason, label=label))
             continue
         found.append(normal_estimate(
             estimand, ESTIMATOR, role="sensitivity", value=effect.days_difference[k], se=error[k], label=label,
             n_events=float(fewest[k]), checks=(*weights.checks, _inside(effect)), **shared,
         ))  # fmt: skip
+        if moved[:, k].max() < MIN_PEOPLE:
+            found.append(not_estimable(estimand, NAIVE, role="naive", reason=WHY_FEW, label=NAIVE_LABEL))
+            continue
         found.append(normal_estimate(
             estimand, NAIVE, role="naive", value=naive.days[k], se=naive.days_se[k], label=NAIVE_LABEL,
             n_events=float(fewest[k]), **shared,
@@ -145,10 +186,11 @@ def _inside(effect: OccupancyEffect) -> Check:
 
 def _mean_cells(study: Study, pathways: Pathways, effect: OccupancyEffect) -> list[Cell]:
     fewest, labels = _fewest(study, pathways), study.protocol.pathway.labels
+    held = _with_another((fewest < MIN_PEOPLE) | (_came_or_went(pathways)[0] < MIN_PEOPLE), fewest)
     return [
         Cell(state, column, float(days[k]), "mean", unit="days per person", label=labels[state],
              n_people=float(effect.n_people[0]), n_events=float(fewest[k]))
-        for k, state in enumerate(effect.states) if fewest[k] >= MIN_PEOPLE
+        for k, state in enumerate(effect.states) if not held[k]
         for column, days in (("with", effect.days_observed), ("without", effect.days_counterfactual))
     ]  # fmt: skip
 
@@ -178,15 +220,22 @@ def _occupancy_cells(study: Study, pathways: Pathways, effect: OccupancyEffect) 
     seen = mine[(mine != UNSEEN).all(axis=1)]
     counts = np.array([[int((seen[:, d] == k).sum()) for k in range(len(effect.states))] for d in days])
     cells, at = [], np.searchsorted(effect.times, days)
+    everybody = "day 0/everybody"  # the same people on every day: one count, of which all places are parts
+    cells.append(Cell("day 0", "everybody", len(seen), "count", label="Everybody"))
     for d, day in enumerate(days):
-        cells.append(Cell(f"day {day}", "everybody", len(seen), "count", label=f"Everybody, day {day}"))
-        for block in join_states(counts, spec.groups, tuple(PLACE_LABELS)):
+        blocks = join_states(counts, spec.groups, tuple(PLACE_LABELS))
+        for group in [g for g in PLACE_LABELS if sum(spec.groups[b[0]] == g for b in blocks) > 1]:
+            total = int(counts[d, [k for k, g in enumerate(spec.groups) if g == group]].sum())
+            cells.append(Cell(f"day {day}", f"{group} in all", total, "count", label=PLACE_LABELS[group]))
+        for block in blocks:
             name, label = "+".join(effect.states[k] for k in block), _joined_label(study, block)
             total = int(counts[d, block].sum())
+            several = sum(spec.groups[b[0]] == spec.groups[block[0]] for b in blocks) > 1
+            totals = (everybody, *([f"day {day}/{spec.groups[block[0]]} in all"] if several else []))
             cells += [
-                Cell(f"day {day}", f"{name} people", total, "count", totals=(f"day {day}/everybody",), label=label),
+                Cell(f"day {day}", f"{name} people", total, "count", totals=totals, label=label),
                 Cell(f"day {day}", f"{name} with", 100 * total / len(seen), "percent", unit="%", label=label,
-                     numerator=f"day {day}/{name} people", denominator=f"day {day}/everybody"),
+                     numerator=f"day {day}/{name} people", denominator=everybody),
                 Cell(f"day {day}", f"{name} without", 100 * float(effect.counterfactual[at[d], block].sum()),
                      "statistic", unit="%", n_people=float(len(seen)), n_events=float(total), label=label,
                      numerator=f"day {day}/{name} people"),
@@ -217,10 +266,10 @@ def _flow_cells(study: Study, pathways: Pathways) -> list[Cell]:
         begin, end = place[seen[:, 0]], place[seen[:, -1]]
         for b, start in enumerate(order):
             here = begin == b
-            if here.sum() < MIN_PEOPLE:
-                continue
             row = f"{who}|{start}"
             cells.append(Cell(row, "started", int(here.sum()), "count", label=f"{who}: {PLACE_LABELS[start]}"))
+            if here.sum() < MIN_PEOPLE:
+                continue
             for e, target in enumerate(order):
                 count = int((here & (end == e)).sum())
                 label = (
@@ -233,13 +282,29 @@ def _flow_cells(study: Study, pathways: Pathways) -> list[Cell]:
     return cells
 
 
-def _balance_cells(weights: CellWeights, pathways: Pathways) -> list[Cell]:
-    people = pathways.people["person_id"].nunique()
-    return [
-        Cell(row.covariate, column, getattr(row, column), "statistic", unit="standard deviations",
-             n_people=people, label=row.covariate.replace("_", " "))
-        for row in weights.balance.itertuples() for column in ("unweighted", "weighted")
-    ]  # fmt: skip
+def _tied(study: Study, occupancy: Results, flow: Results) -> list[Results]:
+    """Both tables, with which of their counts add up to which, so that the gate can guard them together.
+
+    The places of the first day are what moves start from, and those of the last day what they end in.
+    """
+    spec, who = study.protocol.pathway, study.protocol.areas.treated_label
+    last = int(shown_days(study)[-1])
+    places, moves = occupancy.frame, flow.frame
+    group_of = dict(zip(spec.state_keys, spec.groups, strict=True))
+    blocks = places["column"].str.endswith(" people")
+    group = places["column"].str.removesuffix(" people").str.split("+").str[0].map(group_of)
+    first = blocks & (places["row"] == "day 0")
+    places.loc[first, "totals"] += f";pathway.flow/{who}|" + group[first] + "/started"
+    begun = moves["column"].eq("started") & moves["row"].str.startswith(f"{who}|")
+    moves.loc[begun, "totals"] = "pathway.occupancy/day 0/everybody"
+    if last == spec.horizon_days - 1:
+        whole = places[places["row"].eq(f"day {last}") & places["column"].str.endswith(" in all")]
+        ends = dict(zip(whole["column"].str.removesuffix(" in all"), whole["id"], strict=True))
+        single = blocks & (places["row"] == f"day {last}") & ~group.isin(list(ends))
+        ends |= dict(zip(group[single], places.loc[single, "id"], strict=True))
+        into = moves["column"].str.endswith(" people") & moves["row"].str.startswith(f"{who}|")
+        moves.loc[into, "totals"] += ";" + moves.loc[into, "column"].str.removesuffix(" people").map(ends)
+    return [Results(places), Results(moves)]
 
 
 # ---- for the workings alone ----------------------------------------------------------------------

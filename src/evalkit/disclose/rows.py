@@ -17,8 +17,10 @@ from evalkit.disclose.texts import without_counts
 
 RISK_COLUMNS = ("risk", "observed")
 MEAN_COUNT = "mean_count"  # events a person, stepped like a risk though it may pass 1
-# A difference of means may be a plain mean, where the other side has none: it keeps the digits of means.
-MEAN_UNITS = ("days per person", "events per person")
+# Decimals of means per person, whose differences may be plain means, where the other side has none. Near nought, digits
+# alone would be decimals without end, and with them the sum of everybody's days.
+MEAN_DECIMALS = {"days per person": 1, "events per person": 2}
+SMD_UNIT = "standard deviations"
 NUMBERS = ("value", "se", "lower", "upper", "level", "p_value")
 WHY_LINKED = "worked out from a number that is withheld"
 WHY_NO_COUNTS = "not released: the counts behind it are not given"
@@ -31,6 +33,7 @@ _COUNTED = {
 }  # fmt: skip
 _LEAST_MASKED = 100
 _MANY_EVENTS = 100
+_SMD_STEPS = (0.05, 0.1, 0.2, 0.5)
 _CLASSES = (10, 25, 50)  # least numbers of events of the classes within which naive contrasts look alike
 Row = dict[str, object]
 
@@ -69,6 +72,10 @@ def rule_on_rows(frame: pd.DataFrame, counts: Mapping[str, Ruling], policy: Poli
         ruling = ruling or _rule_on_sources(row, exact, withheld, policy)
         if ruling:
             rulings.setdefault(name, ruling)
+    for row in rows:
+        # What a check found of an estimate tells of the same few people.
+        if row["kind"] == "check" and _checked(row) in rulings:
+            rulings.setdefault(str(row["id"]), Ruling("linked", WHY_LINKED))
     changed = True
     while changed:
         new = {n: Ruling("linked", WHY_LINKED) for n, needs in linked.items() if n not in rulings
@@ -117,7 +124,9 @@ def _rule_on_sources(row: Row, exact: Mapping[str, float], withheld: set[float],
 
 def is_risk(row: Row) -> bool:
     """Whether a statistic is a share of people, so that times the people it would give the events."""
-    if row["kind"] != "statistic" or row["column"] == MEAN_COUNT or not 0 <= row["value"] <= 1:
+    if row["kind"] != "statistic" or row["column"] == MEAN_COUNT or row["unit"] == SMD_UNIT:
+        return False
+    if not 0 <= row["value"] <= 1:
         return False
     if row["column"] in RISK_COLUMNS:
         return True
@@ -127,6 +136,12 @@ def is_risk(row: Row) -> bool:
 def _starts_curve(row: Row) -> bool:
     """Whether this is the first step of a risk curve, which is 0 whoever is followed."""
     return row["value"] == 0 and row["column"] == "risk" and str(row["row"]).split("|")[-1] == "0"
+
+
+def _checked(row: Row) -> str:
+    """The id of the estimate that a check is of; as `Results.from_estimates` names both."""
+    table, column = str(row["table"]).removeprefix("checks."), f"{row['role']}.{row['estimator']}"
+    return f"{table}/{row['estimand']}/{column}"
 
 
 def is_count_check(row: Row) -> bool:
@@ -158,7 +173,7 @@ def coarsen(frame: pd.DataFrame, rulings: Mapping[str, Ruling], policy: Policy) 
         new["reason"] = without_counts(str(new["reason"]), masks.get(str(row["table"]), ()))
         for column in ("n_people", "n_events"):
             hide = policy.too_few(new[column]) or row[column] in secret
-            hide |= column == "n_events" and _hides_events(row)
+            hide |= column == "n_events" and (_hides_events(row) or row["column"] == MEAN_COUNT)
             new[column] = math.nan if hide else policy.rounded(new[column])
         done.append(new)
     return pd.DataFrame(done, columns=list(frame.columns))
@@ -196,20 +211,25 @@ def _numbers(row: Row, exact: Mapping[str, float], policy: Policy) -> Row:
             return dict.fromkeys(NUMBERS, math.nan) | {"value": 0.0, "lower": 0.0, "upper": 0.0}
         case "statistic" if row["column"] == MEAN_COUNT:
             return _risk(row, policy, most=math.inf)
+        case "statistic" if row["unit"] == "%" and math.isfinite(row["n_people"]):
+            return _share_without_people(row, policy)
+        case "statistic" if row["unit"] == SMD_UNIT:
+            return _smd(row, policy)
         case "statistic" if is_risk(row):
             return _risk(row, policy)
         case "check" if is_count_check(row):
             return _count(row, policy)
-        case "check" if str(row["column"]).startswith("events_per_"):
-            return _digits(row, 2, policy)  # times the number of covariates it is the number of events
+        case "check" if str(row["column"]).startswith(("events_per_", "largest_weight")):
+            return _digits(row, 2, policy)  # times the covariates, or turned over, it may be a count
         case "mean":
-            return _digits(row, policy.descriptive_digits, policy)
+            return _decimals(_digits(row, policy.descriptive_digits, policy), row)
         case "estimate" if row["role"] == "naive":
             return _naive(row, policy)
         case "estimate" if row["unit"] == "ratio" and row["n_events"] < 10 * _MANY_EVENTS:
             return _ratio(row, policy)
-        case "estimate" if row["unit"] in MEAN_UNITS:
-            return _digits(row, policy.descriptive_digits, policy) | {"se": significant(row["se"], 2)}
+        case "estimate" if row["unit"] in MEAN_DECIMALS:
+            shown = _digits(row, policy.descriptive_digits, policy)
+            return _decimals(shown, row) | {"se": significant(row["se"], 2)}
         case "statistic" if math.isfinite(row["n_events"]):
             # Ratios of few events are nearly arithmetic on them: the fewer there are, the fewer digits.
             fewer = (row["n_events"] < _MANY_EVENTS) + (row["n_events"] < 10 * _MANY_EVENTS)
@@ -290,7 +310,7 @@ def _naive(row: Row, policy: Policy) -> Row:
     number of events is not shown (`_hides_events`).
     """
     if not _hides_events(row):
-        return _digits(row, policy.descriptive_digits, policy)
+        return _decimals(_digits(row, policy.descriptive_digits, policy), row)
     digits = policy.descriptive_digits - 1
     fewest = max((n for n in _CLASSES if n <= row["n_events"]), default=policy.threshold)
     widen = math.sqrt(row["n_events"] / fewest)
@@ -304,7 +324,39 @@ def _naive(row: Row, policy: Policy) -> Row:
         lower = value + widen * (row["lower"] - row["value"])
         upper = value + widen * (row["upper"] - row["value"])
     shown = {"value": value, "lower": _outwards(lower, -1, digits), "upper": _outwards(upper, 1, digits)}
+    return dict.fromkeys(NUMBERS, math.nan) | _decimals(shown, row, fewer=1)
+
+
+def _decimals(shown: Row, row: Row, *, fewer: int = 0) -> Row:
+    """Numbers per person with no more decimals than `MEAN_DECIMALS`, less `fewer`; others as they are."""
+    if row["unit"] not in MEAN_DECIMALS:
+        return shown
+    decimals = MEAN_DECIMALS[str(row["unit"])] - fewer
+    return shown | {c: round(float(shown[c]), decimals) + 0.0 for c in ("value", "lower", "upper")}
+
+
+def _share_without_people(row: Row, policy: Policy) -> Row:
+    """A share in per cent that counts nobody (a counterfactual), in the steps of one that does.
+
+    Where nothing changed elsewhere it is the share of those who are there, and finer digits would tell their number.
+    """
+    unit = 100 * policy.base / max(policy.rounded(row["n_people"]), policy.base)
+    shown = {c: round(math.floor(row[c] / unit + 0.5) * unit, 1) + 0.0 if math.isfinite(row[c]) else math.nan
+             for c in ("value", "lower", "upper")}  # fmt: skip
     return dict.fromkeys(NUMBERS, math.nan) | shown
+
+
+def _smd(row: Row, policy: Policy) -> Row:
+    """A standardised difference; before weighting in steps, since it is arithmetic on the numbers of people.
+
+    One person of n moves it by about 1 / sqrt(n a), a being those who have the characteristic: a step hides `base`.
+    """
+    if row["column"] != "unweighted":
+        return dict.fromkeys(NUMBERS, math.nan) | {"value": round(row["value"], 3)}
+    numbers = [max(policy.rounded(row[c]), policy.threshold) for c in ("n_people", "n_events")]
+    least = policy.base / math.sqrt(math.prod(numbers)) if math.isfinite(row["n_people"] + row["n_events"]) else 0.0
+    step = next((s for s in _SMD_STEPS if s >= least - 1e-9), _SMD_STEPS[-1])
+    return dict.fromkeys(NUMBERS, math.nan) | {"value": round(math.floor(row["value"] / step + 0.5) * step, 2)}
 
 
 def _ratio(row: Row, policy: Policy) -> Row:

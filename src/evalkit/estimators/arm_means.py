@@ -19,9 +19,12 @@ from typing import Literal
 import numpy as np
 
 from evalkit.core.estimand import Contrast
+from evalkit.estimators.leave_out import compute_total_without, solve_without
+from evalkit.estimators.logistic import find_redundant
 from evalkit.estimators.outcome_models import ArmModel, GlmFit
 
 Way = Literal["gcomp", "ipw", "aipw", "aipw_ratio"]
+Errors = Literal["stacked", "efficient", "none"]
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,15 @@ class Balance:
 
 @dataclass(frozen=True)
 class Means:
-    """Means of the comparison and the treated side, `value` (B, 2), and influence values (n, 2) of the first row."""
+    """Means of the comparison and the treated side, `value` (B, 2), and influence values (n, 2) of the first row.
+
+    `left_out` (n, 2), with stacked errors: summed over a cluster, what the means lose when the cluster is left out of
+    them and of all models, in one step (`leave_out`).
+    """
 
     value: np.ndarray
     influence: np.ndarray | None
+    left_out: np.ndarray | None = None
 
 
 def compute_balance_weights(
@@ -99,12 +107,13 @@ def compute_means(
     sampling: np.ndarray,
     balance: Balance | None,
     models: dict[int, ArmModel],
-    errors: Literal["stacked", "efficient", "none"],
+    errors: Errors,
+    cluster: np.ndarray,
 ) -> Means:
     """Means of both sides, and influence values.
 
     A side that is the target population itself (the treated for ATT) has its own observed mean. `errors="efficient"`
-    leaves out what estimated coefficients contribute, as is right for orthogonal scores (cross-fitting, TMLE).
+    leaves out what estimated coefficients contribute, as is right for orthogonal scores of large samples.
 
     Parameters
     ----------
@@ -112,28 +121,33 @@ def compute_means(
     exposure : float array, shape (n,), or None
         Person-time; means are then rates.
     sampling : float array, shape (B, n)
+    cluster : int array, shape (n,)
     """
     time = np.ones(len(outcome)) if exposure is None else exposure
     target = compute_target(contrast, treated, balance, way, sampling.shape)
-    values, columns = [], []
+    values, columns, left_out = [], [], []
     for arm in (0, 1):
         if (contrast, arm) in (("ATT", 1), ("ATC", 0)):
             own = target[0] * sampling
             mean = _ratio(own * outcome, own * time)
             values.append(mean)
-            columns.append(own[0] * (outcome - mean[0] * time) / (own[0] @ time))
+            direct = own[0] * (outcome - mean[0] * time)
+            columns.append(direct / _below(own[0] * time, None))
+            left_out.append(direct / _below(own[0] * time, cluster))
             continue
         pair = (balance.weights[arm], balance.slopes[arm]) if way != "gcomp" else None
         model = models.get(arm) if way != "ipw" else None
-        value, direct, by_score, by_outcome = _solve_arm(way, outcome, time, sampling, target, pair, model)
+        value, parts = _solve_arm(way, outcome, time, sampling, target, pair, model, errors)
         values.append(value)
+        if errors != "none":
+            columns.append(_sum_parts(parts, balance, model, errors, None))
         if errors == "stacked":
-            if balance is not None and balance.fit is not None:
-                direct = direct + balance.fit.project(balance.design.T @ by_score)
-            if model is not None and model.fit is not None:
-                direct = direct + model.fit.project(model.design.T @ by_outcome)
-        columns.append(direct)
-    return Means(np.stack(values, axis=-1), None if errors == "none" else np.column_stack(columns))
+            left_out.append(_sum_parts(parts, balance, model, errors, cluster))
+    return Means(
+        np.stack(values, axis=-1),
+        None if errors == "none" else np.column_stack(columns),
+        np.column_stack(left_out) if errors == "stacked" else None,
+    )
 
 
 def compute_calibrated_influence(
@@ -146,12 +160,13 @@ def compute_calibrated_influence(
     exposure: np.ndarray,
     weights: np.ndarray,
     sampling: np.ndarray,
+    without: np.ndarray | None,
 ) -> np.ndarray:
     """Influence values, shape (n,), of a weighted mean whose weights balance x exactly (entropy balancing).
 
     With b the weighted regression of the residual r = Y - mu P on x (n, p, with an intercept) within the arm, they
     are w (r - x'b) / sum w there, plus x'b over the target population (as Deville and Sarndal 1992, JASA 87:376).
-    `weights` (n,) have the sampling weights in them.
+    `weights` (n,) have the sampling weights in them. With cluster codes `without` (n,) they are what is left out.
     """
     own = np.where(treated == bool(arm), weights, 0.0)
     root = np.sqrt(own)
@@ -159,7 +174,24 @@ def compute_calibrated_influence(
     goal = {"ATT": treated.astype(float), "ATC": (~treated).astype(float), "ATE": np.ones(len(treated))}[contrast]
     goal = goal * sampling
     mass = (own @ exposure) / own.sum()  # 1 without person-time
-    return (own * (residual - fitted) / own.sum() + goal * fitted / goal.sum()) / mass
+    lever = np.full(len(x), 1 / own.sum())
+    if without is not None:
+        rows = own > 0
+        kept = ~find_redundant(x[rows] * root[rows, None])
+        right = np.tile((goal @ x)[kept] / goal.sum(), (int(rows.sum()), 1))
+        lever[rows] = solve_without(x[rows][:, kept], own[rows], without[rows], right)
+    return (own * (residual - fitted) * lever + goal * fitted / _below(goal, without)) / mass
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a mean with its own denominator, `mass` (n,) summed: its direct influence values times that total,
+    and the derivatives by both linear predictors, (n,) each."""
+
+    mass: np.ndarray
+    direct: np.ndarray
+    by_score: np.ndarray
+    by_outcome: np.ndarray
 
 
 def _solve_arm(
@@ -170,35 +202,65 @@ def _solve_arm(
     target: tuple[np.ndarray, np.ndarray],
     pair: tuple[np.ndarray, np.ndarray] | None,
     model: ArmModel | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The mean (B,), its direct influence values and derivatives by both linear predictors (n,) of the first row."""
-    n = len(y)
-    value, direct, by_score, by_outcome = np.zeros(len(sampling)), np.zeros(n), np.zeros(n), np.zeros(n)
-    s = sampling[0]
+    errors: Errors,
+) -> tuple[np.ndarray, list[_Part]]:
+    """The mean (B,) and its parts under the first row of `sampling`."""
+    value, parts, s = np.zeros(len(sampling)), [], sampling[0]
     if way != "ipw":
         g = sampling * target[0]
-        total = (g @ time)[0]
         value = _ratio(g * model.expected, g * time)
         rest = model.expected[0] - value[0] * time
-        direct, by_score = g[0] * rest / total, s * target[1][0] * rest / total
-        by_outcome = g[0] * model.slope[0] / total
+        parts.append(_Part(g[0] * time, g[0] * rest, s * target[1][0] * rest, g[0] * model.slope[0]))
     if way == "gcomp":
-        return value, direct, by_score, by_outcome
+        return value, parts
     w, slope = sampling * pair[0], s * pair[1][0]
-    expected = 0.0 if model is None else model.expected
+    residual = y - (0.0 if model is None else model.expected)
     if way == "aipw":
-        augmentation = (w * (y - expected)).sum(axis=1) / (g @ time)
+        augmentation = (w * residual).sum(axis=1) / (g @ time)
+        gain = 1.0
+        if model.tilt is not None and errors != "efficient":
+            gain = (g[0] @ model.tilt[0]) / (w[0] @ model.tilt[0])  # how the mean moves with the targeting step
         # The mean is one equation in mu: its residual in g takes the whole value.
-        direct = direct + (w[0] * (y - expected[0]) - g[0] * augmentation[0] * time) / total
-        by_score = by_score + (slope * (y - expected[0]) - s * target[1][0] * augmentation[0] * time) / total
-        return value + augmentation, direct, by_score, by_outcome - w[0] * model.slope[0] / total
-    weight = (w @ time)[0]
-    level = _ratio(w * (y - expected), w * time)
-    rest = y - (0.0 if model is None else expected[0]) - level[0] * time
-    direct, by_score = direct + w[0] * rest / weight, by_score + slope * rest / weight
-    if model is not None:
-        by_outcome = by_outcome - w[0] * model.slope[0] / weight
-    return value + level, direct, by_score, by_outcome
+        part = parts[0]
+        return value + augmentation, [_Part(
+            part.mass,
+            part.direct + gain * w[0] * residual[0] - augmentation[0] * part.mass,
+            part.by_score + gain * slope * residual[0] - s * target[1][0] * augmentation[0] * time,
+            part.by_outcome - gain * w[0] * model.slope[0],
+        )]  # fmt: skip
+    level = _ratio(w * residual, w * time)
+    rest = (residual if residual.ndim == 1 else residual[0]) - level[0] * time
+    by_outcome = np.zeros(len(y)) if model is None else -w[0] * model.slope[0]
+    parts.append(_Part(w[0] * time, w[0] * rest, slope * rest, by_outcome))
+    return value + level, parts
+
+
+def _sum_parts(
+    parts: list[_Part], balance: Balance | None, model: ArmModel | None, errors: Errors, without: np.ndarray | None
+) -> np.ndarray:
+    """Influence values (n,), with what the coefficients of both models contribute where `errors` wants that."""
+    below = [_below(part.mass, without) for part in parts]
+    values = sum(part.direct / total for part, total in zip(parts, below, strict=True))
+    if errors != "stacked":
+        return values
+    for fit, design, name in (
+        (None, None, "by_score") if balance is None else (balance.fit, balance.design, "by_score"),
+        (None, None, "by_outcome") if model is None else (model.fit, model.design, "by_outcome"),
+    ):
+        if fit is None:
+            continue
+        if without is None:
+            by = sum(getattr(part, name) / total for part, total in zip(parts, below, strict=True))
+            values = values + fit.project(design.T @ by)
+        else:
+            pieces = [(getattr(part, name), 1 / total) for part, total in zip(parts, below, strict=True)]
+            values = values + fit.project_without(design, pieces, without)
+    return values
+
+
+def _below(mass: np.ndarray, without: np.ndarray | None) -> np.ndarray | float:
+    """What direct influence values are divided by: the total, or what is left of it without a person's cluster."""
+    return mass.sum() if without is None else compute_total_without(mass, without)
 
 
 def _ratio(top: np.ndarray, below: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def check_request(
     choices = {
         "outcome_model": ("by_scale", "linear", "logistic", "poisson", "boosted"),
         "errors": ("influence", "efficient", "bootstrap"),
-        "correction": ("none", "clusters"),
+        "correction": ("none", "clusters", "leverage", "jackknife"),
     }
     for name, allowed in choices.items():
         if getattr(o, name) not in allowed:

@@ -12,6 +12,7 @@ from evalkit.core.estimand import Contrast
 from evalkit.core.result import Check
 from evalkit.estimators.arm_means import (
     Balance,
+    Errors,
     Means,
     Way,
     compute_calibrated_influence,
@@ -28,8 +29,6 @@ from evalkit.estimators.effect_nuisances import (
 from evalkit.estimators.logistic import add_intercept
 from evalkit.estimators.tmle import compute_targeted
 from evalkit.estimators.weighting import WeightOptions
-
-Errors = Literal["stacked", "efficient", "none"]
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class EffectMeans:
-    """`value` (B, 2), comparison and treated, or (B, 4) with both before; `influence` (n, 2 or 4) of the first row."""
+    """`value` (B, 2), comparison and treated, or (B, 4) with both before; of its first row `influence` (n, 2 or 4)
+    and, with stacked errors, `left_out` (n, 2 or 4), as of `Means`."""
 
     value: np.ndarray
     influence: np.ndarray | None
+    left_out: np.ndarray | None
     checks: tuple[Check, ...]
     weights: np.ndarray | None
 
@@ -91,8 +92,9 @@ def compute_effect_means(
     ]
     value = np.concatenate([means.value for means in found], axis=1)
     influence = None if errors == "none" else np.concatenate([means.influence for means in found], axis=1)
+    left_out = np.concatenate([means.left_out for means in found], axis=1) if errors == "stacked" else None
     weights = None if balance is None else balance.weights[:, 0].sum(axis=0) * used[0]
-    return EffectMeans(value, influence, checks, weights)
+    return EffectMeans(value, influence, left_out, checks, weights)
 
 
 def _compute_period(
@@ -117,12 +119,12 @@ def _compute_period(
         )
     if plan.targeted:
         models = compute_targeted(
-            plan.contrast, treated=people.treated, outcome=y, sampling=sampling, balance=balance, models=models,
+            treated=people.treated, outcome=y, sampling=sampling, balance=balance, models=models,
             bounds=plan.bounds,
         )  # fmt: skip
     means = compute_means(
         plan.contrast, plan.way, treated=people.treated, outcome=y, exposure=exposure, sampling=sampling,
-        balance=balance, models=models, errors=errors,
+        balance=balance, models=models, errors=errors, cluster=people.cluster,
     )  # fmt: skip
     if errors == "none" or plan.weights.method != "entropy" or plan.way not in ("ipw", "aipw_ratio"):
         return means
@@ -144,10 +146,14 @@ def _calibrate(
     z = (x - x.mean(axis=0)) / x.std(axis=0)
     z = np.concatenate([z, z * z], axis=1) if plan.weights.moments == 2 else z
     time = np.ones(len(y)) if exposure is None else exposure
-    influence = means.influence.copy()
-    for arm in arms:
-        influence[:, arm] = compute_calibrated_influence(
-            plan.contrast, arm, treated=people.treated, x=add_intercept(z), residual=y - means.value[0, arm] * time,
-            exposure=time, weights=balance.weights[arm, 0] * sampling[0], sampling=sampling[0],
-        )  # fmt: skip
-    return Means(means.value, influence)
+    changed = []
+    for values, without in ((means.influence, None), (means.left_out, people.cluster)):
+        values = None if values is None else values.copy()
+        for arm in arms if values is not None else ():
+            values[:, arm] = compute_calibrated_influence(
+                plan.contrast, arm, treated=people.treated, x=add_intercept(z), exposure=time, sampling=sampling[0],
+                residual=y - means.value[0, arm] * time, weights=balance.weights[arm, 0] * sampling[0],
+                without=without,
+            )  # fmt: skip
+        changed.append(values)
+    return Means(means.value, *changed)

@@ -18,7 +18,7 @@ from scipy import stats
 from evalkit.core.estimand import Estimand, Scale
 from evalkit.core.result import Check, Estimate, Role
 
-Correction = Literal["none", "clusters"]
+Correction = Literal["none", "clusters", "leverage", "jackknife"]
 RATIOS = ("risk_ratio", "odds_ratio", "rate_ratio")
 
 
@@ -50,11 +50,23 @@ def sum_clusters(values: np.ndarray, cluster: np.ndarray) -> np.ndarray:
     return np.column_stack([np.bincount(group, weights=column) for column in values.T])
 
 
-def compute_clustered_error(influence: np.ndarray, cluster: np.ndarray, correction: Correction) -> float:
-    """Standard error from influence values (n,): CR0, or with the factor G / (G - 1) for G clusters."""
-    totals = sum_clusters(influence, cluster)
-    factor = len(totals) / (len(totals) - 1) if correction == "clusters" else 1.0
-    return math.sqrt(factor * float(totals @ totals))
+def compute_clustered_error(
+    influence: np.ndarray, cluster: np.ndarray, correction: Correction, left_out: np.ndarray | None = None
+) -> float:
+    """Standard error from influence values (n,) and `left_out` (n,), what leaving out a person's cluster takes away.
+
+    With a_g and b_g their totals over G clusters the variance is sum a_g^2 (CR0, "none"), G / (G - 1) times that
+    ("clusters"), sum a_g b_g ("leverage": HC2 and CR2 in linear models, unbiased where residuals are independent of
+    one variance; never below CR0), or (G - 1) / G sum b_g^2 ("jackknife": HC3 and CR3, too large on average).
+
+    Source: MacKinnon and White 1985, J Econometrics 29:305; Bell and McCaffrey 2002, Survey Methodology 28:169.
+    """
+    a = sum_clusters(influence, cluster)
+    groups, plain = len(a), float(a @ a)
+    if correction in ("none", "clusters"):
+        return math.sqrt(plain * (groups / (groups - 1) if correction == "clusters" else 1.0))
+    b = sum_clusters(left_out, cluster)
+    return math.sqrt(max(plain, float(a @ b)) if correction == "leverage" else (groups - 1) / groups * float(b @ b))
 
 
 def build_estimate(

@@ -11,6 +11,7 @@ from scipy import special
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from evalkit.core.errors import Fault, NotEstimable
+from evalkit.estimators.leave_out import Parts, compute_gradient_without, solve_without
 from evalkit.estimators.logistic import add_intercept, find_redundant, fit_logistic, fit_logistic_draws
 
 Family = Literal["linear", "logistic", "poisson"]
@@ -53,19 +54,31 @@ class GlmFit:
         values[self.rows] = self.score * (self.x @ direction)
         return values
 
+    def project_without(self, design: np.ndarray, parts: Parts, cluster: np.ndarray) -> np.ndarray:
+        """What a number loses, shape (n,), by the coefficients' move when a person's cluster is left out (`leave_out`).
+
+        `design` (n, q) and `parts` give the number's derivatives by each person's linear predictor.
+        """
+        gradient = compute_gradient_without(design, parts, cluster)[self.rows]
+        values = np.zeros(self.n)
+        values[self.rows] = self.score * solve_without(self.x, self.curvature, cluster[self.rows], gradient)
+        return values
+
 
 @dataclass(frozen=True)
 class ArmModel:
     """What is expected of everybody on one side: `expected` and its `slope` by the linear predictor, both (B, n).
 
     `design` (n, q) is of everybody as if on this side. `fit` and `design` are None where predictions come from other
-    people's data (cross-fitting), which carry no first-order error.
+    people's data (cross-fitting), which carry no first-order error. `tilt` (B, n) is the derivative of `expected` by
+    the coefficient of the targeting step, where there was one.
     """
 
     expected: np.ndarray
     slope: np.ndarray
     design: np.ndarray | None = None
     fit: GlmFit | None = None
+    tilt: np.ndarray | None = None
 
 
 def fit_outcome_glm(

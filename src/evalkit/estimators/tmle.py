@@ -1,7 +1,7 @@
 """Targeting step of targeted maximum likelihood, for outcomes that are 0/1 or lie between two bounds.
 
 Source: van der Laan and Rose 2011, Targeted Learning, chapters 4 (binary) and 7 (bounded continuous: Gruber and van der
-Laan 2010, Int J Biostat 6:26).
+Laan 2010, Int J Biostat 6:26); weighted fluctuation: R package tmle, `target.gwt = TRUE`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import numpy as np
 from scipy import special
 
 from evalkit.core.errors import Fault, NotEstimable
-from evalkit.core.estimand import Contrast
-from evalkit.estimators.arm_means import Balance, compute_balance_weights
+from evalkit.estimators.arm_means import Balance
 from evalkit.estimators.outcome_models import ArmModel
 
 _EDGE = 5e-4  # first predictions are kept this far from 0 and 1, so that they have a logit (R's tmle: alpha = 0.9995)
@@ -22,7 +21,6 @@ _TOLERANCE = 1e-12
 
 
 def compute_targeted(
-    contrast: Contrast,
     *,
     treated: np.ndarray,
     outcome: np.ndarray,
@@ -31,11 +29,13 @@ def compute_targeted(
     models: dict[int, ArmModel],
     bounds: tuple[float, float],
 ) -> dict[int, ArmModel]:
-    """Outcome models moved along logit Q* = logit Q + epsilon H until sum of w_a (Y - Q*) is nought on each side.
+    """Outcome models moved along logit Q* = logit Q + epsilon until sum of w_a (Y - Q*) is nought on each side.
 
-    H is h(x) / P(side | x) (the clever covariate: 1 / e and 1 / (1 - e) for ATE, e / (1 - e) on the comparison for
-    ATT), epsilon its maximum-likelihood coefficient among those on the side. With the empirical distribution of the
-    target population the means of Q* then solve the efficient influence equation.
+    w_a is h(x) / P(side | x) (1 / e and 1 / (1 - e) for ATE, e / (1 - e) on the comparison for ATT), epsilon the
+    intercept of a logistic regression weighted with w_a among those on the side, with offset logit Q. With the
+    empirical distribution of the target population the means of Q* then solve the efficient influence equation.
+    w_a as a covariate does so too, but throws Q* to 0 and 1 wherever it is large: with hardly any overlap and 200
+    people the ATT's spread was 0.18 and its bias 0.03, where AIPW has 0.13 and none.
 
     Parameters
     ----------
@@ -52,37 +52,32 @@ def compute_targeted(
     scaled = (outcome - low) / (high - low)
     moved = {}
     for arm, model in models.items():
-        first = special.logit(np.clip((model.expected - low) / (high - low), _EDGE, 1 - _EDGE))
-        clever = _clever(contrast, arm, balance.score)
-        side = treated == bool(arm)
-        epsilon = _fluctuate(first[:, side], clever[:, side], scaled[side], sampling[:, side])
+        plain = (model.expected - low) / (high - low)
+        kept = np.clip(plain, _EDGE, 1 - _EDGE)
+        first, side = special.logit(kept), treated == bool(arm)
+        epsilon = _fluctuate(first[:, side], scaled[side], sampling[:, side] * balance.weights[arm][:, side])
         if not np.isfinite(epsilon[0]):
             raise NotEstimable(
                 Fault("tmle", "the targeting step does not settle: weights are too uneven", next_step="Check overlap.")
             )
-        mean = special.expit(first + epsilon[:, None] * clever)
-        moved[arm] = replace(model, expected=low + (high - low) * mean, slope=(high - low) * mean * (1 - mean))
+        mean = special.expit(first + epsilon[:, None])
+        tilt = (high - low) * mean * (1 - mean)
+        by_first = np.where(plain == kept, model.slope / ((high - low) * kept * (1 - kept)), 0.0)
+        moved[arm] = replace(model, expected=low + (high - low) * mean, slope=tilt * by_first, tilt=tilt)
     return moved
 
 
-def _clever(contrast: Contrast, arm: int, score: np.ndarray) -> np.ndarray:
-    """h(x) / P(side | x) of everybody, shape (B, n): the weights as if everybody were on this side."""
-    everybody = np.full(score.shape[1], bool(arm))
-    return compute_balance_weights(contrast, everybody, score)[0][arm]
-
-
-def _fluctuate(first: np.ndarray, clever: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Logistic regression of y on `clever` with offset `first`: coefficients (B,), NaN where none."""
-    scale = np.maximum((weights * clever).sum(axis=1) / weights.sum(axis=1), np.finfo(float).tiny)[:, None]
-    h = clever / scale
+def _fluctuate(first: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Intercepts (B,) of weighted logistic regressions of y with offsets `first` (B, m), NaN where none."""
+    w = weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
     epsilon = np.zeros(len(first))
     step = np.full(len(first), np.inf)
     for _ in range(_ITERATIONS):
-        mean = special.expit(first + epsilon[:, None] * h)
-        curvature = (weights * h * h * mean * (1 - mean)).sum(axis=1)
-        step = (weights * h * (y - mean)).sum(axis=1) / np.maximum(curvature, np.finfo(float).tiny)
-        step = np.clip(step, -1.0, 1.0)  # long Newton steps overshoot where weights are very uneven
+        mean = special.expit(first + epsilon[:, None])
+        curvature = (w * mean * (1 - mean)).sum(axis=1)
+        step = (w * (y - mean)).sum(axis=1) / np.maximum(curvature, np.finfo(float).tiny)
+        step = np.clip(step, -1.0, 1.0)  # long Newton steps overshoot where means are near 0 or 1
         epsilon = epsilon + step
-        if np.abs(step).max() <= _TOLERANCE:
+        if not (np.abs(step) > _TOLERANCE).any():  # draws that are NaN wait for nobody
             break
-    return np.where(np.abs(step) <= 1e-8, epsilon / scale[:, 0], np.nan)
+    return np.where(np.abs(step) <= 1e-8, epsilon, np.nan)

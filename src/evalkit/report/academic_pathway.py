@@ -26,7 +26,8 @@ PATHWAY = (
     "estimand is the effect on the treated cohort (ATT) of expected days in each state: (treated after less before) "
     "less (comparison after less before), the other cells weighted by the odds of being treated-after, given "
     "characteristics and the state on the first day. It assumes that without the service each state's share would have "
-    "moved in parallel. Intervals resample people and fit the weights anew; they do not see a shock to a whole area."
+    "moved in parallel. Intervals resample people and fit the weights anew; they do not see a shock to a whole area. "
+    "Counts of people are rounded, and counterfactual shares go in the steps that this leaves to observed ones."
 )
 RECURRENT = (
     "From the first eligible discharge of each person in each period, every admission and day in hospital was counted. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,10 +21,13 @@ _DARK = frozenset({"#7a3e6e", "#a64b00", "#005a9c", "#3f6b2a", "#5c5c5c"})
 HIDDEN = "Too few to show"
 _LEAST_NAMED = 6.0  # per cent: a narrower piece has no room for its number
 _HALF = 0.36
+_PANEL_INCHES = 3.0  # height of one panel of moves
 
 
 def places_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Shares in per cent with `day` (int), `place` (label), `with`, `without`; NaN where not released.
+
+    What is worked out can fall below nought, where there is nobody: it is 0 here.
 
     `rows` is the table `pathway.occupancy`: rows `day <n>`, columns `<place> with` and `<place> without`.
     """
@@ -31,7 +35,7 @@ def places_table(rows: pd.DataFrame) -> pd.DataFrame:
     names = kept["column"].str.rsplit(" ", n=1)
     table = pd.DataFrame({
         "day": kept["row"].str.removeprefix("day ").astype(int), "key": names.str[0], "side": names.str[1],
-        "place": kept["label"], "value": kept["value"].astype(float),
+        "place": kept["label"], "value": kept["value"].astype(float).clip(lower=0),
     })  # fmt: skip
     wide = table.pivot(index=["day", "key", "place"], columns="side", values="value").reset_index()
     order = {key: at for at, key in enumerate(pd.unique(table["key"]))}
@@ -69,25 +73,30 @@ def plot_places(rows: pd.DataFrame, *, with_text: str, without_text: str) -> Fig
     return figure
 
 
+def _hatch(place: int) -> str:
+    """Beyond the last fill the fills begin again, with other hatches."""
+    return _HATCHES[(place + 3 * (place // len(_FILLS))) % len(_HATCHES)]
+
+
 def _bar(ax: Axes, at: float, shares: np.ndarray) -> None:
-    left = 0.0
-    for k, share in enumerate(shares):
-        share = max(share, 0.0) if np.isfinite(share) else 0.0
+    """Pieces side by side; what rounding adds beyond 100 is taken off each in proportion, the numbers stay."""
+    left, shares = 0.0, np.nan_to_num(shares)
+    for k, (share, size) in enumerate(zip(shares, shares / max(shares.sum() / 100, 1.0), strict=True)):
         fill = _FILLS[k % len(_FILLS)]
-        ax.barh(at, share, 2 * _HALF, left=left, color=fill, hatch=_HATCHES[k % len(_HATCHES)], edgecolor="white",
+        ax.barh(at, size, 2 * _HALF, left=left, color=fill, hatch=_hatch(k), edgecolor="white",
                 linewidth=0.8)  # fmt: skip
         if share >= _LEAST_NAMED:
             ink = "white" if fill in _DARK else style.INK
-            ax.text(left + share / 2, at, f"{share:.0f}", ha="center", va="center", fontsize=9, color=ink,
+            ax.text(left + size / 2, at, f"{share:.0f}", ha="center", va="center", fontsize=9, color=ink,
                     fontweight="bold", bbox={"facecolor": fill, "edgecolor": "none", "pad": 1.2})  # fmt: skip
-        left += share
+        left += size
     if left < 99.5:
         ax.barh(at, 100 - left, 2 * _HALF, left=left, color="white", edgecolor=style.MUTED, linestyle=":", linewidth=1)
 
 
 def _legend(figure: Figure, places: Sequence[tuple[int, str]], hidden: str) -> None:
     handles = [
-        Rectangle((0, 0), 1, 1, facecolor=_FILLS[k % len(_FILLS)], hatch=_HATCHES[k % len(_HATCHES)], edgecolor="white")
+        Rectangle((0, 0), 1, 1, facecolor=_FILLS[k % len(_FILLS)], hatch=_hatch(k), edgecolor="white")
         for k, _ in places
     ]
     names = [style.fit(place, 2.1, 9) for _, place in places]
@@ -106,14 +115,16 @@ def day_words(day: int) -> str:
 
 
 def describe_places(rows: pd.DataFrame, *, with_text: str, without_text: str) -> str:
-    """Alt text of `plot_places`: every place on the first and on the last day, both ways."""
+    """Alt text of `plot_places`: every place on every day, both ways."""
     table = places_table(rows)
     parts = ["Bars of how 100 people are spread over places"]
-    for day in (table["day"].min(), table["day"].max()):
+    for day in sorted(table["day"].unique()):
         for column, text in (("with", with_text), ("without", without_text)):
             of_day = table[table["day"] == day]
             shares = [
-                f"{place[:1].lower()}{place[1:]} {value:.0f}" if np.isfinite(value) else f"{place}: not released"
+                f"{place[:1].lower()}{place[1:]} {value:.0f}"
+                if np.isfinite(value)
+                else f"{place[:1].lower()}{place[1:]} not released"
                 for place, value in zip(of_day["place"], of_day[column], strict=True)
             ]
             parts.append(f"{day_words(day)}, {text}: {', '.join(shares)}")
@@ -134,11 +145,12 @@ def moves_table(rows: pd.DataFrame) -> pd.DataFrame:
     total = frame[frame["column"] == "started"].set_index(["who", "start"])["value"].astype(float)
     moved = frame[frame["column"].str.endswith(" people")]
     target = moved["column"].str.removesuffix(" people")
-    everybody = moved["who"].map(total.groupby("who").sum())
+    everybody = moved["who"].map(total.groupby("who").sum(min_count=1))
     found = pd.DataFrame({
         "who": moved["who"], "start": moved["start"], "target": target, "share": 100 * moved["value"] / everybody,
         "started": 100 * total.reindex(pd.MultiIndex.from_frame(moved[["who", "start"]])).to_numpy() / everybody,
     }).reset_index(drop=True)  # fmt: skip
+    found.loc[found["started"].isna(), "share"] = np.nan
     partly = found.groupby(["start", "target"])["share"].transform(lambda shares: shares.isna().any())
     found.loc[partly.to_numpy(dtype=bool), "share"] = np.nan
     return found
@@ -161,8 +173,11 @@ def plot_moves(rows: pd.DataFrame, *, labels: Mapping[str, str]) -> Figure:
 def _moves_panel(ax: Axes, table: pd.DataFrame, labels: Mapping[str, str], who: str) -> None:
     order = [key for key in labels if key in set(table["start"]) | set(table["target"])]
     fills = {key: _FILLS[k] for k, key in enumerate(order)}
-    started = table.drop_duplicates("start").set_index("start")["started"]
+    started = table.drop_duplicates("start").set_index("start")["started"].dropna()
     shown = table[table["share"].notna()]
+    # Rounded numbers of those who moved can pass those who began: bands are drawn no wider than where they start.
+    over = shown.groupby("start")["share"].transform("sum") / shown["started"]
+    shown = shown.assign(share=shown["share"] / over.clip(lower=1))
     arrived = shown.groupby("target")["share"].sum()
     hidden = max(float(started.sum() - shown["share"].sum()), 0.0)
     left, right = _stack([(k, started.get(k, 0.0)) for k in order]), _stack([(k, arrived.get(k, 0.0)) for k in order])
@@ -177,14 +192,16 @@ def _moves_panel(ax: Axes, table: pd.DataFrame, labels: Mapping[str, str], who: 
         lost = max(float(started[start]) - float(own.sum()), 0.0)
         _band(ax, out[start], rest, lost, style.RULE, 0.8)
         rest += lost
-    for key, (top, size) in left.items():
-        _node(ax, 0.0, top, size, f"{labels[key]}: {size:.0f}", fills[key])
-    for key, (top, size) in right.items():
-        _node(ax, 1.0, top, size, labels[key], fills[key])  # not the whole of those who are there: no number
+    bottom = foot + hidden + 2
+    begun = [(top, size, f"{_cut(labels[key])}: {size:.0f}", fills[key]) for key, (top, size) in left.items()]
+    # Not the whole of those who are there at the end: no number.
+    ended = [(top, size, _cut(labels[key]), fills[key]) for key, (top, size) in right.items()]
     if hidden > 0.5:
-        _node(ax, 1.0, foot, hidden, "Moves of too few to show", style.RULE)
+        ended.append((foot, hidden, "Moves of too few to show", style.RULE))
+    for side, nodes in ((0.0, begun), (1.0, ended)):
+        bottom = max(bottom, _nodes(ax, side, nodes, unit=(foot + hidden + 9) / _PANEL_INCHES))
     ax.set_xlim(-0.62, 1.62)
-    ax.set_ylim(foot + hidden + 2, -7)
+    ax.set_ylim(bottom, -7)
     ax.axis("off")
     ax.text(-0.02, -3, "At the start", ha="right", fontsize=9, color=style.MUTED)
     ax.text(1.02, -3, "A year later", ha="left", fontsize=9, color=style.MUTED)
@@ -212,12 +229,26 @@ def _band(ax: Axes, left: float, right: float, size: float, fill: str, alpha: fl
     ax.add_patch(PathPatch(Path(points, codes), facecolor=fill, alpha=alpha, linewidth=0))
 
 
-def _node(ax: Axes, side: float, top: float, size: float, label: str, fill: str) -> None:
-    ax.add_patch(Rectangle((side - 0.03 if side else 0.0, top), 0.03, size, facecolor=fill, linewidth=0))
-    ax.text(
-        1.02 if side else -0.02, top + size / 2, style.fit(label, 1.35, 8.5), ha="left" if side else "right",
-        va="center", fontsize=8.5, color=style.INK,
-    )  # fmt: skip
+def _cut(label: str) -> str:
+    """A place's name in at most three lines beside its node."""
+    return style.fit(label, 1.3, 8.5, lines=3)
+
+
+def _nodes(ax: Axes, side: float, nodes: Sequence[tuple[float, float, str, str]], *, unit: float) -> float:
+    """Nodes (top, size, label, fill) of one side, labels pushed down until none overlaps; returns the lowest end.
+
+    `unit` is one inch in the units of the axis.
+    """
+    below, lowest = -math.inf, -math.inf
+    for top, size, label, fill in nodes:
+        ax.add_patch(Rectangle((side - 0.03 if side else 0.0, top), 0.03, size, facecolor=fill, linewidth=0))
+        tall = (0.15 * (label.count("\n") + 1) + 0.03) * unit
+        middle = max(top + size / 2, below + tall / 2)
+        below = middle + tall / 2
+        lowest = max(below, top + size)
+        ax.text(1.02 if side else -0.02, middle, label, ha="left" if side else "right", va="center", fontsize=8.5,
+                color=style.INK)  # fmt: skip
+    return lowest
 
 
 def describe_moves(rows: pd.DataFrame, *, labels: Mapping[str, str]) -> str:
@@ -225,10 +256,14 @@ def describe_moves(rows: pd.DataFrame, *, labels: Mapping[str, str]) -> str:
     table = moves_table(rows)
     parts = ["Bands from where people were at the start to where they were a year later"]
     for who, moves in table.groupby("who", sort=False):
-        shown = moves[moves["share"].notna()]
+        shown, began = moves[moves["share"].notna()], moves.drop_duplicates("start").dropna(subset="started")
+        begun = ", ".join(
+            f"{labels[m.start][:1].lower()}{labels[m.start][1:]} {m.started:.0f}" for m in began.itertuples()
+        )
         told = [f"{labels[m.start][:1].lower()}{labels[m.start][1:]} to {labels[m.target][:1].lower()}"
                 f"{labels[m.target][1:]} {m.share:.0f}" for m in shown.itertuples()]  # fmt: skip
-        parts.append(f"{who}, out of 100: {'; '.join(told) or 'no move is released'}")
+        parts.append(f"{who}, out of 100 people, at the start: {begun or 'not released'}")
+        parts.append(f"A year later: {'; '.join(told) or 'no move is released'}")
     return style.sentences(parts)
 
 
@@ -241,21 +276,19 @@ def plot_differences(rows: pd.DataFrame, *, x: str, title: str = "") -> Figure:
     `rows` are estimates in the columns of the results glossary, in order; naive ones are left out.
     """
     kept = rows[(rows["kind"] == "estimate") & (rows["role"] != "naive")]
-    figure, axes = style.narrow_figure(0.5 * len(kept) + 1.2)
+    names = [f"{style.fit(str(row.label), 2.1, 9)}\n{style.fit(_difference_words(row), 2.1, 9)}"
+             for row in kept.itertuples()]  # fmt: skip
+    lines = max((name.count("\n") + 1 for name in names), default=1)
+    figure, axes = style.narrow_figure((0.17 * lines + 0.16) * len(kept) + 1.2)
     ax = axes[0, 0]
     null = style.null_of(str(kept["unit"].iloc[0])) if len(kept) else 0.0
     style.effect_axis(ax, kept, null=null, along="x")
     ax.axvline(null, color=style.INK, linewidth=1)
-    names = []
     for place, row in enumerate(kept.itertuples()):
         look = style.ROLE_LOOKS[row.role]
         if np.isfinite(row.value):
             style.draw_interval(ax, place, (row.value, row.lower, row.upper), along="x", color=look["color"],
                                 marker=look["marker"], fill=look["fill"])  # fmt: skip
-            words = style.interval_words(row.value, row.lower, row.upper, row.unit)
-        else:
-            words = "not released" if row.status == "suppressed" else "too few to tell"
-        names.append(f"{style.fit(str(row.label), 2.1, 9)}\n{style.fit(words, 2.1, 9)}")
     ax.set_yticks(range(len(names)), names, fontsize=9)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.grid(visible=False)
@@ -267,10 +300,13 @@ def plot_differences(rows: pd.DataFrame, *, x: str, title: str = "") -> Figure:
 def describe_differences(rows: pd.DataFrame, *, x: str) -> str:
     """Alt text of `plot_differences`: every estimate with its interval."""
     kept = rows[(rows["kind"] == "estimate") & (rows["role"] != "naive")]
-    told = [
-        f"{row.label}: {style.interval_words(row.value, row.lower, row.upper, row.unit)}" for row in kept.itertuples()
-    ]
-    return style.sentences([x, *told])
+    return style.sentences([x, *(f"{row.label}: {_difference_words(row)}" for row in kept.itertuples())])
+
+
+def _difference_words(row: object) -> str:
+    if np.isfinite(row.value):
+        return style.interval_words(row.value, row.lower, row.upper, row.unit)
+    return "not released" if row.status == "suppressed" else "too few to tell"
 
 
 # ---- events over time -----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 
 _EVERY = 100  # people for whom admissions are told
 _YEAR_DAYS = 365
+_WHO = {
+    "female": ("women", "men and others"), "black": ("Black people", "all others"),
+    "other_minority": ("people of other minorities", "all others"), "psychosis": ("people with psychosis", "others"),
+    "dual_diagnosis": ("people who also have a drug or alcohol problem", "others"),
+    "forensic_history": ("people who have been through the courts", "others"),
+}  # fmt: skip
 
 
 def show_places(release: Release) -> None:
@@ -56,19 +63,39 @@ def show_places(release: Release) -> None:
     rows = occupancy_rows(release)
     if len(rows):
         words = {"with_text": f"With {service}", "without_text": f"Without {service}"}
+        show_text(
+            f"The picture has two bars for each time. Each bar is 100 people. The first bar is where people were. The "
+            f"second bar is where we think they would have been without {service}. Nobody could see that: we worked it "
+            "out, so it can be wrong. The numbers are rounded. "
+            f"So {_small_gap(release)} between two bars means nothing.",
+            id="text-bars",
+        )  # fmt: skip
         show_figure(figures.plot_places(rows, **words), id="fig-places",
-                    caption=f"Out of 100 people: where they were, with and without {service}",
+                    caption=f"Out of 100 people: where they were with {service}, and where we think without it",
                     alt=figures.describe_places(rows, **words))  # fmt: skip
     show_table(days_table(release, effects, service), id="tab-places",
                caption="Days in the year that a person spent in each place, on average",
-               note="A range that goes from less to more means that we cannot tell.")  # fmt: skip
+               note=f'"Without {service}" is worked out, not seen. A range that goes from fewer to more means that we '
+                    "cannot tell.")  # fmt: skip
     show_text(_days_reading(release, effects, service), id="text-places-reading")
+    show_text(_harms_possible(release, effects, service), id="text-places-harms")
     moves = release.table("pathway.flow")
     if moves["value"].notna().any():
         show_figure(figures.plot_moves(moves, labels=PLACE_LABELS), id="fig-moves",
                     caption="Where people were at the start, and where a year later",
                     alt=figures.describe_moves(moves, labels=PLACE_LABELS))  # fmt: skip
-        show_text("This picture shows moves. It does not show what caused them.", id="text-moves")
+        show_text("This picture shows moves that were seen. It does not show what caused them. Grey bands are moves "
+                  "of too few people to show.", id="text-moves")  # fmt: skip
+
+
+def _small_gap(release: Release) -> str:
+    """The gap between two bars that rounding alone can make, in people out of 100."""
+    rows = release.table("pathway.occupancy")
+    people = rows.loc[rows["column"] == "everybody", "value"].max()
+    if pd.isna(people):
+        return "a small gap"
+    gap = math.ceil(100 * release.manifest["profile"]["base"] / people)
+    return f"a gap of {gap} people or fewer" if gap > 1 else "a gap of one person"
 
 
 def _month(day: dt.date) -> str:
@@ -84,11 +111,13 @@ def days_table(release: Release, effects: list[PeopleEffect], service: str) -> p
     for effect in effects:
         state = effect.key.removeprefix("pathway_")
         seen, without = value.get((state, "with")), value.get((state, "without"))
+        if without is not None and without < 0:
+            without = 0.0  # worked out from other groups, it can fall below what is possible
         sure = "the service did not exist before" if _is_new(release, state) else LADDER_SHORT[effect.certainty]
         lines.append({
             "Where": starts_with_capital(plain[state]),
             f"With {service}": _whole(seen),
-            "Without (our estimate)": _whole(without),
+            f"Without {service} (worked out)": _whole(without),
             "Range of doubt": _range(effect) if effect.has_range else "",
             "How sure": sure,
         })  # fmt: skip
@@ -110,9 +139,14 @@ def _whole(days: float | None) -> str:
 
 
 def _range(effect: PeopleEffect) -> str:
-    """`28 fewer to 2 more`."""
-    low, high = round(effect.lower), round(effect.upper)
-    return f"{_more(low)} to {_more(high)}"
+    """`28 fewer to 2 more`; an end that only rounding puts on no change says so."""
+    return f"{_end(effect.lower)} to {_end(effect.upper)}"
+
+
+def _end(days: float) -> str:
+    if round(days) == 0 and days != 0:
+        return f"less than 1 {'fewer' if days < 0 else 'more'}"
+    return _more(round(days))
 
 
 def _more(days: int) -> str:
@@ -122,27 +156,71 @@ def _more(days: int) -> str:
 def _days_reading(release: Release, effects: list[PeopleEffect], service: str) -> str:
     """What can be told, what cannot, and why not surer."""
     plain = _plain_names(release)
-    told = [e for e in effects if not _is_new(release, e.key.removeprefix("pathway_"))]
+    told = [e for e in effects if not _is_new(release, _state(e))]
     clear = [e for e in told if e.certainty in ("strong", "likely", "suggests")]
     parts = []
     if clear:
-        lines = [f"- {starts_with_capital(plain[e.key.removeprefix('pathway_')])}: the figures suggest "
-                 f"{'less' if e.value < 0 else 'more'} time there." for e in clear]  # fmt: skip
+        lines = [f"- {starts_with_capital(plain[_state(e)])}: the figures suggest {'less' if e.value < 0 else 'more'} "
+                 f"time there.{_valence(_better(release, e), e.value)}" for e in clear]  # fmt: skip
         parts += [f"**What {service} seems to have changed.**", "\n".join(lines)]
     unsure = [e for e in told if e.certainty == "too_uncertain"]
     if unsure:
-        rest = "other " if clear else ""
-        parts.append(f"For {len(unsure)} {rest}place{'s' if len(unsure) > 1 else ''} we cannot tell if {service} made "
-                     "a difference. The range goes from less to more.")  # fmt: skip
+        rest, many = "other " if clear else "", "s" if len(unsure) > 1 else ""
+        parts += [f"**What we cannot tell.** For {len(unsure)} {rest}place{many} we cannot tell if {service} made a "
+                  "difference. The range goes from less time there to more. That does not mean that nothing changed:",
+                  "\n".join(f"- {starts_with_capital(plain[_state(e)])}." for e in unsure)]  # fmt: skip
     few = [e for e in told if e.certainty in ("cannot_tell", "not_released")]
     if few:
-        names = [plain[e.key.removeprefix("pathway_")] for e in few]
-        parts.append("Too few people were in some places to say anything: " + "; ".join(names) + ".")
+        parts += ["Too few people were in some places, or moved in or out, to say anything about them:",
+                  "\n".join(f"- {starts_with_capital(plain[_state(e)])}." for e in few)]  # fmt: skip
     parts.append("Only a few areas are compared. Something else may have happened in one of them.")
     weak = dict.fromkeys(w for e in told for w in e.weaknesses)
     if weak:
         parts.append("\n".join(f"- {full_stop(w)}" for w in weak))
     return "\n\n".join(parts)
+
+
+def _harms_possible(release: Release, effects: list[PeopleEffect], service: str) -> str:
+    """The worst end of each range for places of which people want less, or more, and what nobody can rule out."""
+    plain = _plain_names(release)
+    told = [e for e in effects if not _is_new(release, _state(e)) and _better(release, e) != "neither"]
+    lines = [f"- {starts_with_capital(plain[_state(e)])}: up to {days}." for e in told if (days := _worst(release, e))]
+    parts = []
+    if lines:
+        parts += ["**Harms that we cannot rule out.** These are the worst ends of the ranges. In a year, a person "
+                  f"could have had this much more, or this much less, time there because of {service}:",
+                  "\n".join(lines)]  # fmt: skip
+    elif any(e.has_range for e in told):
+        parts.append("**Harms.** None of the ranges that we could work out reaches a harm.")
+    if any(not e.has_range for e in told):
+        parts.append("Where too few people were in a place, we cannot rule out a harm either.")
+    return "\n\n".join(parts) or "**Harms.** We could not work out if any place was for the worse."
+
+
+def _state(effect: PeopleEffect) -> str:
+    return effect.key.removeprefix("pathway_")
+
+
+def _better(release: Release, effect: PeopleEffect) -> str:
+    """Whether more days in the state are `higher` (better), `lower` or `neither`; nobody wants more deaths."""
+    wanted = {s.key: s.better for s in release.protocol.pathway.states} | {"dead": "lower"}
+    return wanted.get(_state(effect), "neither")
+
+
+def _valence(better: str, value: float) -> str:
+    if better == "neither" or value == 0:
+        return ""
+    return " That is for the better." if (value < 0) == (better == "lower") else " **That is for the worse.**"
+
+
+def _worst(release: Release, effect: PeopleEffect) -> str:
+    """The end of the range that people want least, `21 days more`; empty where it is no harm."""
+    better = _better(release, effect)
+    end = effect.upper if better == "lower" else effect.lower
+    if not effect.has_range or better == "neither" or (end <= 0 if better == "lower" else end >= 0):
+        return ""
+    size = f"{abs(end):.0f} day{'' if round(abs(end)) == 1 else 's'}" if round(abs(end)) else "less than a day"
+    return f"{size} {'more' if end > 0 else 'fewer'}"
 
 
 def show_again(release: Release) -> None:
@@ -170,23 +248,33 @@ def show_again(release: Release) -> None:
 def _count_sentences(effect: PeopleEffect, service: str, horizon: str) -> str:
     if not effect.has_number:
         return f"**Returns.** We could not work this out. {full_stop(plain_reason(effect.reason))}"
-    low, high = round(_EVERY * effect.lower), round(_EVERY * effect.upper)
-    change = _more(round(_EVERY * effect.value))
-    return (f"**Returns.** For every {_EVERY} people who left a ward, we think {service} meant {change} returns in the "
-            f"{horizon}. The range of doubt goes from {_more(low)} to {_more(high)}. {_sure(effect)}")  # fmt: skip
+    told = _change_sentences(effect, service, scale=_EVERY, unit="returns")
+    return f"**Returns.** We tell this for every 100 people who left a ward, in the {horizon}. {told}"
 
 
 def _day_sentences(effect: PeopleEffect, service: str, horizon: str) -> str:
     if not effect.has_number:
         return f"**Days.** We could not work this out. {full_stop(plain_reason(effect.reason))}"
-    return (f"**Days.** For each person who left a ward, we think {service} meant {_more(round(effect.value))} days in "
-            f"hospital in the {horizon}. The range of doubt goes from {_range(effect)}. {_sure(effect)}")  # fmt: skip
+    told = _change_sentences(effect, service, scale=1, unit="days in hospital")
+    return f"**Days.** We tell this for each person who left a ward, in the {horizon}. {told}"
 
 
-def _sure(effect: PeopleEffect) -> str:
+def _change_sentences(effect: PeopleEffect, service: str, *, scale: int, unit: str) -> str:
+    """Our best answer, its range, how sure, and the harm that the range leaves possible; fewer is better."""
+    change = round(scale * effect.value)
+    best = f"{_more(change)} {unit}" if change else f"no change in {unit}"
+    if not effect.has_range:
+        return f"Our best answer is {best}. It has no range of doubt, so we cannot tell."
+    low, high = scale * effect.lower, scale * effect.upper
+    parts = [f"Our best answer is {best} with {service} than without it." if change else f"Our best answer is {best}.",
+             f"The range of doubt goes from {_end(low)} to {_end(high)}."]  # fmt: skip
     if effect.certainty == "too_uncertain":
-        return "So we cannot tell."
-    return "So the figures suggest a change, but few areas are compared."
+        parts.append(f"So we cannot tell if {service} changed this.")
+        if high > 0:
+            parts.append(f"It could be a harm: up to {_end(high)}.")
+    else:
+        parts.append(f"So the figures suggest a change, but few areas are compared.{_valence('lower', effect.value)}")
+    return " ".join(parts)
 
 
 def show_for_whom(release: Release) -> None:
@@ -205,15 +293,29 @@ def show_for_whom(release: Release) -> None:
         "other, as far as the figures do not force them apart."
     ]
     if clear:
-        parts += ["The figures suggest a difference here:", "\n".join(f"- {e.label}." for e in clear)]
+        better = release.protocol.outcome(spec.subgroups_of).better
+        parts += ["The figures suggest a difference here:", "\n".join(f"- {_whom(e, better)}" for e in clear)]
     elif shown:
         parts.append("We found no clear difference between groups. That does not mean that all were helped alike.")
     if len(shown) < len(effects):
         parts.append("For some groups there were too few people to say anything.")
     show_text("\n\n".join(parts), id="text-whom")
     if shown:
+        show_text("Each line in the picture compares two kinds of people. The dot is our best answer. The bar is the "
+                  f"range of doubt. Left of the middle, {service} helped the first kind more to stay out of hospital. "
+                  "Right of it, the second kind. A bar that crosses the middle means that we cannot tell.",
+                  id="text-whom-picture")  # fmt: skip
         rows = release.table(SUBGROUPS)
-        words = "Difference between the two changes"
+        hundred = {c: (_EVERY * rows[c]).round() + 0.0 for c in ("value", "lower", "upper")}
+        rows = rows.assign(unit="people", **hundred)
+        words = "Out of 100 people: difference between the two changes"
         show_figure(figures.plot_differences(rows, x=words), id="fig-whom",
                     caption="Going back to hospital: did the change differ between people?",
                     alt=figures.describe_differences(rows, x=words))  # fmt: skip
+
+
+def _whom(effect: PeopleEffect, better: str) -> str:
+    """Who of the two did better out of it: `women did better out of it than men and others`."""
+    one, other = _WHO.get(effect.key.split(".")[0], (effect.label, "all others"))
+    ahead = (effect.value < 0) == (better == "lower")
+    return f"{starts_with_capital(one)} did {'better' if ahead else '**worse**'} out of it than {other}."

@@ -300,14 +300,19 @@ def sentences_of(text: str) -> list[str]:
 # ---- numbers for tables -------------------------------------------------------------------------
 
 
+_PER_PERSON_DECIMALS = {"days per person": 1, "events per person": 2, "admissions per person": 2}
+
+
 def number(value: float, unit: str = "") -> str:
     """A number for a table cell: figures that its unit can bear."""
     if not math.isfinite(value):
         return "not available"
     if unit.startswith("GBP"):
         return f"{'−' if value < 0 else ''}{money(value)}"
+    if unit in _PER_PERSON_DECIMALS:  # as they leave the gate: further digits would be made up
+        return f"{value:,.{_PER_PERSON_DECIMALS[unit]}f}".replace("-", "−")
     if unit in ("people", "count", "events") or (float(value).is_integer() and abs(value) >= 10):
-        return f"{value:,.0f}"
+        return f"{value:,.0f}".replace("-", "−")
     small = unit.startswith("risk") or (abs(value) < 0.1 and unit != "ratio")
     digits = 3 if small else 2 if abs(value) < 10 else 1
     return f"{value:.{digits}f}".replace("-", "−")

@@ -21,7 +21,12 @@ _REASONS = (
     ("asks for no", "It was not asked for."),
     ("too few discharges|none was followed", "Too few people were followed for long enough."),
     ("already differed|nothing was spent", "There was nothing before the start to compare with."),
-    ("fewer than", "Too few people are behind it."),
+    ("all but tell", "The people in the two places were too different to compare."),
+    ("too few people", "There are too few people to compare."),
+    ("nobody followed so long", "Too few people were followed for long enough."),
+    ("nobody is in", "There was nobody to compare."),
+    ("[Hh]eld back", "It is held back, so that nobody can be picked out."),
+    ("[Ff]ewer than", "Too few people are behind it."),
 )
 _CHECKS = {
     "area_shocks": "Few areas are compared, so something else that happened in one could explain it.",
@@ -30,6 +35,7 @@ _CHECKS = {
     "comparison_areas": "There were too few other areas to compare with.",
     "parallel_trends": "Even before the start, the areas were not changing in the same way.",
     "interval": "There are too few areas, or too few events, to give a range of doubt.",
+    "inside_bounds": "Our way of working it out gives answers that cannot be, so it does not fit well here.",
     "events_per_predictor": "Too few events stand behind it.",
 }
 _COLUMNS = {

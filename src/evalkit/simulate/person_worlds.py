@@ -43,7 +43,8 @@ class PeopleSettings:
 
     With `clusters`, people fall into that many of equal chance, with effects of standard deviation `cluster_sd` on the
     outcome and, independently, on the chance of the service. `frailty` is the variance of a gamma factor of counts.
-    `missing` is the share of severities that are empty, more often so where people are old, treated or did badly.
+    `missing` is the share of severities that are empty, more often of the old and most of the treated who did badly: at
+    random given what is seen, but not among complete people.
     """
 
     people: int = 600
@@ -93,7 +94,8 @@ def simulate_people(settings: PeopleSettings, *, rng: np.random.Generator) -> tu
     frame["cluster"] = drawn["cluster"]
     frame["person_time"] = person_time
     if settings.missing:
-        pull = expit(0.5 * frame["age"] + 0.5 * treated + 0.5 * (frame["outcome"] > frame["outcome"].median()))
+        badly = frame["outcome"] > frame["outcome"].median()
+        pull = expit(-1.0 + 0.5 * frame["age"] + 2.5 * treated * badly)
         chance = np.clip(settings.missing * pull / pull.mean(), 0, 0.95)
         frame["severity"] = frame["severity"].where(rng.random(n) >= chance)
     return frame, compute_people_truth(settings)
