@@ -139,9 +139,9 @@ def pool_imputations(
     Raises
     ------
     ParameterError
-        Fewer than 2 estimates, or of different estimands or estimators; an error that is missing or not positive.
+        Fewer than 2 estimates, or of different estimands or estimators.
     NotEstimable
-        Any of the imputations gave no number.
+        Any of the imputations gave no number, or one without an error.
     """
     _refuse_unlike(estimates)
     first = estimates[0]
@@ -149,6 +149,11 @@ def pool_imputations(
     if lost:
         got = f"{len(lost)} of {len(estimates)} imputations"
         raise NotEstimable(Fault("imputations", "some gave no number", got, next_step=lost[0].reason))
+    without = [e for e in estimates if not (math.isfinite(e.se) and e.se > 0)]
+    if without:
+        got = f"{len(without)} of {len(estimates)} imputations"
+        next_step = "Their checks say why an interval was withheld."
+        raise NotEstimable(Fault("imputations", "some gave a number without an error", got, next_step=next_step))
     ratio = first.estimand.null_value == 1.0
     values = np.array([math.log(e.value) if ratio else e.value for e in estimates])
     pooled = compute_pooled(
