@@ -30,7 +30,7 @@ from evalkit.cohort.panel import Panel
 from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable
 from evalkit.core.estimand import Estimand, Scale
-from evalkit.estimators.registry import REGISTRY, find_estimator
+from evalkit.estimators.area.registry import REGISTRY, find_estimator
 from evalkit.simulate.panels import RATE_PANEL, Kind, PanelSettings, simulate_panel
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -29,8 +29,8 @@ import pandas as pd
 from statsmodels.duration.hazard_regression import PHReg
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.estimators.cox import CoxOptions, fit_cox
-from evalkit.estimators.cox_sums import Ties
+from evalkit.estimators.survival.cox import CoxOptions, fit_cox
+from evalkit.estimators.survival.cox_sums import Ties
 
 TIES: tuple[Ties, ...] = ("efron", "breslow")
 COVARIATES = tuple(f"x{j}" for j in range(10))

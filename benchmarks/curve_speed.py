@@ -26,10 +26,10 @@ import pandas as pd
 from statsmodels.duration.survfunc import CumIncidenceRight, SurvfuncRight
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.estimators.cumulative_incidence import IncidenceOptions, compute_cumulative_incidence
-from evalkit.estimators.curves import Curve, compute_curve_at
-from evalkit.estimators.kaplan_meier import compute_survival
-from evalkit.estimators.mean_count import compute_mean_count
+from evalkit.estimators.survival.cumulative_incidence import IncidenceOptions, compute_cumulative_incidence
+from evalkit.estimators.survival.curves import Curve, compute_curve_at
+from evalkit.estimators.survival.kaplan_meier import compute_survival
+from evalkit.estimators.survival.mean_count import compute_mean_count
 
 AT = (30, 90, 365, 700)
 _LIFELINES = """

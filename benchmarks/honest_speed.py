@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evalkit.estimators.honest import HonestOptions, compute_honest_bounds
+from evalkit.estimators.area.honest import HonestOptions, compute_honest_bounds
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "reference" / "datasets" / "did_medicaid"
 SAMPLES = ("exercise2", "readme")

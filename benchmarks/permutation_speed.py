@@ -19,10 +19,10 @@ sys.path.insert(0, str(ROOT))
 from speed import compare, placebos_by_regression, timed  # noqa: E402
 
 from evalkit.cohort.panel import Panel  # noqa: E402
-from evalkit.estimators.contrasts import Design  # noqa: E402
-from evalkit.estimators.randomisation import permutation_inference  # noqa: E402
-from evalkit.estimators.rates import RateOptions, estimate_placebos, estimate_rate_ratio_did  # noqa: E402
-from evalkit.estimators.synthetic_control import difference_in_differences, synthetic_control  # noqa: E402
+from evalkit.estimators.area.contrasts import Design  # noqa: E402
+from evalkit.estimators.area.randomisation import permutation_inference  # noqa: E402
+from evalkit.estimators.area.rates import RateOptions, estimate_placebos, estimate_rate_ratio_did  # noqa: E402
+from evalkit.estimators.area.synthetic_control import difference_in_differences, synthetic_control  # noqa: E402
 from tests.panels import ESTIMAND, make_panel  # noqa: E402
 
 LIMIT_SECONDS = 2.0

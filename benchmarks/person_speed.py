@@ -24,8 +24,8 @@ import pandas as pd
 
 from evalkit.cohort.comparison import Comparison
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.estimators.cox import fit_cox
-from evalkit.estimators.weighting import WeightOptions, build_weights
+from evalkit.estimators.people.weighting import WeightOptions, build_weights
+from evalkit.estimators.survival.cox import fit_cox
 from evalkit.simulate.person_events import RecurrenceSettings, simulate_recurrence
 
 FOLDER = Path(__file__).resolve().parent

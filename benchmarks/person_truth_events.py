@@ -20,23 +20,23 @@ from person_truth_types import (
 
 from evalkit.cohort.comparison import Comparison
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.estimators.cox import CoxOptions, estimate_hazard_ratio, fit_cox
-from evalkit.estimators.cox_frailty import fit_shared_frailty
-from evalkit.estimators.cumulative_incidence import estimate_cumulative_incidence
-from evalkit.estimators.curve_contrasts import (
+from evalkit.estimators.people.weighting import WeightOptions, build_weights
+from evalkit.estimators.survival.cox import CoxOptions, estimate_hazard_ratio, fit_cox
+from evalkit.estimators.survival.cox_frailty import fit_shared_frailty
+from evalkit.estimators.survival.cumulative_incidence import estimate_cumulative_incidence
+from evalkit.estimators.survival.curve_contrasts import (
     estimate_mean_count_difference,
     estimate_risk_difference,
     estimate_time_difference,
 )
-from evalkit.estimators.curves import compute_curve_at, pick_curve
-from evalkit.estimators.fine_gray import FineGrayOptions, estimate_subdistribution_ratio
-from evalkit.estimators.gray import compute_gray_test
-from evalkit.estimators.kaplan_meier import estimate_survival
-from evalkit.estimators.log_rank import compute_log_rank
-from evalkit.estimators.mean_count import MeanCountOptions, compare_mean_counts, estimate_mean_count
-from evalkit.estimators.parametric import ParametricOptions, fit_parametric
-from evalkit.estimators.recurrent import RecurrentOptions, estimate_recurrent
-from evalkit.estimators.weighting import WeightOptions, build_weights
+from evalkit.estimators.survival.curves import compute_curve_at, pick_curve
+from evalkit.estimators.survival.fine_gray import FineGrayOptions, estimate_subdistribution_ratio
+from evalkit.estimators.survival.gray import compute_gray_test
+from evalkit.estimators.survival.kaplan_meier import estimate_survival
+from evalkit.estimators.survival.log_rank import compute_log_rank
+from evalkit.estimators.survival.mean_count import MeanCountOptions, compare_mean_counts, estimate_mean_count
+from evalkit.estimators.survival.parametric import ParametricOptions, fit_parametric
+from evalkit.estimators.survival.recurrent import RecurrentOptions, estimate_recurrent
 from evalkit.simulate.person_events import (
     CompetingSettings,
     RecurrenceSettings,

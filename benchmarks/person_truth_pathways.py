@@ -10,10 +10,10 @@ from person_truth_types import Entrant, Found, World, found_of, found_of_differe
 
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.cohort.history import EventHistory
-from evalkit.estimators.clone_censor import estimate_clone_effect
-from evalkit.estimators.clone_people import CloneOptions, TrialPeople
-from evalkit.estimators.curve_contrasts import estimate_risk_difference
-from evalkit.estimators.occupancy import (
+from evalkit.estimators.people.clone_censor import estimate_clone_effect
+from evalkit.estimators.people.clone_people import CloneOptions, TrialPeople
+from evalkit.estimators.survival.curve_contrasts import estimate_risk_difference
+from evalkit.estimators.survival.occupancy import (
     compute_bootstrap_interval,
     compute_occupancy_effect,
     estimate_occupancy_difference,

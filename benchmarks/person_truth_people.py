@@ -9,12 +9,12 @@ import numpy as np
 from person_truth_types import Entrant, Found, World, found_of, found_of_difference, name_estimand, or_refused
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.estimators.impute import ImputeOptions, impute_missing
-from evalkit.estimators.matching import MatchOptions, match
-from evalkit.estimators.matching_effect import MatchedEffectOptions, estimate_matched_effect
-from evalkit.estimators.person_effects import EffectOptions, estimate_effect
-from evalkit.estimators.rubin import pool_imputations
-from evalkit.estimators.weighting import WeightOptions
+from evalkit.estimators.people.impute import ImputeOptions, impute_missing
+from evalkit.estimators.people.matching import MatchOptions, match
+from evalkit.estimators.people.matching_effect import MatchedEffectOptions, estimate_matched_effect
+from evalkit.estimators.people.person_effects import EffectOptions, estimate_effect
+from evalkit.estimators.people.rubin import pool_imputations
+from evalkit.estimators.people.weighting import WeightOptions
 from evalkit.simulate.person_worlds import OutcomeKind, PeopleSettings, covariate_names, simulate_people
 
 EFFECTS: dict[OutcomeKind, float] = {"binary": -0.7, "continuous": -0.4, "count": -0.35}

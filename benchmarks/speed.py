@@ -23,9 +23,10 @@ from statsmodels.duration.survfunc import CumIncidenceRight
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from evalkit.cohort.panel import Panel  # noqa: E402
 from evalkit.estimators.competing import estimate_cumulative_incidence  # noqa: E402
-from evalkit.estimators.rates import RateOptions, estimate_placebos  # noqa: E402
+
+from evalkit.cohort.panel import Panel  # noqa: E402
+from evalkit.estimators.area.rates import RateOptions, estimate_placebos  # noqa: E402
 from evalkit.simulate import load_settings, write_world  # noqa: E402
 from tests.panels import make_panel  # noqa: E402
 

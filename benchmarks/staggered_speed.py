@@ -23,9 +23,9 @@ import pandas as pd
 from diff_diff import CallawaySantAnna
 
 from evalkit.cohort.panel import Panel
-from evalkit.estimators.aggregate import aggregate_effects
-from evalkit.estimators.group_time import StaggeredOptions
-from evalkit.estimators.staggered import estimate_group_time
+from evalkit.estimators.area.aggregate import aggregate_effects
+from evalkit.estimators.area.group_time import StaggeredOptions
+from evalkit.estimators.area.staggered import estimate_group_time
 
 DRAWS = 999
 PERIODS = 20

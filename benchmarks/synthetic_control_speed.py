@@ -77,7 +77,7 @@ def losses(values: np.ndarray, weights: np.ndarray) -> list[float]:
 def time_ours(frame: pd.DataFrame) -> dict[str, object]:
     sys.path.insert(0, str(ROOT / "src"))
     from evalkit.cohort.panel import Panel
-    from evalkit.estimators.synthetic_control import (
+    from evalkit.estimators.area.synthetic_control import (
         SyntheticControlOptions,
         average_predictors,
         compute_paths,

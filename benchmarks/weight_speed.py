@@ -28,11 +28,11 @@ import statsmodels.api as sm
 from sklearn.linear_model import LogisticRegression
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.estimators.balance import assess_balance
-from evalkit.estimators.logistic import add_intercept
-from evalkit.estimators.matching import MatchOptions, match
-from evalkit.estimators.weight_draws import compute_weighted_att_draws
-from evalkit.estimators.weighting import WeightOptions, build_weights
+from evalkit.estimators.people.balance import assess_balance
+from evalkit.estimators.people.logistic import add_intercept
+from evalkit.estimators.people.matching import MatchOptions, match
+from evalkit.estimators.people.weight_draws import compute_weighted_att_draws
+from evalkit.estimators.people.weighting import WeightOptions, build_weights
 
 SKLEARN_WANTED, STATSMODELS_WANTED, GIGABYTES_WANTED, AGREEMENT = 4, 50, 8, 1e-8
 

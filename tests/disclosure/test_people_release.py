@@ -31,7 +31,7 @@ from evalkit.core.protocol import Protocol
 from evalkit.core.result import Results
 from evalkit.data.tables import open_tables
 from evalkit.disclose import Release, policy, release
-from evalkit.estimators.overlap import compute_largest_smd
+from evalkit.estimators.people.overlap import compute_largest_smd
 
 ROOT = Path(__file__).parents[2]
 STRICT = policy("strict")

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.estimators.cox import CoxFit, CoxOptions, fit_cox
-from evalkit.estimators.cox_checks import check_proportional_hazards
-from evalkit.estimators.cox_concordance import compute_concordance
-from evalkit.estimators.cox_residuals import compute_baseline_hazard, compute_dfbeta, compute_score_residuals
+from evalkit.estimators.survival.cox import CoxFit, CoxOptions, fit_cox
+from evalkit.estimators.survival.cox_checks import check_proportional_hazards
+from evalkit.estimators.survival.cox_concordance import compute_concordance
+from evalkit.estimators.survival.cox_residuals import compute_baseline_hazard, compute_dfbeta, compute_score_residuals
 
 TIGHT = 1e-8
 BOTH = pytest.mark.parametrize("ties", ["efron", "breslow"])

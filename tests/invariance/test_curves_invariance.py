@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.estimators.at_risk import build_at_risk_table
-from evalkit.estimators.cumulative_incidence import compute_cumulative_incidence
-from evalkit.estimators.curves import Curve
-from evalkit.estimators.kaplan_meier import SurvivalOptions, compute_survival
-from evalkit.estimators.mean_count import compute_mean_count
-from evalkit.estimators.restricted_mean import RestrictedMeanOptions, compute_restricted_means
+from evalkit.estimators.survival.at_risk import build_at_risk_table
+from evalkit.estimators.survival.cumulative_incidence import compute_cumulative_incidence
+from evalkit.estimators.survival.curves import Curve
+from evalkit.estimators.survival.kaplan_meier import SurvivalOptions, compute_survival
+from evalkit.estimators.survival.mean_count import compute_mean_count
+from evalkit.estimators.survival.restricted_mean import RestrictedMeanOptions, compute_restricted_means
 from tests.curve_people import draw_competing, draw_recurrent, follow
 
 COLUMNS = {"stratum": "group", "weights": "weight", "cluster": "cluster"}

@@ -10,8 +10,8 @@ import pytest
 
 from evalkit.cohort.panel import Panel
 from evalkit.core.result import Estimate
-from evalkit.estimators.bacon import compute_bacon
-from evalkit.estimators.did import DidOptions, estimate_did, estimate_did_event_study
+from evalkit.estimators.area.bacon import compute_bacon
+from evalkit.estimators.area.did import DidOptions, estimate_did, estimate_did_event_study
 from tests.did_panels import did_panel
 from tests.panels import DIFFERENCE, ESTIMAND
 

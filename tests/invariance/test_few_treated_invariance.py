@@ -10,10 +10,10 @@ import pytest
 
 from evalkit.cohort.panel import Panel
 from evalkit.core.estimand import Scale
-from evalkit.estimators.conformal import ConformalOptions, conformal_inference
-from evalkit.estimators.placebo_time import PlaceboEventStudyOptions, estimate_placebo_event_study
-from evalkit.estimators.randomisation import Interval, permutation_inference
-from evalkit.estimators.synthetic_control import difference_in_differences, synthetic_control
+from evalkit.estimators.area.conformal import ConformalOptions, conformal_inference
+from evalkit.estimators.area.placebo_time import PlaceboEventStudyOptions, estimate_placebo_event_study
+from evalkit.estimators.area.randomisation import Interval, permutation_inference
+from evalkit.estimators.area.synthetic_control import difference_in_differences, synthetic_control
 from evalkit.simulate.panels import RATE_PANEL, simulate_panel
 from tests.panels import DIFFERENCE, ESTIMAND, build_panel
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evalkit.estimators.honest import HonestOptions, compute_honest_bounds
+from evalkit.estimators.area.honest import HonestOptions, compute_honest_bounds
 from tests.unit.test_honest import make_case
 
 

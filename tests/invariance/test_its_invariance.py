@@ -12,8 +12,8 @@ from evalkit.cohort.panel import Panel
 from evalkit.core.dates import Window
 from evalkit.core.estimand import Estimand, Scale
 from evalkit.core.result import Estimate
-from evalkit.estimators.its import estimate_its
-from evalkit.estimators.its_design import ItsOptions
+from evalkit.estimators.area.its import estimate_its
+from evalkit.estimators.area.its_design import ItsOptions
 
 ERRORS = ["reml_ar", "ml_ar", "prais_winsten", "newey_west", "model"]
 

@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.history import EventHistory
-from evalkit.estimators.cox import CoxOptions, fit_cox
-from evalkit.estimators.multistate import (
+from evalkit.estimators.survival.cox import CoxOptions, fit_cox
+from evalkit.estimators.survival.multistate import (
     ExpectedTime,
     StateProbabilities,
     compute_expected_time,
     count_transitions,
     estimate_state_probabilities,
 )
-from evalkit.estimators.multistate_fit import StateOptions
-from evalkit.estimators.multistate_rows import TransitionOptions, build_transition_rows
-from evalkit.estimators.occupancy import OccupancyEffect, compute_occupancy_effect
+from evalkit.estimators.survival.multistate_fit import StateOptions
+from evalkit.estimators.survival.multistate_rows import TransitionOptions, build_transition_rows
+from evalkit.estimators.survival.occupancy import OccupancyEffect, compute_occupancy_effect
 from tests.multistate_data import TINY_STATES, build, draw_days, four_cells, rows_of_days, tiny_rows
 
 AT = [5.0, 9.0, 12.5, 16.0]

@@ -13,7 +13,7 @@ from evalkit.core.dates import Window
 from evalkit.core.errors import ParameterError
 from evalkit.core.estimand import Estimand
 from evalkit.core.pathway import PeopleDesign
-from evalkit.estimators.people_registry import PEOPLE_REGISTRY, estimate_by_design
+from evalkit.estimators.people.people_registry import PEOPLE_REGISTRY, estimate_by_design
 from tests.people_factory import make_comparison, make_frame
 
 WINDOW = Window(dt.date(2015, 4, 1), dt.date(2016, 4, 1))

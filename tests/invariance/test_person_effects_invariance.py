@@ -9,8 +9,8 @@ import pytest
 
 from evalkit.cohort.comparison import Comparison
 from evalkit.core.result import Estimate
-from evalkit.estimators.person_effects import EffectOptions, estimate_effect
-from evalkit.estimators.weighting import WeightOptions
+from evalkit.estimators.people.person_effects import EffectOptions, estimate_effect
+from evalkit.estimators.people.weighting import WeightOptions
 from tests.people_factory import KIND, make_comparison, make_estimand
 
 CASES = [

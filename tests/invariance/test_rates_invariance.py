@@ -10,7 +10,7 @@ import pytest
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import NotEstimable
 from evalkit.core.result import Estimate
-from evalkit.estimators.rates import RateOptions, estimate_placebos, estimate_rate_ratio_did
+from evalkit.estimators.area.rates import RateOptions, estimate_placebos, estimate_rate_ratio_did
 from tests.panels import ESTIMAND, make_panel
 
 

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.estimators.cox import CoxOptions, fit_cox
-from evalkit.estimators.fine_gray import FineGrayOptions, fit_fine_gray
-from evalkit.estimators.gray import compute_gray_test
-from evalkit.estimators.log_rank import LogRankOptions, compute_log_rank
-from evalkit.estimators.recurrent import build_recurrent
+from evalkit.estimators.survival.cox import CoxOptions, fit_cox
+from evalkit.estimators.survival.fine_gray import FineGrayOptions, fit_fine_gray
+from evalkit.estimators.survival.gray import compute_gray_test
+from evalkit.estimators.survival.log_rank import LogRankOptions, compute_log_rank
+from evalkit.estimators.survival.recurrent import build_recurrent
 
 MODELS = ("andersen_gill", "pwp_total", "pwp_gap", "wlw")
 

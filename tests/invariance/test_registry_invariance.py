@@ -11,7 +11,7 @@ import pytest
 from evalkit.cohort.panel import Panel
 from evalkit.core.estimand import Scale
 from evalkit.core.result import Estimate
-from evalkit.estimators.registry import REGISTRY, AreaEstimator, estimators_for
+from evalkit.estimators.area.registry import REGISTRY, AreaEstimator, estimators_for
 from tests.panels import DIFFERENCE, ESTIMAND, draw_panel
 
 ESTIMANDS = {"rate_ratio": ESTIMAND, "mean_difference": DIFFERENCE}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evalkit.estimators.contrasts import Counterfactual, Design
-from evalkit.estimators.predictors import build_predictor_design
-from evalkit.estimators.synthetic_control import (
+from evalkit.estimators.area.contrasts import Counterfactual, Design
+from evalkit.estimators.area.predictors import build_predictor_design
+from evalkit.estimators.area.synthetic_control import (
     difference_in_differences,
     ridge_augmented,
     synthetic_control,

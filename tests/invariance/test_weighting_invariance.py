@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.estimators.balance import assess_balance
-from evalkit.estimators.logistic import add_intercept
-from evalkit.estimators.matching import MatchOptions, match
-from evalkit.estimators.matching_effect import MatchedEffectOptions, compute_matched_effect
-from evalkit.estimators.weight_draws import compute_weighted_att_draws
-from evalkit.estimators.weighting import WeightOptions, build_weights
+from evalkit.estimators.people.balance import assess_balance
+from evalkit.estimators.people.logistic import add_intercept
+from evalkit.estimators.people.matching import MatchOptions, match
+from evalkit.estimators.people.matching_effect import MatchedEffectOptions, compute_matched_effect
+from evalkit.estimators.people.weight_draws import compute_weighted_att_draws
+from evalkit.estimators.people.weighting import WeightOptions, build_weights
 from tests.unit.test_weighting import people
 
 WAYS = [

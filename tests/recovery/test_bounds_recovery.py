@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evalkit.estimators.honest import HonestOptions, compute_sensitivity_curve
-from evalkit.estimators.placebo_time import PlaceboEventStudyOptions, estimate_placebo_event_study
+from evalkit.estimators.area.honest import HonestOptions, compute_sensitivity_curve
+from evalkit.estimators.area.placebo_time import PlaceboEventStudyOptions, estimate_placebo_event_study
 from evalkit.simulate.panels import PanelSettings, simulate_panel
 from tests.panels import ESTIMAND, build_panel
 

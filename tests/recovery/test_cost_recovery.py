@@ -11,7 +11,7 @@ import pytest
 from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable
 from evalkit.core.estimand import Estimand
-from evalkit.estimators.costs import CostData, compute_cost_effect, estimate_cost_before_after, estimate_cost_did
+from evalkit.estimators.people.costs import CostData, compute_cost_effect, estimate_cost_before_after, estimate_cost_did
 
 WINDOW = Window(dt.date(2015, 4, 1), dt.date(2018, 7, 1))
 ESTIMAND = Estimand("public_cost", "ATT", "people", WINDOW, "gbp_per_person_quarter")

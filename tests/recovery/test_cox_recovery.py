@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.estimators.cox import fit_cox
+from evalkit.estimators.survival.cox import fit_cox
 
 WORLDS, PEOPLE, EFFECT = 400, 200, 0.4
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evalkit.estimators.conley_taber import compute_conley_taber
-from evalkit.estimators.did import DidOptions, estimate_did
-from evalkit.estimators.did_cells import build_cells, static_exposure
-from evalkit.estimators.gate import COMFORTABLE_CLUSTERS, MIN_CLUSTERS
-from evalkit.estimators.twfe import Cells, compute_twfe
-from evalkit.estimators.wild_bootstrap import WildOptions, compute_wild_bootstrap
+from evalkit.estimators.area.conley_taber import compute_conley_taber
+from evalkit.estimators.area.did import DidOptions, estimate_did
+from evalkit.estimators.area.did_cells import build_cells, static_exposure
+from evalkit.estimators.area.gate import COMFORTABLE_CLUSTERS, MIN_CLUSTERS
+from evalkit.estimators.area.twfe import Cells, compute_twfe
+from evalkit.estimators.area.wild_bootstrap import WildOptions, compute_wild_bootstrap
 from tests.did_panels import autoregressive, did_panel
 from tests.panels import DIFFERENCE, ESTIMAND
 

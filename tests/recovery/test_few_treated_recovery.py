@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from evalkit.cohort.panel import Panel
-from evalkit.estimators.conformal import ConformalOptions, conformal_inference
-from evalkit.estimators.placebo_time import PlaceboEventStudyOptions, estimate_placebo_event_study
-from evalkit.estimators.randomisation import permutation_inference
-from evalkit.estimators.synthetic_control import difference_in_differences
+from evalkit.estimators.area.conformal import ConformalOptions, conformal_inference
+from evalkit.estimators.area.placebo_time import PlaceboEventStudyOptions, estimate_placebo_event_study
+from evalkit.estimators.area.randomisation import permutation_inference
+from evalkit.estimators.area.synthetic_control import difference_in_differences
 from evalkit.simulate.panels import RATE_PANEL, PanelSettings, simulate_panel
 from tests.panels import DIFFERENCE, ESTIMAND, build_panel
 

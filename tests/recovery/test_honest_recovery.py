@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from evalkit.estimators.honest_rm import accept_values, build_relative_magnitude_test, derive_first_differences
-from evalkit.estimators.honest_sd import build_frontier, compute_fixed_length_interval
+from evalkit.estimators.area.honest_rm import accept_values, build_relative_magnitude_test, derive_first_differences
+from evalkit.estimators.area.honest_sd import build_frontier, compute_fixed_length_interval
 
 DRAWS = 4000
 N_BEFORE, N_AFTER = 4, 3

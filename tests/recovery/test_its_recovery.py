@@ -12,8 +12,8 @@ from evalkit.cohort.panel import Panel
 from evalkit.core.dates import Window
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Estimate
-from evalkit.estimators.its import estimate_its
-from evalkit.estimators.its_design import ItsOptions
+from evalkit.estimators.area.its import estimate_its
+from evalkit.estimators.area.its_design import ItsOptions
 
 WINDOW = Window(dt.date(2015, 4, 1), dt.date(2018, 7, 1))
 BEFORE, AFTER = 12, 13

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from evalkit.cohort.history import EventHistory
-from evalkit.estimators.multistate import compute_expected_time, estimate_state_probabilities
-from evalkit.estimators.occupancy import compute_bootstrap_interval, compute_occupancy_effect
+from evalkit.estimators.survival.multistate import compute_expected_time, estimate_state_probabilities
+from evalkit.estimators.survival.occupancy import compute_bootstrap_interval, compute_occupancy_effect
 from evalkit.simulate.person_pathways import ABSORBING, STATES, PathwaySettings, simulate_pathways
 from tests.multistate_data import CELLS
 

@@ -11,7 +11,7 @@ import pytest
 from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable
 from evalkit.core.estimand import Estimand
-from evalkit.estimators.overlap import estimate_overlap_aipw_did, fit_overlap_weights
+from evalkit.estimators.people.overlap import estimate_overlap_aipw_did, fit_overlap_weights
 
 WINDOW = Window(dt.date(2015, 4, 1), dt.date(2018, 7, 1))
 ESTIMAND = Estimand("readmission_90d", "ATO", "people", WINDOW, "risk_difference")

@@ -12,9 +12,9 @@ import pytest
 
 from evalkit.cohort.comparison import Comparison
 from evalkit.core.errors import NotEstimable
-from evalkit.estimators.influence import RATIOS
-from evalkit.estimators.person_effects import EffectOptions, estimate_effect
-from evalkit.estimators.weighting import WeightOptions
+from evalkit.estimators.people.influence import RATIOS
+from evalkit.estimators.people.person_effects import EffectOptions, estimate_effect
+from evalkit.estimators.people.weighting import WeightOptions
 from evalkit.simulate.person_worlds import PeopleSettings, covariate_names, simulate_people
 from tests.people_factory import KIND, compute_truth, make_comparison, make_estimand, make_frame
 

@@ -21,20 +21,20 @@ from evalkit.cohort.history import EventHistory
 from evalkit.core.dates import Window
 from evalkit.core.estimand import Contrast, Estimand, Scale
 from evalkit.core.result import Estimate
-from evalkit.estimators.clone_censor import estimate_clone_effect
-from evalkit.estimators.clone_people import CloneOptions, TrialPeople
-from evalkit.estimators.cox import CoxOptions, estimate_hazard_ratio, fit_cox
-from evalkit.estimators.curve_contrasts import estimate_mean_count_difference, estimate_risk_difference
-from evalkit.estimators.curves import compute_curve_at, pick_curve
-from evalkit.estimators.fine_gray import estimate_subdistribution_ratio
-from evalkit.estimators.impute import ImputeOptions, impute_missing
-from evalkit.estimators.kaplan_meier import estimate_survival
-from evalkit.estimators.mean_count import MeanCountOptions, estimate_mean_count
-from evalkit.estimators.occupancy import compute_days_table, compute_occupancy_effect
-from evalkit.estimators.person_effects import EffectOptions, estimate_effect
-from evalkit.estimators.recurrent import estimate_recurrent
-from evalkit.estimators.rubin import pool_imputations
-from evalkit.estimators.weighting import WeightOptions, build_weights
+from evalkit.estimators.people.clone_censor import estimate_clone_effect
+from evalkit.estimators.people.clone_people import CloneOptions, TrialPeople
+from evalkit.estimators.people.impute import ImputeOptions, impute_missing
+from evalkit.estimators.people.person_effects import EffectOptions, estimate_effect
+from evalkit.estimators.people.rubin import pool_imputations
+from evalkit.estimators.people.weighting import WeightOptions, build_weights
+from evalkit.estimators.survival.cox import CoxOptions, estimate_hazard_ratio, fit_cox
+from evalkit.estimators.survival.curve_contrasts import estimate_mean_count_difference, estimate_risk_difference
+from evalkit.estimators.survival.curves import compute_curve_at, pick_curve
+from evalkit.estimators.survival.fine_gray import estimate_subdistribution_ratio
+from evalkit.estimators.survival.kaplan_meier import estimate_survival
+from evalkit.estimators.survival.mean_count import MeanCountOptions, estimate_mean_count
+from evalkit.estimators.survival.occupancy import compute_days_table, compute_occupancy_effect
+from evalkit.estimators.survival.recurrent import estimate_recurrent
 from evalkit.simulate.person_events import (
     CompetingSettings,
     RecurrenceSettings,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evalkit.estimators.rates import RateOptions, estimate_rate_ratio_did
+from evalkit.estimators.area.rates import RateOptions, estimate_rate_ratio_did
 from tests.panels import ESTIMAND, make_panel
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evalkit.core.errors import NotEstimable
-from evalkit.estimators.registry import REGISTRY
+from evalkit.estimators.area.registry import REGISTRY
 from tests.panels import DIFFERENCE, ESTIMAND, draw_panel
 
 FLOOR = 0.90

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from evalkit.cohort.panel import Panel
-from evalkit.estimators.group_time import StaggeredOptions
-from evalkit.estimators.staggered import estimate_staggered
+from evalkit.estimators.area.group_time import StaggeredOptions
+from evalkit.estimators.area.staggered import estimate_staggered
 from tests.panels import DIFFERENCE
 
 REPLICATES = 400

@@ -13,12 +13,12 @@ import statsmodels.api as sm
 from evalkit.core.dates import Window
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Estimate
-from evalkit.estimators.clone_censor import CloneOptions, TrialPeople, estimate_clone_effect
-from evalkit.estimators.clone_risks import compute_clone_risks
-from evalkit.estimators.clone_weights import build_start_rows
-from evalkit.estimators.impute import ImputeOptions, impute_missing
 from evalkit.estimators.inference import normal_estimate
-from evalkit.estimators.rubin import estimate_with_imputation
+from evalkit.estimators.people.clone_censor import CloneOptions, TrialPeople, estimate_clone_effect
+from evalkit.estimators.people.clone_risks import compute_clone_risks
+from evalkit.estimators.people.clone_weights import build_start_rows
+from evalkit.estimators.people.impute import ImputeOptions, impute_missing
+from evalkit.estimators.people.rubin import estimate_with_imputation
 from tests.trial_people import GRACE, HORIZON, compute_truth, draw_people
 
 WINDOW = Window(dt.date(2013, 1, 1), dt.date(2014, 1, 1))

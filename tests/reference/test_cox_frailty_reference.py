@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.estimators.cox import CoxOptions
-from evalkit.estimators.cox_frailty import FrailtyFit, fit_shared_frailty
+from evalkit.estimators.survival.cox import CoxOptions
+from evalkit.estimators.survival.cox_frailty import FrailtyFit, fit_shared_frailty
 from tests.shared_data import reference, shared
 
 TO_THE_END = {

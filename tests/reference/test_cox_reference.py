@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.estimators.cox import CoxFit, CoxOptions, fit_cox
-from evalkit.estimators.cox_checks import check_proportional_hazards
-from evalkit.estimators.cox_concordance import compute_concordance
+from evalkit.estimators.survival.cox import CoxFit, CoxOptions, fit_cox
+from evalkit.estimators.survival.cox_checks import check_proportional_hazards
+from evalkit.estimators.survival.cox_concordance import compute_concordance
 from tests.shared_data import reference, shared
 
 EXACT = 1e-6

@@ -16,17 +16,17 @@ import pytest
 
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.core.errors import ParameterError
-from evalkit.estimators.cox import CoxOptions, fit_cox
-from evalkit.estimators.cox_checks import check_proportional_hazards
-from evalkit.estimators.cox_concordance import compute_concordance
-from evalkit.estimators.cox_residuals import (
+from evalkit.estimators.survival.cox import CoxOptions, fit_cox
+from evalkit.estimators.survival.cox_checks import check_proportional_hazards
+from evalkit.estimators.survival.cox_concordance import compute_concordance
+from evalkit.estimators.survival.cox_residuals import (
     compute_baseline_hazard,
     compute_dfbeta,
     compute_martingale_residuals,
     compute_schoenfeld_residuals,
     compute_score_residuals,
 )
-from evalkit.estimators.cox_survival import compute_survival
+from evalkit.estimators.survival.cox_survival import compute_survival
 
 EXACT = 1e-6
 SMALL = pd.DataFrame(

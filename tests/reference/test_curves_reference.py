@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.estimators.cumulative_incidence import IncidenceOptions, compute_cumulative_incidence
-from evalkit.estimators.curves import compute_curve_at, compute_quantile, pick_curve
-from evalkit.estimators.kaplan_meier import SurvivalOptions, compute_survival
-from evalkit.estimators.mean_count import MeanCountOptions, compute_mean_count
-from evalkit.estimators.restricted_mean import FREE, RestrictedMeanOptions, compute_restricted_means
+from evalkit.estimators.survival.cumulative_incidence import IncidenceOptions, compute_cumulative_incidence
+from evalkit.estimators.survival.curves import compute_curve_at, compute_quantile, pick_curve
+from evalkit.estimators.survival.kaplan_meier import SurvivalOptions, compute_survival
+from evalkit.estimators.survival.mean_count import MeanCountOptions, compute_mean_count
+from evalkit.estimators.survival.restricted_mean import FREE, RestrictedMeanOptions, compute_restricted_means
 from tests.shared_data import reference, shared
 
 RELATIVE = 1e-6

@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.panel import Panel
-from evalkit.estimators.bacon import compute_bacon
-from evalkit.estimators.did import DidOptions, estimate_did, estimate_did_event_study
-from evalkit.estimators.did_cells import build_cells, event_steps, static_exposure
-from evalkit.estimators.twfe import Cells, Fit, compute_twfe
+from evalkit.estimators.area.bacon import compute_bacon
+from evalkit.estimators.area.did import DidOptions, estimate_did, estimate_did_event_study
+from evalkit.estimators.area.did_cells import build_cells, event_steps, static_exposure
+from evalkit.estimators.area.twfe import Cells, Fit, compute_twfe
 from tests.panels import DIFFERENCE
 from tests.shared_data import reference, shared
 

@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from evalkit.estimators.evalue import EValue, compute_bias_factor, compute_e_value, compute_e_value_of_counts
+from evalkit.estimators.people.evalue import EValue, compute_bias_factor, compute_e_value, compute_e_value_of_counts
 from tests.shared_data import reference, shared
 
 R = reference("sens_evalue")

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.estimators.fine_gray import FineGrayOptions, compute_cumulative_incidence_at, fit_fine_gray
-from evalkit.estimators.gray import compute_gray_test
-from evalkit.estimators.log_rank import LogRankOptions, compute_log_rank
+from evalkit.estimators.survival.fine_gray import FineGrayOptions, compute_cumulative_incidence_at, fit_fine_gray
+from evalkit.estimators.survival.gray import compute_gray_test
+from evalkit.estimators.survival.log_rank import LogRankOptions, compute_log_rank
 from tests.shared_data import reference, shared
 
 MGUS = {

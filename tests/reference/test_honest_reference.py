@@ -15,15 +15,15 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.panel import Panel
-from evalkit.estimators.did import estimate_did_event_study
-from evalkit.estimators.honest import (
+from evalkit.estimators.area.did import estimate_did_event_study
+from evalkit.estimators.area.honest import (
     HonestOptions,
     SensitivityCurve,
     compute_honest_bounds,
     compute_sensitivity_curve,
 )
-from evalkit.estimators.honest_rm import accept_values, build_relative_magnitude_test
-from evalkit.estimators.paths import EventStudy
+from evalkit.estimators.area.honest_rm import accept_values, build_relative_magnitude_test
+from evalkit.estimators.area.paths import EventStudy
 from tests.panels import DIFFERENCE
 from tests.shared_data import reference, shared
 

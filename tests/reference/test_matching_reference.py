@@ -18,12 +18,18 @@ import pytest
 from scipy.optimize import linprog
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.estimators.balance import Balance, BalanceOptions, assess_balance
-from evalkit.estimators.logistic import LogisticOptions, add_intercept, find_redundant, fit_logistic, predict_logistic
-from evalkit.estimators.matching import Matching, MatchOptions, match
-from evalkit.estimators.matching_effect import MatchedEffectOptions, compute_matched_effect
-from evalkit.estimators.matching_optimal import find_full_sets
-from evalkit.estimators.weighting import compute_effective_size
+from evalkit.estimators.people.balance import Balance, BalanceOptions, assess_balance
+from evalkit.estimators.people.logistic import (
+    LogisticOptions,
+    add_intercept,
+    find_redundant,
+    fit_logistic,
+    predict_logistic,
+)
+from evalkit.estimators.people.matching import Matching, MatchOptions, match
+from evalkit.estimators.people.matching_effect import MatchedEffectOptions, compute_matched_effect
+from evalkit.estimators.people.matching_optimal import find_full_sets
+from evalkit.estimators.people.weighting import compute_effective_size
 from tests.reference.test_weighting_reference import balance_value, lalonde_comparison
 from tests.shared_data import reference, shared
 

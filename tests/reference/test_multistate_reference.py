@@ -19,20 +19,20 @@ import pytest
 from scipy import stats
 
 from evalkit.cohort.history import EventHistory
-from evalkit.estimators.cox import CoxFit, CoxOptions, fit_cox
-from evalkit.estimators.multistate import (
+from evalkit.estimators.survival.cox import CoxFit, CoxOptions, fit_cox
+from evalkit.estimators.survival.multistate import (
     compute_expected_time,
     count_transitions,
     estimate_state_probabilities,
 )
-from evalkit.estimators.multistate_fit import StateOptions
-from evalkit.estimators.multistate_rows import (
+from evalkit.estimators.survival.multistate_fit import StateOptions
+from evalkit.estimators.survival.multistate_rows import (
     TransitionOptions,
     TransitionRows,
     build_transition_design,
     build_transition_rows,
 )
-from evalkit.estimators.transition_hazards import (
+from evalkit.estimators.survival.transition_hazards import (
     TransitionHazards,
     TransitionProbabilities,
     compute_transition_hazards,

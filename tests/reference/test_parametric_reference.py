@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.estimators.parametric import ParametricFit, ParametricOptions, fit_parametric
+from evalkit.estimators.survival.parametric import ParametricFit, ParametricOptions, fit_parametric
 from tests.shared_data import reference, shared
 
 EXACT = 1e-6

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.panel import Panel
-from evalkit.estimators.randomisation import PermutationOptions, permutation_inference
-from evalkit.estimators.synthetic_control import difference_in_differences, synthetic_control, synthetic_did
+from evalkit.estimators.area.randomisation import PermutationOptions, permutation_inference
+from evalkit.estimators.area.synthetic_control import difference_in_differences, synthetic_control, synthetic_did
 from tests.shared_data import reference, shared
 
 DESIGNS = {"did": difference_in_differences, "sc": synthetic_control, "sdid": synthetic_did}

@@ -19,15 +19,15 @@ from scipy import optimize, stats
 from evalkit.cohort.comparison import Comparison
 from evalkit.core.dates import Window
 from evalkit.core.estimand import Estimand
-from evalkit.estimators.effect_means import compute_effect_means
-from evalkit.estimators.logistic import add_intercept, fit_logistic, predict_logistic
-from evalkit.estimators.marginal_structural import (
+from evalkit.estimators.people.effect_means import compute_effect_means
+from evalkit.estimators.people.logistic import add_intercept, fit_logistic, predict_logistic
+from evalkit.estimators.people.marginal_structural import (
     StructuralFit,
     StructuralOptions,
     compute_intervals,
     fit_marginal_structural,
 )
-from evalkit.estimators.person_effects import EffectOptions, build_plan, estimate_effect
+from evalkit.estimators.people.person_effects import EffectOptions, build_plan, estimate_effect
 from tests.shared_data import reference, shared
 
 YEAR = Window(pd.Timestamp("2020-01-01").date(), pd.Timestamp("2021-01-01").date())

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from evalkit.estimators.rates import RateOptions, estimate_rate_ratio_did, impute_untreated
+from evalkit.estimators.area.rates import RateOptions, estimate_rate_ratio_did, impute_untreated
 from tests.panels import ESTIMAND, make_panel
 
 

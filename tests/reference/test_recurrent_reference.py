@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.estimators.cox import CoxFit, CoxOptions, fit_cox
-from evalkit.estimators.recurrent import build_recurrent, compute_optimal_average
+from evalkit.estimators.survival.cox import CoxFit, CoxOptions, fit_cox
+from evalkit.estimators.survival.recurrent import build_recurrent, compute_optimal_average
 from tests.shared_data import reference, shared
 
 COVARIATES = ("rx", "size", "number")

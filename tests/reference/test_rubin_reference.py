@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from evalkit.estimators.rubin import PooledEstimate, compute_pooled, compute_pooled_r2
+from evalkit.estimators.people.rubin import PooledEstimate, compute_pooled, compute_pooled_r2
 from tests.shared_data import reference, shared
 
 R = reference("mi_nhanes")

@@ -26,9 +26,9 @@ import pytest
 from diff_diff import CallawaySantAnna, ImputationDiD
 
 from evalkit.cohort.panel import Panel
-from evalkit.estimators.aggregate import AggregatedEffects, aggregate_effects
-from evalkit.estimators.group_time import Aggregation, GroupTimeEffects, StaggeredOptions
-from evalkit.estimators.staggered import estimate_group_time, estimate_staggered
+from evalkit.estimators.area.aggregate import AggregatedEffects, aggregate_effects
+from evalkit.estimators.area.group_time import Aggregation, GroupTimeEffects, StaggeredOptions
+from evalkit.estimators.area.staggered import estimate_group_time, estimate_staggered
 from tests.panels import DIFFERENCE
 from tests.shared_data import reference, shared
 

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.panel import Panel
-from evalkit.estimators.contrasts import Counterfactual
-from evalkit.estimators.predictors import compute_importance, match_predictors, scale_predictors
-from evalkit.estimators.synthetic_control import (
+from evalkit.estimators.area.contrasts import Counterfactual
+from evalkit.estimators.area.predictors import compute_importance, match_predictors, scale_predictors
+from evalkit.estimators.area.synthetic_control import (
     SyntheticControlOptions,
     average_predictors,
     compute_paths,
@@ -27,7 +27,7 @@ from evalkit.estimators.synthetic_control import (
     synthetic_control,
     synthetic_did,
 )
-from evalkit.estimators.synthetic_weights import build_ridge_augmented, compute_noise_level, read_outcomes
+from evalkit.estimators.area.synthetic_weights import build_ridge_augmented, compute_noise_level, read_outcomes
 from tests.shared_data import reference, shared
 
 PROP99, BASQUE = reference("sc_prop99"), reference("sc_basque")

@@ -17,9 +17,9 @@ import pandas as pd
 import pytest
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.estimators.balance import Balance, BalanceOptions, assess_balance
-from evalkit.estimators.logistic import add_intercept, fit_logistic
-from evalkit.estimators.weighting import (
+from evalkit.estimators.people.balance import Balance, BalanceOptions, assess_balance
+from evalkit.estimators.people.logistic import add_intercept, fit_logistic
+from evalkit.estimators.people.weighting import (
     BalancingWeights,
     WeightOptions,
     build_weights,

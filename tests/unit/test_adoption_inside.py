@@ -12,11 +12,11 @@ import pytest
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.result import Estimate
-from evalkit.estimators.contrasts import one_start, shared_start
-from evalkit.estimators.did import DidOptions, estimate_did
-from evalkit.estimators.rates import RateOptions, estimate_rate_ratio_did
-from evalkit.estimators.registry import find_estimator
-from evalkit.estimators.scales import as_rate_ratio
+from evalkit.estimators.area.contrasts import one_start, shared_start
+from evalkit.estimators.area.did import DidOptions, estimate_did
+from evalkit.estimators.area.rates import RateOptions, estimate_rate_ratio_did
+from evalkit.estimators.area.registry import find_estimator
+from evalkit.estimators.area.scales import as_rate_ratio
 from tests.panels import DIFFERENCE, ESTIMAND
 
 QUARTERS = pd.date_range("2017-01-01", periods=14, freq="QS")

@@ -28,8 +28,8 @@ from evalkit.core.outcomes import AreaDesign, RateOutcome
 from evalkit.core.protocol import load_protocol
 from evalkit.core.result import Results
 from evalkit.data.tables import open_tables
-from evalkit.estimators.paths import EventStudy
-from evalkit.estimators.registry import REGISTRY, find_estimator
+from evalkit.estimators.area.paths import EventStudy
+from evalkit.estimators.area.registry import REGISTRY, find_estimator
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,20 +12,20 @@ import pytest
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.result import Check, Estimate
-from evalkit.estimators.conformal import ConformalOptions, conformal_inference
-from evalkit.estimators.honest import HonestOptions, compute_honest_bounds
-from evalkit.estimators.placebo_size import measure_placebo_size
-from evalkit.estimators.placebo_time import PlaceboEventStudyOptions, estimate_placebo_event_study
-from evalkit.estimators.randomisation import PermutationOptions, attained_interval, permutation_inference
-from evalkit.estimators.robustness import drop_each, estimate_anticipation, estimate_spillover
-from evalkit.estimators.synthetic_control import (
+from evalkit.estimators.area.conformal import ConformalOptions, conformal_inference
+from evalkit.estimators.area.honest import HonestOptions, compute_honest_bounds
+from evalkit.estimators.area.placebo_size import measure_placebo_size
+from evalkit.estimators.area.placebo_time import PlaceboEventStudyOptions, estimate_placebo_event_study
+from evalkit.estimators.area.randomisation import PermutationOptions, attained_interval, permutation_inference
+from evalkit.estimators.area.robustness import drop_each, estimate_anticipation, estimate_spillover
+from evalkit.estimators.area.synthetic_control import (
     SyntheticControlOptions,
     compute_rmspe_ranks,
     difference_in_differences,
     estimate_synthetic_control,
     synthetic_control,
 )
-from evalkit.estimators.xmr import compute_xmr
+from evalkit.estimators.area.xmr import compute_xmr
 from tests.factor_panels import make_panel, make_values
 from tests.panels import DIFFERENCE, ESTIMAND
 

@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.balance import BalanceOptions, assess_balance, compute_ks, compute_propensity_overlap
-from evalkit.estimators.matching import MatchOptions, match
-from evalkit.estimators.weighting import WeightOptions, build_weights
+from evalkit.estimators.people.balance import BalanceOptions, assess_balance, compute_ks, compute_propensity_overlap
+from evalkit.estimators.people.matching import MatchOptions, match
+from evalkit.estimators.people.weighting import WeightOptions, build_weights
 from tests.unit.test_weighting import people
 
 

@@ -13,16 +13,16 @@ from evalkit.cohort.follow_up import FollowUp
 from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable
 from evalkit.core.estimand import Estimand
-from evalkit.estimators.cell_counts import compute_mean_counts, estimate_mean_count_did
-from evalkit.estimators.cell_weights import build_cell_weights, draw_people
-from evalkit.estimators.mean_count import MeanCountOptions, compute_mean_count
-from evalkit.estimators.overlap import compute_overlap_effect
-from evalkit.estimators.subgroups import (
+from evalkit.estimators.people.cell_counts import compute_mean_counts, estimate_mean_count_did
+from evalkit.estimators.people.cell_weights import build_cell_weights, draw_people
+from evalkit.estimators.people.overlap import compute_overlap_effect
+from evalkit.estimators.people.subgroups import (
     SubgroupOptions,
     compute_interactions,
     estimate_subgroup_effects,
     shrink_interactions,
 )
+from evalkit.estimators.survival.mean_count import MeanCountOptions, compute_mean_count
 
 WINDOW = Window(dt.date(2015, 4, 1), dt.date(2016, 4, 1))
 

@@ -9,8 +9,8 @@ import pytest
 
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.conformal import _RHO_GRID, ConformalOptions, _restricted_likelihood, conformal_inference
-from evalkit.estimators.synthetic_control import difference_in_differences, synthetic_control, synthetic_did
+from evalkit.estimators.area.conformal import _RHO_GRID, ConformalOptions, _restricted_likelihood, conformal_inference
+from evalkit.estimators.area.synthetic_control import difference_in_differences, synthetic_control, synthetic_did
 from evalkit.simulate.panels import RATE_PANEL, PanelSettings, simulate_panel
 from tests.panels import build_panel
 

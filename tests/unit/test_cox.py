@@ -14,16 +14,16 @@ from evalkit.cohort.follow_up import FollowUp
 from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
-from evalkit.estimators.cox import CoxOptions, estimate_hazard_ratio, fit_cox
-from evalkit.estimators.cox_checks import check_proportional_hazards
-from evalkit.estimators.cox_concordance import compute_concordance, count_pairs
-from evalkit.estimators.cox_residuals import (
+from evalkit.estimators.survival.cox import CoxOptions, estimate_hazard_ratio, fit_cox
+from evalkit.estimators.survival.cox_checks import check_proportional_hazards
+from evalkit.estimators.survival.cox_concordance import compute_concordance, count_pairs
+from evalkit.estimators.survival.cox_residuals import (
     compute_baseline_hazard,
     compute_martingale_residuals,
     compute_schoenfeld_residuals,
     compute_score_residuals,
 )
-from evalkit.estimators.cox_sums import build_risk_sets, compute_information, compute_moments
+from evalkit.estimators.survival.cox_sums import build_risk_sets, compute_information, compute_moments
 
 WINDOW = Window(dt.date(2014, 1, 1), dt.date(2015, 1, 1))
 ESTIMAND = Estimand("readmission", "ATE", "everybody", WINDOW, "hazard_ratio")

@@ -9,8 +9,8 @@ import pytest
 
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.cox import fit_cox
-from evalkit.estimators.cox_frailty import fit_shared_frailty
+from evalkit.estimators.survival.cox import fit_cox
+from evalkit.estimators.survival.cox_frailty import fit_shared_frailty
 
 
 def make_rows(theta: float, *, people: int = 250, seed: int = 3) -> FollowUp:

@@ -9,13 +9,13 @@ from statsmodels.duration.survfunc import CumIncidenceRight
 
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.at_risk import build_at_risk_table
-from evalkit.estimators.cumulative_incidence import (
+from evalkit.estimators.survival.at_risk import build_at_risk_table
+from evalkit.estimators.survival.cumulative_incidence import (
     IncidenceOptions,
     compute_cumulative_incidence,
     estimate_cumulative_incidence,
 )
-from evalkit.estimators.curves import (
+from evalkit.estimators.survival.curves import (
     build_curve_frame,
     compute_curve_at,
     compute_interval,
@@ -23,14 +23,14 @@ from evalkit.estimators.curves import (
     compute_risk_at,
     pick_curve,
 )
-from evalkit.estimators.kaplan_meier import (
+from evalkit.estimators.survival.kaplan_meier import (
     SurvivalOptions,
     compute_censoring_weights,
     compute_survival,
     estimate_survival,
 )
-from evalkit.estimators.mean_count import MeanCountOptions, compute_mean_count, estimate_mean_count
-from evalkit.estimators.restricted_mean import (
+from evalkit.estimators.survival.mean_count import MeanCountOptions, compute_mean_count, estimate_mean_count
+from evalkit.estimators.survival.restricted_mean import (
     FREE,
     RestrictedMeanOptions,
     compute_restricted_means,

@@ -12,17 +12,17 @@ import pytest
 from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
-from evalkit.estimators.cumulative_incidence import compute_cumulative_incidence
-from evalkit.estimators.curve_contrasts import (
+from evalkit.estimators.survival.cumulative_incidence import compute_cumulative_incidence
+from evalkit.estimators.survival.curve_contrasts import (
     ContrastOptions,
     estimate_mean_count_difference,
     estimate_risk_difference,
     estimate_time_difference,
 )
-from evalkit.estimators.curves import compute_curve_at, compute_risk_at
-from evalkit.estimators.kaplan_meier import compute_survival
-from evalkit.estimators.mean_count import MeanCountOptions, compare_mean_counts, compute_mean_count
-from evalkit.estimators.restricted_mean import FREE, RestrictedMeanOptions, compute_restricted_means
+from evalkit.estimators.survival.curves import compute_curve_at, compute_risk_at
+from evalkit.estimators.survival.kaplan_meier import compute_survival
+from evalkit.estimators.survival.mean_count import MeanCountOptions, compare_mean_counts, compute_mean_count
+from evalkit.estimators.survival.restricted_mean import FREE, RestrictedMeanOptions, compute_restricted_means
 from tests.curve_people import draw_competing, draw_recurrent, follow
 
 GROUPS = ContrastOptions(treated="alliance", comparison="usual")

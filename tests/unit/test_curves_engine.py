@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evalkit.estimators.curve_sums import (
+from evalkit.estimators.survival.curve_sums import (
     build_risk_sets,
     compute_area,
     compute_path,
@@ -15,7 +15,7 @@ from evalkit.estimators.curve_sums import (
     order_ends,
     sum_clusters,
 )
-from evalkit.estimators.kaplan_meier import compute_greenwood
+from evalkit.estimators.survival.kaplan_meier import compute_greenwood
 from tests.curve_people import draw_competing, draw_recurrent
 
 KINDS = {

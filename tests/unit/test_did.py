@@ -12,10 +12,10 @@ import statsmodels.api as sm
 
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.bacon import compute_bacon
-from evalkit.estimators.did import DidOptions, estimate_did, estimate_did_event_study
-from evalkit.estimators.did_cells import build_cells, static_exposure
-from evalkit.estimators.twfe import compute_twfe, partial_out
+from evalkit.estimators.area.bacon import compute_bacon
+from evalkit.estimators.area.did import DidOptions, estimate_did, estimate_did_event_study
+from evalkit.estimators.area.did_cells import build_cells, static_exposure
+from evalkit.estimators.area.twfe import compute_twfe, partial_out
 from tests.did_panels import did_panel
 from tests.panels import DIFFERENCE, ESTIMAND
 
@@ -111,8 +111,8 @@ def test_clusters_may_be_coarser_than_units_and_go_two_ways():
 
 
 def test_permutation_gives_the_number_of_the_regression():
-    from evalkit.estimators.contrasts import one_start
-    from evalkit.estimators.synthetic_control import difference_in_differences
+    from evalkit.estimators.area.contrasts import one_start
+    from evalkit.estimators.area.synthetic_control import difference_in_differences
 
     p = panel(treated=1, effect=2.0)
     found = estimate_did(p, DIFFERENCE, options=DidOptions(errors="permutation"))

@@ -10,10 +10,10 @@ import pytest
 
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.bacon import compute_bacon
-from evalkit.estimators.did import DidOptions, estimate_did, estimate_did_event_study
-from evalkit.estimators.did_cells import build_cells, static_exposure
-from evalkit.estimators.twfe import compute_twfe
+from evalkit.estimators.area.bacon import compute_bacon
+from evalkit.estimators.area.did import DidOptions, estimate_did, estimate_did_event_study
+from evalkit.estimators.area.did_cells import build_cells, static_exposure
+from evalkit.estimators.area.twfe import compute_twfe
 from tests.did_panels import did_panel
 from tests.panels import DIFFERENCE, ESTIMAND
 

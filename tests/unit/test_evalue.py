@@ -12,7 +12,7 @@ from evalkit.core.dates import Window
 from evalkit.core.errors import ParameterError
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Estimate
-from evalkit.estimators.evalue import (
+from evalkit.estimators.people.evalue import (
     build_e_value_curve,
     check_e_value,
     compute_bias_factor,

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.conley_taber import compute_conley_taber
-from evalkit.estimators.did import DidOptions, estimate_did
-from evalkit.estimators.did_cells import build_cells, static_exposure
-from evalkit.estimators.gate import check_autocorrelation, count_sides, refuse_few_treated
-from evalkit.estimators.twfe import Cells, compute_twfe
-from evalkit.estimators.wild_bootstrap import WildOptions, compute_wild_bootstrap
+from evalkit.estimators.area.conley_taber import compute_conley_taber
+from evalkit.estimators.area.did import DidOptions, estimate_did
+from evalkit.estimators.area.did_cells import build_cells, static_exposure
+from evalkit.estimators.area.gate import check_autocorrelation, count_sides, refuse_few_treated
+from evalkit.estimators.area.twfe import Cells, compute_twfe
+from evalkit.estimators.area.wild_bootstrap import WildOptions, compute_wild_bootstrap
 from tests.did_panels import autoregressive, did_panel
 from tests.panels import DIFFERENCE
 
@@ -251,7 +251,7 @@ def test_the_interval_is_what_the_test_does_not_reject(residuals):
 
 
 def test_webb_weights_have_mean_nought_and_variance_one():
-    from evalkit.estimators.wild_bootstrap import _WEBB
+    from evalkit.estimators.area.wild_bootstrap import _WEBB
 
     assert _WEBB.sum() == pytest.approx(0)
     assert (_WEBB**2).mean() == pytest.approx(1)

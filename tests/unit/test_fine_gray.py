@@ -13,8 +13,8 @@ from evalkit.cohort.follow_up import FollowUp
 from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand, Scale
-from evalkit.estimators.cox import CoxOptions, fit_cox
-from evalkit.estimators.fine_gray import (
+from evalkit.estimators.survival.cox import CoxOptions, fit_cox
+from evalkit.estimators.survival.fine_gray import (
     FineGrayOptions,
     compute_cumulative_incidence_at,
     estimate_subdistribution_ratio,

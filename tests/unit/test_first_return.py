@@ -8,10 +8,10 @@ import pytest
 
 from evalkit.cohort.discharges import derive_first_return
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.cumulative_incidence import compute_cumulative_incidence
-from evalkit.estimators.curve_contrasts import compute_risk_combination
-from evalkit.estimators.curves import compute_risk_at
-from evalkit.estimators.kaplan_meier import compute_censoring_weights
+from evalkit.estimators.survival.cumulative_incidence import compute_cumulative_incidence
+from evalkit.estimators.survival.curve_contrasts import compute_risk_combination
+from evalkit.estimators.survival.curves import compute_risk_at
+from evalkit.estimators.survival.kaplan_meier import compute_censoring_weights
 
 
 def rows(time, event, person=None) -> pd.DataFrame:

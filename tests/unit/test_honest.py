@@ -10,16 +10,16 @@ from scipy import optimize, stats
 
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.result import Check
-from evalkit.estimators.honest import HonestOptions, compute_honest_bounds, compute_sensitivity_curve
-from evalkit.estimators.honest_rm import (
+from evalkit.estimators.area.honest import HonestOptions, compute_honest_bounds, compute_sensitivity_curve
+from evalkit.estimators.area.honest_rm import (
     accept_values,
     build_relative_magnitude_test,
     compute_relative_magnitude_set,
     derive_first_differences,
 )
-from evalkit.estimators.honest_sd import build_frontier, compute_fixed_length_interval, compute_folded_quantile
-from evalkit.estimators.moments import accept_hybrid, compute_least_favourable_values
-from evalkit.estimators.paths import EventStudy
+from evalkit.estimators.area.honest_sd import build_frontier, compute_fixed_length_interval, compute_folded_quantile
+from evalkit.estimators.area.moments import accept_hybrid, compute_least_favourable_values
+from evalkit.estimators.area.paths import EventStudy
 from tests.panels import DIFFERENCE
 
 

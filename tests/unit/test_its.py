@@ -17,9 +17,9 @@ from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand, Scale
 from evalkit.core.result import Check, Estimate
-from evalkit.estimators.its import ItsFit, estimate_its, fit_its
-from evalkit.estimators.its_design import ItsOptions, build_design, grid_places
-from evalkit.estimators.its_errors import (
+from evalkit.estimators.area.its import ItsFit, estimate_its, fit_its
+from evalkit.estimators.area.its_design import ItsOptions, build_design, grid_places
+from evalkit.estimators.area.its_errors import (
     autocorrelations,
     compute_gls,
     default_lags,
@@ -29,7 +29,7 @@ from evalkit.estimators.its_errors import (
     newey_west,
     series_gaps,
 )
-from evalkit.estimators.its_reml import fit_reml_ar
+from evalkit.estimators.area.its_reml import fit_reml_ar
 
 WINDOW = Window(dt.date(2015, 4, 1), dt.date(2018, 7, 1))
 

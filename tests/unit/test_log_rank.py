@@ -11,9 +11,9 @@ from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.fine_gray import FineGrayOptions, fit_fine_gray
-from evalkit.estimators.gray import compute_gray_test
-from evalkit.estimators.log_rank import LogRankOptions, compute_log_rank
+from evalkit.estimators.survival.fine_gray import FineGrayOptions, fit_fine_gray
+from evalkit.estimators.survival.gray import compute_gray_test
+from evalkit.estimators.survival.log_rank import LogRankOptions, compute_log_rank
 
 
 def draw(n: int = 90, *, seed: int = 4, **kwargs: str) -> tuple[FollowUp, np.ndarray]:

@@ -14,15 +14,15 @@ from evalkit.cohort.comparison import Comparison
 from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
-from evalkit.estimators.matching import Matching, MatchOptions, match
-from evalkit.estimators.matching_effect import (
+from evalkit.estimators.people.matching import Matching, MatchOptions, match
+from evalkit.estimators.people.matching_effect import (
     MatchedEffectOptions,
     compute_matched_effect,
     estimate_matched_effect,
 )
-from evalkit.estimators.matching_optimal import find_full_sets, find_optimal_pairs, refuse_large
-from evalkit.estimators.matching_search import Search, find_on_score, find_on_score_again
-from evalkit.estimators.weighting import estimate_propensity
+from evalkit.estimators.people.matching_optimal import find_full_sets, find_optimal_pairs, refuse_large
+from evalkit.estimators.people.matching_search import Search, find_on_score, find_on_score_again
+from evalkit.estimators.people.weighting import estimate_propensity
 from tests.unit.test_weighting import people
 
 ESTIMAND = Estimand("score", "ATT", "all", Window(dt.date(2015, 4, 1), dt.date(2018, 7, 1)), "mean_difference")

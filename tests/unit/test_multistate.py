@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.multistate import (
+from evalkit.estimators.survival.multistate import (
     compute_expected_time,
     count_transitions,
     estimate_state_probabilities,
 )
-from evalkit.estimators.multistate_fit import StateOptions, fit_states, walk_fit
+from evalkit.estimators.survival.multistate_fit import StateOptions, fit_states, walk_fit
 from tests.multistate_data import TINY_STATES, build, draw_days, rows_of_days, tiny_rows
 
 # R 4.2, survival 3.5-3: survfit(Surv(start, stop, event) ~ 1, id, istate, weights, p0 = c(1, 0, 0, 0)) at 7, 12, 18,

@@ -13,11 +13,11 @@ from evalkit.cohort.history import EventHistory
 from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
-from evalkit.estimators import occupancy
-from evalkit.estimators.multistate import compute_expected_time, estimate_state_probabilities
-from evalkit.estimators.multistate_days import DaysOptions, estimate_days_in_state
-from evalkit.estimators.multistate_replicates import build_replicate_structure, compute_replicates
-from evalkit.estimators.occupancy import (
+from evalkit.estimators.survival import occupancy
+from evalkit.estimators.survival.multistate import compute_expected_time, estimate_state_probabilities
+from evalkit.estimators.survival.multistate_days import DaysOptions, estimate_days_in_state
+from evalkit.estimators.survival.multistate_replicates import build_replicate_structure, compute_replicates
+from evalkit.estimators.survival.occupancy import (
     OccupancyEffect,
     compute_days_table,
     compute_occupancy_effect,

@@ -9,15 +9,15 @@ import pytest
 
 from evalkit.cohort.history import EventHistory
 from evalkit.core.errors import ParameterError
-from evalkit.estimators.cox import CoxFit, CoxOptions, fit_cox
-from evalkit.estimators.cox_residuals import compute_baseline_hazard
-from evalkit.estimators.multistate_rows import (
+from evalkit.estimators.survival.cox import CoxFit, CoxOptions, fit_cox
+from evalkit.estimators.survival.cox_residuals import compute_baseline_hazard
+from evalkit.estimators.survival.multistate_rows import (
     TransitionOptions,
     TransitionRows,
     build_transition_design,
     build_transition_rows,
 )
-from evalkit.estimators.transition_hazards import (
+from evalkit.estimators.survival.transition_hazards import (
     TransitionHazards,
     compute_transition_hazards,
     compute_transition_probabilities,

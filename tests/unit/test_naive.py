@@ -9,7 +9,7 @@ import pytest
 
 from evalkit.cohort.mirror import RateCount, count_before_after
 from evalkit.core.errors import NotEstimable
-from evalkit.estimators.naive import estimate_rate_before_after
+from evalkit.estimators.people.naive import estimate_rate_before_after
 from tests.panels import ESTIMAND, make_panel
 
 

@@ -12,7 +12,7 @@ from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, not_estimable
-from evalkit.estimators.negative_control import (
+from evalkit.estimators.people.negative_control import (
     ErrorModel,
     calibrate_estimate,
     estimate_negative_control,

@@ -11,7 +11,7 @@ from scipy import optimize, stats
 
 from evalkit.cohort.follow_up import FollowUp
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.parametric import ParametricOptions, fit_parametric
+from evalkit.estimators.survival.parametric import ParametricOptions, fit_parametric
 
 KINDS = pytest.mark.parametrize("kind", ["weibull", "exponential", "lognormal", "loglogistic"])
 EXPONENTIAL = ParametricOptions(distribution="exponential")

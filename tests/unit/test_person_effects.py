@@ -11,15 +11,15 @@ from scipy import special
 
 from evalkit.cohort.comparison import Comparison
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.effect_bootstrap import compute_effect_draws
-from evalkit.estimators.effect_checks import SUPPORTED
-from evalkit.estimators.effect_means import compute_effect_means
-from evalkit.estimators.effect_nuisances import build_balance, fit_models
-from evalkit.estimators.influence import compute_contrast, compute_gradient
-from evalkit.estimators.marginal_structural import StructuralOptions, fit_marginal_structural
-from evalkit.estimators.person_effects import EffectOptions, build_plan, estimate_effect
-from evalkit.estimators.tmle import compute_targeted
-from evalkit.estimators.weighting import WeightOptions
+from evalkit.estimators.people.effect_bootstrap import compute_effect_draws
+from evalkit.estimators.people.effect_checks import SUPPORTED
+from evalkit.estimators.people.effect_means import compute_effect_means
+from evalkit.estimators.people.effect_nuisances import build_balance, fit_models
+from evalkit.estimators.people.influence import compute_contrast, compute_gradient
+from evalkit.estimators.people.marginal_structural import StructuralOptions, fit_marginal_structural
+from evalkit.estimators.people.person_effects import EffectOptions, build_plan, estimate_effect
+from evalkit.estimators.people.tmle import compute_targeted
+from evalkit.estimators.people.weighting import WeightOptions
 from tests.people_factory import KIND, make_comparison, make_estimand, make_frame
 
 CASES = [

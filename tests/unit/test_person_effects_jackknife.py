@@ -11,11 +11,11 @@ from scipy import special
 
 from evalkit.cohort.comparison import Comparison
 from evalkit.core.errors import NotEstimable
-from evalkit.estimators.effect_means import Plan, compute_effect_means
-from evalkit.estimators.influence import compute_contrast
-from evalkit.estimators.leave_out import solve_without
-from evalkit.estimators.person_effects import EffectOptions, build_plan, estimate_effect
-from evalkit.estimators.weighting import WeightOptions, build_weights
+from evalkit.estimators.people.effect_means import Plan, compute_effect_means
+from evalkit.estimators.people.influence import compute_contrast
+from evalkit.estimators.people.leave_out import solve_without
+from evalkit.estimators.people.person_effects import EffectOptions, build_plan, estimate_effect
+from evalkit.estimators.people.weighting import WeightOptions, build_weights
 from tests.people_factory import make_comparison, make_estimand, make_frame
 
 

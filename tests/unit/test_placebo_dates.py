@@ -10,13 +10,13 @@ import pytest
 
 from evalkit.cohort.panel import Panel
 from evalkit.core.result import Estimate
-from evalkit.estimators.conformal import conformal_inference
-from evalkit.estimators.placebo_size import PlaceboSizeOptions, measure_placebo_size
-from evalkit.estimators.placebo_time import estimate_placebo_in_time
-from evalkit.estimators.randomisation import permutation_inference
-from evalkit.estimators.rates import estimate_rate_ratio_did
-from evalkit.estimators.robustness import estimate_anticipation, estimate_spillover
-from evalkit.estimators.synthetic_control import difference_in_differences
+from evalkit.estimators.area.conformal import conformal_inference
+from evalkit.estimators.area.placebo_size import PlaceboSizeOptions, measure_placebo_size
+from evalkit.estimators.area.placebo_time import estimate_placebo_in_time
+from evalkit.estimators.area.randomisation import permutation_inference
+from evalkit.estimators.area.rates import estimate_rate_ratio_did
+from evalkit.estimators.area.robustness import estimate_anticipation, estimate_spillover
+from evalkit.estimators.area.synthetic_control import difference_in_differences
 from tests.panels import ESTIMAND, make_panel
 
 

@@ -12,15 +12,15 @@ from scipy import stats
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.result import Check, Estimate
-from evalkit.estimators.placebo_size import PlaceboSizeOptions, measure_placebo_size
-from evalkit.estimators.placebo_time import (
+from evalkit.estimators.area.placebo_size import PlaceboSizeOptions, measure_placebo_size
+from evalkit.estimators.area.placebo_time import (
     PlaceboEventStudyOptions,
     PlaceboTimeOptions,
     estimate_placebo_event_study,
     estimate_placebo_in_time,
 )
-from evalkit.estimators.rates import estimate_rate_ratio_did
-from evalkit.estimators.synthetic_control import difference_in_differences
+from evalkit.estimators.area.rates import estimate_rate_ratio_did
+from evalkit.estimators.area.synthetic_control import difference_in_differences
 from tests.panels import DIFFERENCE, ESTIMAND, make_panel
 
 

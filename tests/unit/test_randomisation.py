@@ -9,15 +9,15 @@ import pytest
 
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.contrasts import Counterfactual
-from evalkit.estimators.randomisation import (
+from evalkit.estimators.area.contrasts import Counterfactual
+from evalkit.estimators.area.randomisation import (
     PermutationOptions,
     attained_interval,
     build_assignments,
     permutation_inference,
 )
-from evalkit.estimators.rates import RateOptions, _assignments, _masks, estimate_rate_ratio_did, impute_untreated
-from evalkit.estimators.synthetic_control import difference_in_differences, synthetic_did
+from evalkit.estimators.area.rates import RateOptions, _assignments, _masks, estimate_rate_ratio_did, impute_untreated
+from evalkit.estimators.area.synthetic_control import difference_in_differences, synthetic_did
 from tests.panels import ESTIMAND, make_panel
 
 

@@ -13,8 +13,8 @@ from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand, Scale
 from evalkit.core.result import Check, Estimate
-from evalkit.estimators.cox import CoxOptions, fit_cox
-from evalkit.estimators.recurrent import (
+from evalkit.estimators.survival.cox import CoxOptions, fit_cox
+from evalkit.estimators.survival.recurrent import (
     RecurrentOptions,
     build_recurrent,
     compute_optimal_average,

@@ -13,7 +13,7 @@ from evalkit.cohort.panel import Panel
 from evalkit.core.errors import EvalkitError, NotEstimable, ParameterError
 from evalkit.core.estimand import Scale
 from evalkit.core.result import Estimate
-from evalkit.estimators.registry import REGISTRY, AreaEstimator, estimators_for, find_estimator
+from evalkit.estimators.area.registry import REGISTRY, AreaEstimator, estimators_for, find_estimator
 from evalkit.simulate.panels import RATE_PANEL, PanelSettings, simulate_panel
 from tests.panels import ESTIMAND, build_panel
 

@@ -10,9 +10,14 @@ import pytest
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.result import Estimate, Results
-from evalkit.estimators.rates import RateOptions, estimate_rate_ratio_did
-from evalkit.estimators.robustness import drop_each, estimate_anticipation, estimate_spillover, find_weighted_donors
-from evalkit.estimators.synthetic_control import difference_in_differences, synthetic_control
+from evalkit.estimators.area.rates import RateOptions, estimate_rate_ratio_did
+from evalkit.estimators.area.robustness import (
+    drop_each,
+    estimate_anticipation,
+    estimate_spillover,
+    find_weighted_donors,
+)
+from evalkit.estimators.area.synthetic_control import difference_in_differences, synthetic_control
 from tests.panels import ESTIMAND, make_panel
 
 

@@ -14,9 +14,14 @@ from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, not_estimable
-from evalkit.estimators.impute import ImputeOptions, impute_missing
-from evalkit.estimators.impute_draws import draw_category, draw_number
-from evalkit.estimators.rubin import compute_pooled, compute_pooled_r2, estimate_with_imputation, pool_imputations
+from evalkit.estimators.people.impute import ImputeOptions, impute_missing
+from evalkit.estimators.people.impute_draws import draw_category, draw_number
+from evalkit.estimators.people.rubin import (
+    compute_pooled,
+    compute_pooled_r2,
+    estimate_with_imputation,
+    pool_imputations,
+)
 
 WINDOW = Window(dt.date(2013, 1, 1), dt.date(2014, 1, 1))
 DIFFERENCE = Estimand("readmission", "ATT", "all", WINDOW, "risk_difference")

@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize
 
 from evalkit.core.errors import ParameterError
-from evalkit.estimators.simplex import compute_kkt_gap, solve_simplex, spread_ties
+from evalkit.estimators.area.simplex import compute_kkt_gap, solve_simplex, spread_ties
 
 
 def make_problems(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,11 +6,11 @@ import pytest
 
 from evalkit.cohort.panel import Panel
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.aggregate import aggregate_effects
-from evalkit.estimators.cohort_errors import compute_small_sample_errors, compute_uniform_critical
-from evalkit.estimators.group_time import StaggeredOptions
-from evalkit.estimators.group_time_cells import compute_cells
-from evalkit.estimators.staggered import estimate_group_time, estimate_staggered, estimate_staggered_event_study
+from evalkit.estimators.area.aggregate import aggregate_effects
+from evalkit.estimators.area.cohort_errors import compute_small_sample_errors, compute_uniform_critical
+from evalkit.estimators.area.group_time import StaggeredOptions
+from evalkit.estimators.area.group_time_cells import compute_cells
+from evalkit.estimators.area.staggered import estimate_group_time, estimate_staggered, estimate_staggered_event_study
 from tests.panels import DIFFERENCE, ESTIMAND
 
 METHODS = ("callaway_santanna", "sun_abraham", "imputation")

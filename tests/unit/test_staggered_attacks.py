@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from evalkit.core.errors import NotEstimable
-from evalkit.estimators.group_time import StaggeredOptions
-from evalkit.estimators.staggered import estimate_group_time, estimate_staggered
+from evalkit.estimators.area.group_time import StaggeredOptions
+from evalkit.estimators.area.staggered import estimate_group_time, estimate_staggered
 from tests.panels import DIFFERENCE
 from tests.unit.test_staggered import METHODS, NOT_YET, USUAL, check_named, make
 

@@ -14,7 +14,7 @@ from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate
-from evalkit.estimators.synthetic_control import (
+from evalkit.estimators.area.synthetic_control import (
     SyntheticControlOptions,
     compute_paths,
     compute_placebo_paths,

@@ -10,9 +10,9 @@ import pytest
 from scipy import optimize
 
 from evalkit.core.errors import ParameterError
-from evalkit.estimators.contrasts import Counterfactual
-from evalkit.estimators.predictors import build_predictor_design
-from evalkit.estimators.synthetic_control import (
+from evalkit.estimators.area.contrasts import Counterfactual
+from evalkit.estimators.area.predictors import build_predictor_design
+from evalkit.estimators.area.synthetic_control import (
     SyntheticControlOptions,
     average_predictors,
     compute_paths,
@@ -21,7 +21,7 @@ from evalkit.estimators.synthetic_control import (
     synthetic_control,
     synthetic_did,
 )
-from evalkit.estimators.synthetic_weights import build_counterfactual, build_ridge_augmented, read_outcomes
+from evalkit.estimators.area.synthetic_weights import build_counterfactual, build_ridge_augmented, read_outcomes
 from tests.factor_panels import make_panel, make_predictors, make_values, one
 
 DESIGNS = (difference_in_differences, synthetic_control, ridge_augmented, synthetic_did)

@@ -16,17 +16,17 @@ from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
 from evalkit.core.protocol import load_protocol
 from evalkit.core.target_trial import TargetTrial, build_trial_table, derive_trials
-from evalkit.estimators.clone_censor import (
+from evalkit.estimators.people.clone_censor import (
     build_clone_follow_up,
     build_clones,
     estimate_censoring_weights,
     estimate_clone_curves,
     estimate_clone_effect,
 )
-from evalkit.estimators.clone_people import CloneOptions, TrialPeople
-from evalkit.estimators.clone_risks import compute_clone_risks
-from evalkit.estimators.clone_weights import build_start_rows, compute_clone_weights
-from evalkit.estimators.target_trial import derive_clone_options
+from evalkit.estimators.people.clone_people import CloneOptions, TrialPeople
+from evalkit.estimators.people.clone_risks import compute_clone_risks
+from evalkit.estimators.people.clone_weights import build_start_rows, compute_clone_weights
+from evalkit.estimators.people.target_trial import derive_clone_options
 from tests.trial_people import GRACE, HORIZON, draw_people, draw_severity, draw_start
 
 WINDOW = Window(dt.date(2013, 1, 1), dt.date(2014, 1, 1))

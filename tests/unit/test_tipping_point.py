@@ -14,8 +14,8 @@ from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Estimate, not_estimable
 from evalkit.estimators.inference import normal_estimate
-from evalkit.estimators.rubin import compute_pooled
-from evalkit.estimators.tipping_point import (
+from evalkit.estimators.people.rubin import compute_pooled
+from evalkit.estimators.people.tipping_point import (
     OutcomeSide,
     compute_confounder_tipping_point,
     compute_missing_tipping_point,

@@ -11,8 +11,8 @@ import statsmodels.api as sm
 
 from evalkit.cohort.comparison import Comparison
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.entropy_balancing import EntropyOptions, fit_entropy_weights
-from evalkit.estimators.logistic import (
+from evalkit.estimators.people.entropy_balancing import EntropyOptions, fit_entropy_weights
+from evalkit.estimators.people.logistic import (
     LogisticOptions,
     add_intercept,
     find_redundant,
@@ -20,8 +20,8 @@ from evalkit.estimators.logistic import (
     fit_logistic_draws,
     predict_logistic,
 )
-from evalkit.estimators.weight_draws import compute_weighted_att_draws, compute_weighted_draws
-from evalkit.estimators.weighting import (
+from evalkit.estimators.people.weight_draws import compute_weighted_att_draws, compute_weighted_draws
+from evalkit.estimators.people.weighting import (
     WeightOptions,
     assign_folds,
     build_weights,
@@ -85,7 +85,7 @@ def test_rows_are_taken_in_blocks_without_a_difference(monkeypatch: pytest.Monke
     x, y = add_intercept(comparison.covariates), comparison.treated.astype(float)
     counts = rng.multinomial(400, np.full(400, 1 / 400), size=5).astype(float)
     whole = fit_logistic_draws(x, y, counts).coefficients
-    monkeypatch.setattr("evalkit.estimators.logistic._BLOCK", 1_700)
+    monkeypatch.setattr("evalkit.estimators.people.logistic._BLOCK", 1_700)
     assert fit_logistic_draws(x, y, counts).coefficients == pytest.approx(whole, abs=1e-12)
 
 

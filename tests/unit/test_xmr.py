@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evalkit.core.errors import NotEstimable, ParameterError
-from evalkit.estimators.xmr import Xmr, XmrOptions, compute_xmr
+from evalkit.estimators.area.xmr import Xmr, XmrOptions, compute_xmr
 
 # R's rnorm(20) after set.seed(123), to the digits that R prints; mean and limits as in the tests of the NHS-R
 # package NHSRplotthedots (tests/testthat/_snaps/ptd_spc_standard.md, three significant digits).

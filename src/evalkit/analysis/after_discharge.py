@@ -23,13 +23,13 @@ from evalkit.core.estimand import Estimand, Scale
 from evalkit.core.outcomes import NAIVE
 from evalkit.core.pathway import DAYS_IN_HOSPITAL, RECURRENCE
 from evalkit.core.result import Cell, Check, Estimate, Results, not_estimable
-from evalkit.estimators.cell_counts import compute_mean_counts, estimate_mean_count_did
-from evalkit.estimators.cell_weights import CellWeights, build_cell_weights
-from evalkit.estimators.cox import CoxOptions, fit_cox
 from evalkit.estimators.inference import NAIVE_LABEL, normal_estimate
-from evalkit.estimators.occupancy import compute_occupancy_effect, estimate_occupancy_difference
-from evalkit.estimators.overlap import CELLS, compute_overlap_effect
-from evalkit.estimators.subgroups import SubgroupOptions, estimate_subgroup_effects
+from evalkit.estimators.people.cell_counts import compute_mean_counts, estimate_mean_count_did
+from evalkit.estimators.people.cell_weights import CellWeights, build_cell_weights
+from evalkit.estimators.people.overlap import CELLS, compute_overlap_effect
+from evalkit.estimators.people.subgroups import SubgroupOptions, estimate_subgroup_effects
+from evalkit.estimators.survival.cox import CoxOptions, fit_cox
+from evalkit.estimators.survival.occupancy import compute_occupancy_effect, estimate_occupancy_difference
 
 TABLE = "after_discharge"
 MIN_PEOPLE = 10  # who went back, in each cell

@@ -15,8 +15,8 @@ from evalkit.cohort.panel import Panel
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.outcomes import NAIVE, RateOutcome
 from evalkit.core.result import Cell, Estimate, Results, Role
-from evalkit.estimators.naive import estimate_rate_before_after
-from evalkit.estimators.rates import RateOptions, estimate_event_study, estimate_placebos, estimate_rate_ratio_did
+from evalkit.estimators.area.rates import RateOptions, estimate_event_study, estimate_placebos, estimate_rate_ratio_did
+from evalkit.estimators.people.naive import estimate_rate_before_after
 
 DONORS = "Other areas"
 _NEAR_LABEL = "The same with the nearest areas only"

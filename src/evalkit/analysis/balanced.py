@@ -17,12 +17,12 @@ from evalkit.core.errors import NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.pathway import INSTITUTION_DAYS, INSTITUTIONS, PeopleDesign
 from evalkit.core.result import Cell, Check, Estimate, Results, not_estimable
-from evalkit.estimators.balance import assess_balance, compute_propensity_overlap
-from evalkit.estimators.evalue import compute_e_value
-from evalkit.estimators.negative_control import estimate_negative_control
-from evalkit.estimators.overlap import AREA_SHOCKS
-from evalkit.estimators.people_registry import estimate_by_design
-from evalkit.estimators.weighting import build_weights
+from evalkit.estimators.people.balance import assess_balance, compute_propensity_overlap
+from evalkit.estimators.people.evalue import compute_e_value
+from evalkit.estimators.people.negative_control import estimate_negative_control
+from evalkit.estimators.people.overlap import AREA_SHOCKS
+from evalkit.estimators.people.people_registry import estimate_by_design
+from evalkit.estimators.people.weighting import build_weights
 
 TABLE = "people_designs"
 

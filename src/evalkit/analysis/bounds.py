@@ -13,11 +13,11 @@ from evalkit.cohort.panel import Panel
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.outcomes import RateOutcome
 from evalkit.core.result import Cell, Results
-from evalkit.estimators.group_time import StaggeredOptions
-from evalkit.estimators.honest import HonestOptions, SensitivityCurve, compute_sensitivity_curve
-from evalkit.estimators.paths import EventStudy
-from evalkit.estimators.placebo_time import PlaceboEventStudyOptions, estimate_placebo_event_study
-from evalkit.estimators.staggered import estimate_staggered_event_study
+from evalkit.estimators.area.group_time import StaggeredOptions
+from evalkit.estimators.area.honest import HonestOptions, SensitivityCurve, compute_sensitivity_curve
+from evalkit.estimators.area.paths import EventStudy
+from evalkit.estimators.area.placebo_time import PlaceboEventStudyOptions, estimate_placebo_event_study
+from evalkit.estimators.area.staggered import estimate_staggered_event_study
 
 PERIODS_PER_YEAR = {"quarter": 4, "year": 1}
 

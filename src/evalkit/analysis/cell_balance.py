@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from evalkit.core.result import Cell
-from evalkit.estimators.cell_weights import CellWeights
-from evalkit.estimators.overlap import CELLS
+from evalkit.estimators.people.cell_weights import CellWeights
+from evalkit.estimators.people.overlap import CELLS
 
 
 def build_balance_cells(weights: CellWeights, covariates: pd.DataFrame) -> list[Cell]:

@@ -16,7 +16,7 @@ from evalkit.core.dates import period_ends, period_label
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.outcomes import CostOutcome
 from evalkit.core.result import Cell, Estimate, Results, not_estimable
-from evalkit.estimators.costs import (
+from evalkit.estimators.people.costs import (
     CostData,
     CostEffect,
     estimate_additive_cost_did,

@@ -16,9 +16,9 @@ from evalkit.core.dates import period_label
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.outcomes import RateOutcome
 from evalkit.core.result import Cell, Estimate, Results, Role
-from evalkit.estimators.its import ItsOptions, fit_its
-from evalkit.estimators.registry import AreaEstimator, find_estimator
-from evalkit.estimators.synthetic_control import (
+from evalkit.estimators.area.its import ItsOptions, fit_its
+from evalkit.estimators.area.registry import AreaEstimator, find_estimator
+from evalkit.estimators.area.synthetic_control import (
     Method,
     SyntheticControlOptions,
     compute_paths,

@@ -15,10 +15,14 @@ from evalkit.core.errors import NotEstimable
 from evalkit.core.outcomes import NAIVE
 from evalkit.core.pathway import PLACE_LABELS
 from evalkit.core.result import Cell, Check, Estimate, Results, not_estimable
-from evalkit.estimators.cell_weights import CellWeights, build_cell_weights
 from evalkit.estimators.inference import NAIVE_LABEL, normal_estimate
-from evalkit.estimators.multistate import count_transitions
-from evalkit.estimators.occupancy import OccupancyEffect, compute_occupancy_effect, estimate_occupancy_difference
+from evalkit.estimators.people.cell_weights import CellWeights, build_cell_weights
+from evalkit.estimators.survival.multistate import count_transitions
+from evalkit.estimators.survival.occupancy import (
+    OccupancyEffect,
+    compute_occupancy_effect,
+    estimate_occupancy_difference,
+)
 
 ESTIMATOR = "occupancy_did"
 MIN_PEOPLE = 10  # ever in a state, in each cell in which it could be

@@ -15,11 +15,11 @@ from evalkit.cohort.recurrence import derive_recurrence
 from evalkit.core.errors import NotEstimable
 from evalkit.core.outcomes import NAIVE, ReadmissionOutcome
 from evalkit.core.result import Cell, Estimate, Results, not_estimable
-from evalkit.estimators.at_risk import build_at_risk_table
-from evalkit.estimators.cumulative_incidence import IncidenceOptions, compute_cumulative_incidence
-from evalkit.estimators.curves import compute_risk_at
-from evalkit.estimators.naive import estimate_risk_before_after, estimate_unweighted_risk_did
-from evalkit.estimators.overlap import estimate_overlap_aipw_did, fit_overlap_weights
+from evalkit.estimators.people.naive import estimate_risk_before_after, estimate_unweighted_risk_did
+from evalkit.estimators.people.overlap import estimate_overlap_aipw_did, fit_overlap_weights
+from evalkit.estimators.survival.at_risk import build_at_risk_table
+from evalkit.estimators.survival.cumulative_incidence import IncidenceOptions, compute_cumulative_incidence
+from evalkit.estimators.survival.curves import compute_risk_at
 
 # Earlier admissions are left out: after go-live they are the service's own doing (decision 4).
 COVARIATES = PERSON_FEATURES

@@ -17,13 +17,13 @@ from evalkit.core.dates import period_label
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.outcomes import RateOutcome
 from evalkit.core.result import Cell, Estimate, Results
-from evalkit.estimators.placebo_size import PlaceboSizeOptions, measure_placebo_size
-from evalkit.estimators.placebo_time import estimate_placebo_in_time
-from evalkit.estimators.rates import estimate_rate_ratio_did
-from evalkit.estimators.registry import find_estimator
-from evalkit.estimators.robustness import drop_each, estimate_anticipation, estimate_spillover
-from evalkit.estimators.synthetic_control import synthetic_control
-from evalkit.estimators.xmr import compute_xmr
+from evalkit.estimators.area.placebo_size import PlaceboSizeOptions, measure_placebo_size
+from evalkit.estimators.area.placebo_time import estimate_placebo_in_time
+from evalkit.estimators.area.rates import estimate_rate_ratio_did
+from evalkit.estimators.area.registry import find_estimator
+from evalkit.estimators.area.robustness import drop_each, estimate_anticipation, estimate_spillover
+from evalkit.estimators.area.synthetic_control import synthetic_control
+from evalkit.estimators.area.xmr import compute_xmr
 
 ROUNDED_TO = 10  # observed events behind a number of events, so that it cannot be worked back to them
 

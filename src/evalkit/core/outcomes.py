@@ -16,7 +16,7 @@ RateEvent = Literal["placement_start", "placement_end", "ward_admission", "ward_
 Denominator = Literal["population", "residents"]
 RateEstimator = Literal["poisson_did_permutation"]
 RateSensitivity = Literal["poisson_did_recent_baseline", "poisson_did_whole_baseline", "poisson_did_near_areas"]
-# Designs that may be set beside the primary one for rates by area; `estimators.registry` holds them.
+# Designs that may be set beside the primary one for rates by area; `estimators.area.registry` holds them.
 AreaDesign = Literal[
     "twfe_cluster", "twfe_newey_west", "twfe_driscoll_kraay", "twfe_wild_bootstrap", "twfe_conley_taber",
     "did_permutation", "did_conformal", "synthetic_control", "synthetic_control_conformal",

@@ -1,0 +1,1 @@
+"""Balanced comparisons of people: weights, matching, effects, target trials, missing values, sensitivity."""

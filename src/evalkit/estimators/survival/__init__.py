@@ -1,0 +1,1 @@
+"""Time to event, recurrence and pathways through states."""
