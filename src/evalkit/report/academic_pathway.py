@@ -158,5 +158,6 @@ def _count(value: float) -> str:
 def _show_balance(release: Release, table: str, id: str, what: str) -> None:
     rows = release.table(table)
     if rows["value"].notna().any():
-        show_figure(figures.plot_balance(rows), id=id, caption=f"Balance of the four cells: {what}",
-                    alt=figures.describe_balance(rows))  # fmt: skip
+        caption = (f"Balance of the four cells: {what}. Differences before weighting go in steps of 0.05 to 0.5, so "
+                   "that they tell no number of people")  # fmt: skip
+        show_figure(figures.plot_balance(rows), id=id, caption=caption, alt=figures.describe_balance(rows))
