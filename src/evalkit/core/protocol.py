@@ -16,7 +16,7 @@ from evalkit.core.dates import PeriodName, Window, period_starts
 from evalkit.core.errors import Fault, ProtocolError, suggest_name
 from evalkit.core.estimand import Estimand
 from evalkit.core.outcomes import NAIVE, AreaDesign, Frozen, Outcome, RateOutcome
-from evalkit.core.pathway import DAYS_IN_HOSPITAL, INSTITUTION_DAYS, RECURRENCE, AfterDischarge, Pathway
+from evalkit.core.pathway import DAYS_IN_HOSPITAL, INSTITUTION_DAYS, RECURRENCE, AfterDischarge, Pathway, PathwayState
 
 DisclosureProfile = Literal["strict", "acro", "nhse_sde", "opensafely", "mhsds_publication", "hes"]
 
@@ -388,6 +388,8 @@ def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
         return list(Protocol.model_fields)
     if location[0] == "outcomes":
         return list(_OUTCOME_MODELS[str(location[2])].model_fields)
+    if location[:2] == ("pathway", "states"):
+        return list(PathwayState.model_fields)
     section = {
         "study": Study, "exposure": Exposure, "areas": Areas, "dates": Dates, "population": Population,
         "inference": Inference, "robustness": Robustness, "risk_model": RiskModel, "pathway": Pathway,
