@@ -68,7 +68,7 @@ def estimate_from_discharges(study: Study, after: AfterDischarge) -> list[Result
     return [
         Results.from_estimates(estimates, table=TABLE),
         Results.from_cells("mean_count", _curve_cells(study, after, weights)),
-        Results.from_cells(f"balance.{TABLE}", build_balance_cells(weights, covariates)),
+        Results.from_cells(f"balance.{TABLE}", build_balance_cells(weights.balance, covariates, weights.cell)),
     ]
 
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import pandas as pd
 
+from evalkit.analysis.cell_balance import build_balance_cells
 from evalkit.analysis.study import Study
 from evalkit.cohort.comparison import Comparison
 from evalkit.cohort.features import PERSON_FEATURES
@@ -46,7 +48,7 @@ def estimate_balanced(study: Study) -> list[Results]:
     Differences-in-differences of people's own days are set beside comparisons of levels, which take the treated
     area to be like the others given characteristics. A negative control asks the first for an effect in the year
     before go-live, where there can be none. Tables: `people_designs` (estimates), `balance.people` (before and after
-    weighting) and, for the workings, `propensity`. Nothing where the protocol describes no pathway.
+    weighting) and, for the workings, `balance_more` and `propensity`. Nothing where the protocol describes no pathway.
     """
     if study.protocol.pathway is None or not study.protocol.pathway.designs:
         return []
@@ -120,12 +122,10 @@ def _describe(comparison: Comparison) -> list[Results]:
     except NotEstimable:
         return []  # the estimates say why
     people = float(len(comparison))
-    cells = [
-        Cell(row.covariate, column, value, "statistic", unit="standard deviations", n_people=people,
-             label=row.covariate.replace("_", " "))
-        for row in balance.table.itertuples()
-        for column, value in (("unweighted", row.smd_before), ("weighted", row.smd_after))
-    ]  # fmt: skip
+    named = balance.table.rename(columns={"smd_before": "unweighted", "smd_after": "weighted"})
+    covariates = pd.DataFrame(comparison.covariates, columns=list(comparison.names))
+    cells = build_balance_cells(named.assign(unweighted=named["unweighted"].abs(), weighted=named["weighted"].abs()),
+                                covariates, comparison.treated.astype(np.int64))  # fmt: skip
     more = [
         Cell(row.covariate, f"{what} {when}", getattr(row, f"{what}_{when}"), "statistic", n_people=people,
              label=row.covariate.replace("_", " "))
@@ -138,6 +138,6 @@ def _describe(comparison: Comparison) -> list[Results]:
     ]  # fmt: skip
     return [
         Results.from_cells("balance.people", cells),
-        Results.from_cells("balance_more.people", more),
+        Results.from_cells("balance_more", more),
         Results.from_cells("propensity", bins),
     ]

@@ -8,11 +8,9 @@ import numpy as np
 import pandas as pd
 
 from evalkit.core.result import Cell
-from evalkit.estimators.people.cell_weights import CellWeights
-from evalkit.estimators.people.overlap import CELLS
 
 
-def build_balance_cells(weights: CellWeights, covariates: pd.DataFrame) -> list[Cell]:
+def build_balance_cells(balance: pd.DataFrame, covariates: pd.DataFrame, cell: np.ndarray) -> list[Cell]:
     """The largest standardised difference between cells in each covariate, before weighting and after.
 
     `n_people` is the smallest cell. The difference before weighting in what people have or have not is arithmetic on
@@ -20,12 +18,14 @@ def build_balance_cells(weights: CellWeights, covariates: pd.DataFrame) -> list[
 
     Parameters
     ----------
-    covariates : DataFrame, shape (n, p), those that `weights` were fitted with
+    balance : DataFrame with `covariate, unweighted, weighted`, a row a covariate
+    covariates : DataFrame, shape (n, p), those that weights were fitted with
+    cell : int array, shape (n,), codes from 0
     """
-    smallest = float(np.bincount(weights.cell, minlength=len(CELLS)).min())
+    smallest = float(np.bincount(cell).min())
     cells = []
-    for row in weights.balance.itertuples():
-        name, fewest = str(row.covariate).replace("_", " "), _fewest(covariates[row.covariate], weights.cell)
+    for row in balance.itertuples():
+        name, fewest = str(row.covariate).replace("_", " "), _fewest(covariates[row.covariate], cell)
         for column, value, events in (
             ("unweighted", row.unweighted, fewest),
             ("weighted", row.weighted, math.nan),
@@ -42,5 +42,5 @@ def _fewest(covariate: pd.Series, cell: np.ndarray) -> float:
     values = covariate.to_numpy(dtype=float)
     if len(np.unique(values)) > 2:
         return math.nan
-    ones = np.bincount(cell, weights=values == values.max(), minlength=len(CELLS))
-    return float(min(ones.min(), (np.bincount(cell, minlength=len(CELLS)) - ones).min()))
+    ones = np.bincount(cell, weights=values == values.max())
+    return float(min(ones.min(), (np.bincount(cell) - ones).min()))

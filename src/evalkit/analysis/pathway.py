@@ -65,7 +65,7 @@ def estimate_from_pathways(study: Study, pathways: Pathways) -> list[Results]:
         Results.from_estimates(_estimates(study, pathways, weights, effect), table="pathway.days"),
         Results.from_cells("pathway.means", _mean_cells(study, pathways, effect)),
         *_tied(study, occupancy, flow),
-        Results.from_cells("balance.pathway", build_balance_cells(weights, covariates)),
+        Results.from_cells("balance.pathway", build_balance_cells(weights.balance, covariates, weights.cell)),
         Results.from_cells("occupancy", _full_occupancy(study, effect)),
         Results.from_cells("transitions", _transition_cells(pathways)),
     ]

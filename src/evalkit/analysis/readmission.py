@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from evalkit.analysis.cell_balance import build_balance_cells
 from evalkit.analysis.study import Study, attempt
 from evalkit.cohort.discharges import build_discharges, derive_first_return, derive_readmission_cells
 from evalkit.cohort.features import PERSON_FEATURES
@@ -71,7 +72,7 @@ def describe_readmission(study: Study) -> list[Results]:
     ]
     if len(np.unique(cell)) == 4:
         fit = fit_overlap_weights(rows[list(COVARIATES)], cell)
-        found.append(Results.from_cells("balance", _balance_cells(fit.balance, rows)))
+        found.append(Results.from_cells("balance", build_balance_cells(fit.balance, rows[list(COVARIATES)], cell)))
         found.append(Results.from_cells("at_risk", _at_risk_cells(rows, fit.weights, longest.horizon_days)))
     return found
 
@@ -146,23 +147,6 @@ def _curve_cells(rows: pd.DataFrame, horizon_days: int, level: float) -> list[Ce
                 )
             )
     return cells
-
-
-def _balance_cells(balance: pd.DataFrame, rows: pd.DataFrame) -> list[Cell]:
-    people = rows["person_id"].nunique()
-    return [
-        Cell(
-            row.covariate,
-            column,
-            getattr(row, column),
-            "statistic",
-            unit="standard deviations",
-            n_people=people,
-            label=row.covariate.replace("_", " "),
-        )
-        for row in balance.itertuples()
-        for column in ("unweighted", "weighted")
-    ]
 
 
 def describe_recurrence(study: Study) -> list[Results]:

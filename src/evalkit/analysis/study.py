@@ -50,8 +50,8 @@ def attempt(
 # Tables that stay in the workings. Each is many functions of a few areas' counts by period, from which these were
 # worked back, or whose rounding would leave nothing to see (docs/disclosure.md, section 8).
 HELD = (
-    "anticipation", "at_risk", "drop_one", "gap", "its", "occupancy", "placebo_time", "propensity", "synthetic",
-    "transitions", "weights", "xmr", "checks.anticipation", "checks.designs", "checks.neighbourhood",
+    "anticipation", "at_risk", "balance_more", "drop_one", "gap", "its", "occupancy", "placebo_time", "propensity",
+    "synthetic", "transitions", "weights", "xmr", "checks.anticipation", "checks.designs", "checks.neighbourhood",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from evalkit.core.pathway import PLACE_LABELS
+from evalkit.core.target_trial import build_trial_table, derive_trials
 from evalkit.report import figures
 from evalkit.report.academic_results import nothing
 from evalkit.report.display import show_figure, show_table, show_text
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
 PATHWAY = (
-    "Two cohorts were chosen by the same rules on two days, at go-live and at the start of the baseline, and each "
+    "The table before sets the trial that one would have liked to run beside what was done [@hernan2016]. Two cohorts were chosen by the same rules on two days, at go-live and at the start of the baseline, and each "
     "person's state was followed day by day; where several held on one day, the first in the protocol's order counts. "
     "Occupancy is Aalen-Johansen's, which needs no Markov property under independent censoring [@datta2001]. The "
     "estimand is the effect on the treated cohort (ATT) of expected days in each state: (treated after less before) "
@@ -33,6 +34,13 @@ RECURRENT = (
     "From the first eligible discharge of each person in each period, every admission and day in hospital was counted. "
     "The mean count takes the dead to have no more admissions [@ghosh2000]; the rate ratio is the interaction of group "
     "and period in a weighted rate model with errors clustered by person [@lin2000], among people alive."
+)
+DESIGNS = "people_designs"
+BALANCED = (
+    "The cohort at go-live was compared in other ways that the protocol names. Differences-in-differences compare how "
+    "people's own days changed since the year before; the others compare levels, and take the areas to be alike given "
+    "characteristics. The E-value is how strongly something unmeasured would have to go with both area and days, as a "
+    "risk ratio, to explain the estimate away [@vanderweele2017]. Intervals count people, not areas."
 )
 SHRINKAGE = (
     "Differences in effect come from one doubly robust fit. They are taken as draws from a normal distribution about "
@@ -107,6 +115,51 @@ def show_subgroups(release: Release) -> None:
                     "shrunken", alt=figures.describe_differences(rows, x=words))  # fmt: skip
 
 
+def show_trial(release: Release) -> None:
+    """The trial that the pathway analysis emulates, target beside emulation."""
+    if release.protocol.pathway is None:
+        nothing("target trial: the protocol describes no pathway", id="text-no-trial")
+        return
+    table = build_trial_table(*derive_trials(release.protocol))
+    show_table(table.rename(columns=str.capitalize), id="tab-trial",
+               caption="The target trial and its emulation")  # fmt: skip
+
+
+def show_people_designs(release: Release) -> None:
+    """The cohort at go-live balanced in every other way, with the negative control, and its balance."""
+    rows = release.table(DESIGNS)
+    if not len(rows):
+        nothing("other way of balancing people: the protocol names none", id="text-no-people-designs")
+        return
+    show_text(BALANCED, id="text-people-designs")
+    show_table(_design_table(release), id="tab-people-designs",
+               caption="Days on wards and in care homes in the year after go-live, per person",
+               note="The placebo asks the first design for an effect in the year before go-live.")  # fmt: skip
+    if rows["value"].notna().any():
+        words = "Days per person: with the service, less without it"
+        show_figure(figures.plot_differences(rows, x=words), id="fig-people-designs",
+                    caption="One question, many ways of balancing people",
+                    alt=figures.describe_differences(rows, x=words))  # fmt: skip
+    _show_balance(release, "balance.people", "fig-balance-people", "the two sides at go-live")
+
+
+def _design_table(release: Release) -> pd.DataFrame:
+    rows = release.table(DESIGNS)
+    rows = rows[rows["kind"] == "estimate"]
+    checks = release.table(f"checks.{DESIGNS}")
+    strength = checks[checks["column"] == "e_value"].set_index("row")["value"]
+    return pd.DataFrame({
+        "Design": list(rows["label"]),
+        "Estimate": [_number(r) for r in rows.itertuples()],
+        "People": [_count(v) for v in rows["n_people"]],
+        "E-value": [_two(strength.get(f"{r.row}.{r.column}", np.nan)) for r in rows.itertuples()],
+    })  # fmt: skip
+
+
+def _two(value: float) -> str:
+    return f"{value:.2f}" if np.isfinite(value) else ""
+
+
 def people_table(release: Release, table: str) -> pd.DataFrame:
     """Estimates as text: name, estimator, role, number with interval or the reason, people, events."""
     rows = release.table(table)
@@ -158,6 +211,6 @@ def _count(value: float) -> str:
 def _show_balance(release: Release, table: str, id: str, what: str) -> None:
     rows = release.table(table)
     if rows["value"].notna().any():
-        caption = (f"Balance of the four cells: {what}. Differences before weighting go in steps of 0.05 to 0.5, so "
+        caption = (f"Balance: {what}. Differences before weighting go in steps of 0.05 to 0.5, so "
                    "that they tell no number of people")  # fmt: skip
         show_figure(figures.plot_balance(rows), id=id, caption=caption, alt=figures.describe_balance(rows))

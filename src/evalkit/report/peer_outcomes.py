@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from evalkit.core.outcomes import Outcome
 from evalkit.report import facts, figures
 from evalkit.report.display import show_figure, show_table, show_text
+from evalkit.report.peer_pathway import list_possible_harms
 from evalkit.report.phrases import (
     confidence_sentences,
     count_unit,
@@ -206,6 +207,9 @@ def show_bad_news(release: Release) -> None:
         parts += ["**We cannot rule out these harms.** Each is the worst end of the range of doubt.",
                   "\n".join(f"- {starts_with_capital(f.outcome.plain)}: {text[:1].lower() + text[1:]}"
                             for f, text in possible)]  # fmt: skip
+    places = list_possible_harms(release)
+    if places:
+        parts += ["The same goes for days in a year that a person spent in these places:", "\n".join(places)]
     parts += ["### Deaths", " ".join(_deaths(release, service))]
     show_text("\n\n".join(parts), id="text-bad-news")
 

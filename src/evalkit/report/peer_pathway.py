@@ -182,9 +182,8 @@ def _days_reading(release: Release, effects: list[PeopleEffect], service: str) -
 
 def _harms_possible(release: Release, effects: list[PeopleEffect], service: str) -> str:
     """The worst end of each range for places of which people want less, or more, and what nobody can rule out."""
-    plain = _plain_names(release)
-    told = [e for e in effects if not _is_new(release, _state(e)) and _better(release, e) != "neither"]
-    lines = [f"- {starts_with_capital(plain[_state(e)])}: up to {days}." for e in told if (days := _worst(release, e))]
+    told = _wanted_less_or_more(release, effects)
+    lines = list_possible_harms(release)
     parts = []
     if lines:
         parts += ["**Harms that we cannot rule out.** These are the worst ends of the ranges. In a year, a person "
@@ -195,6 +194,19 @@ def _harms_possible(release: Release, effects: list[PeopleEffect], service: str)
     if any(not e.has_range for e in told):
         parts.append("Where too few people were in a place, we cannot rule out a harm either.")
     return "\n\n".join(parts) or "**Harms.** We could not work out if any place was for the worse."
+
+
+def list_possible_harms(release: Release) -> list[str]:
+    """`- In a care home: up to 21 days more.` for each place whose range holds a harm; nothing without a pathway."""
+    if release.protocol.pathway is None:
+        return []
+    plain = _plain_names(release)
+    told = _wanted_less_or_more(release, read_people_effects(release, DAYS))
+    return [f"- {starts_with_capital(plain[_state(e)])}: up to {days}." for e in told if (days := _worst(release, e))]
+
+
+def _wanted_less_or_more(release: Release, effects: list[PeopleEffect]) -> list[PeopleEffect]:
+    return [e for e in effects if not _is_new(release, _state(e)) and _better(release, e) != "neither"]
 
 
 def _state(effect: PeopleEffect) -> str:
