@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
 PATHWAY = (
-    "The table before sets the trial that one would have liked to run beside what was done [@hernan2016]. Two cohorts were chosen by the same rules on two days, at go-live and at the start of the baseline, and each "
+    "The table above sets the trial that one would have liked to run beside what was done [@hernan2016]. "
+    "Two cohorts were chosen by the same rules on two days, at go-live and at the start of the baseline, and each "
     "person's state was followed day by day; where several held on one day, the first in the protocol's order counts. "
     "Occupancy is Aalen-Johansen's, which needs no Markov property under independent censoring [@datta2001]. The "
     "estimand is the effect on the treated cohort (ATT) of expected days in each state: (treated after less before) "
@@ -183,7 +184,10 @@ def _subgroup_table(release: Release) -> pd.DataFrame:
     return pd.DataFrame({
         "Difference": list(rows["label"]),
         "Shrunken": [_number(r) for r in rows.itertuples()],
-        "By itself": [str(alone.get(f"{r.row}.{r.column}", "")) for r in rows.itertuples()],
+        "By itself": [
+            str(alone.get(f"{r.row}.{r.column}", "")).removeprefix("By itself the difference is ")
+            for r in rows.itertuples()
+        ],
     })  # fmt: skip
 
 
