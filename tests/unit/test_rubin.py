@@ -113,7 +113,7 @@ def test_what_cannot_be_pooled_is_named():
         pool_imputations([one(0.1, 0.1)])
     with pytest.raises(ParameterError, match="estimand"):
         pool_imputations([one(0.1, 0.1), one(0.1, 0.1, RATIO)])
-    with pytest.raises(ParameterError, match="no standard error"):
+    with pytest.raises(NotEstimable, match="without an error"):
         pool_imputations([one(0.1, 0.1), one(0.1, float("nan"))])
     lost = not_estimable(DIFFERENCE, "ipw", role="primary", reason="No overlap.")
     with pytest.raises(NotEstimable, match="No overlap"):

@@ -24,7 +24,7 @@ from evalkit.core.outcomes import NAIVE
 from evalkit.core.pathway import DAYS_IN_HOSPITAL, RECURRENCE
 from evalkit.core.result import Cell, Check, Estimate, Results, not_estimable
 from evalkit.estimators.inference import NAIVE_LABEL, normal_estimate
-from evalkit.estimators.people.cell_counts import compute_mean_counts, estimate_mean_count_did
+from evalkit.estimators.people.cell_counts import MIN_EVENTS, compute_mean_counts, estimate_mean_count_did
 from evalkit.estimators.people.cell_weights import CellWeights, build_cell_weights
 from evalkit.estimators.people.overlap import CELLS, compute_overlap_effect
 from evalkit.estimators.people.subgroups import SubgroupOptions, estimate_subgroup_effects
@@ -90,6 +90,7 @@ def _counts(study: Study, after: AfterDischarge, weights: CellWeights) -> list[E
         found = estimate_mean_count_did(
             weights, estimand, **_arrays(after), level=study.level, n_people=after.people["person_id"].nunique()
         )
+        found = [replace(e, n_people=_treated_people(after)) if e.role == "naive" else e for e in found]
         # The mean with the service, however told, times the people is their number of admissions.
         return [replace(e, checks=tuple(c for c in e.checks if c.name != "relative_change")) for e in found]
     except NotEstimable as refusal:
@@ -97,8 +98,15 @@ def _counts(study: Study, after: AfterDischarge, weights: CellWeights) -> list[E
 
 
 def _rate_ratio(study: Study, after: AfterDischarge, weights: CellWeights) -> Estimate:
-    """Ratio of admission rates, treated after over before, over the same in comparison areas (LWYY)."""
+    """Ratio of admission rates, treated after over before, over the same in comparison areas (LWYY).
+
+    The robust error takes the cells' weights as known, which a check says.
+    """
     estimand = _estimand(study, RECURRENCE, "rate_ratio")
+    events = np.bincount(weights.cell[after.admissions["row"]], minlength=len(CELLS))
+    if events.min() < MIN_EVENTS:
+        reason = f"Fewer than {MIN_EVENTS} admissions in one of the four cells."
+        return not_estimable(estimand, "lwyy_did", role="sensitivity", reason=reason)
     try:
         follow_up = derive_admission_follow_up(after, weights=weights.base)
         fit = fit_cox(follow_up, options=CoxOptions(ties="efron", errors="robust"))
@@ -109,11 +117,12 @@ def _rate_ratio(study: Study, after: AfterDischarge, weights: CellWeights) -> Es
     whole = normal_estimate(
         estimand, "lwyy_did", role="sensitivity", value=beta, se=se, level=study.level,
         label="Weighted rate model (LWYY), difference-in-differences", n_people=after.people["person_id"].nunique(),
-        n_events=float(np.bincount(weights.cell[after.admissions["row"]], minlength=len(CELLS)).min()),
+        n_events=float(events.min()),
         checks=(*weights.checks, Check(
             "alive_only", None, float("nan"),
             "A ratio of rates among people still alive; the mean count counts the dead.",
-        )),
+        ), Check("weights_taken_as_known", False, float("nan"),
+                 "The error takes the weights as known, though they were estimated.")),
     )  # fmt: skip
     return _exponentiated(whole)
 
@@ -156,9 +165,14 @@ def _hospital_days(study: Study, after: AfterDischarge, weights: CellWeights) ->
         ),
         normal_estimate(
             estimand, NAIVE, role="naive", value=naive.days[place], se=naive.days_se[place], label=NAIVE_LABEL,
-            n_events=float(back[:2].min()), **shared,
+            n_events=float(back[:2].min()), **(shared | {"n_people": _treated_people(after)}),
         ),
     ]  # fmt: skip
+
+
+def _treated_people(after: AfterDischarge) -> float:
+    """People of the treated area, whom alone a plain before and after is of."""
+    return float(after.people.loc[after.people["treated"], "person_id"].nunique())
 
 
 def _days(days: float) -> str:

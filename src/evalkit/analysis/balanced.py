@@ -47,8 +47,10 @@ def estimate_balanced(study: Study) -> list[Results]:
 
     Differences-in-differences of people's own days are set beside comparisons of levels, which take the treated
     area to be like the others given characteristics. A negative control asks the first for an effect in the year
-    before go-live, where there can be none. Tables: `people_designs` (estimates), `balance.people` (before and after
-    weighting) and, for the workings, `balance_more` and `propensity`. Nothing where the protocol describes no pathway.
+    before go-live, when the service can have had none but by anticipation; that year chose the people, so the
+    control also finds whatever regression to the mean the sides do not share. Tables: `people_designs` (estimates),
+    `balance.people` (before and after weighting) and, for the workings, `balance_more` and `propensity`. Nothing
+    where the protocol describes no pathway.
     """
     if study.protocol.pathway is None or not study.protocol.pathway.designs:
         return []

@@ -9,6 +9,7 @@ import pandas as pd
 
 from evalkit.cohort.discharges import STAY_COLUMNS, build_discharges, derive_readmission_cells
 from evalkit.cohort.follow_up import FollowUp
+from evalkit.cohort.frames import how_many, refuse
 from evalkit.cohort.history import EventHistory
 from evalkit.cohort.pathway import UNSEEN, build_day_history
 from evalkit.cohort.spells import build_hospital_spells
@@ -103,17 +104,21 @@ def derive_admission_follow_up(after: AfterDischarge, *, weights: np.ndarray | N
 
     An admission on day d ends the interval at d + 1, so that one on the day of discharge has a place. Covariates are
     `treated`, `after` and their product; strata are none, clusters are people. Rows of weight 0 are left out.
+
+    Raises ParameterError for weights of another length, negative or not finite.
     """
     people = after.people
     w = np.ones(len(people)) if weights is None else weights
-    ends = pd.concat([
-        after.admissions.assign(stop=after.admissions["day"] + 1, event=1)[["row", "stop", "event"]],
-        pd.DataFrame({"row": np.arange(len(people)), "stop": people["exit_days"], "event": 2 * after.died}),
-    ]).sort_values(["row", "stop", "event"], kind="stable")  # fmt: skip
-    # A last admission on the last day closes the follow-up; death on that day is told by the last row.
-    ends = (
-        ends.groupby(["row", "stop"], sort=True)["event"].agg(lambda e: 1 if (e == 1).any() else e.max()).reset_index()
-    )
+    refuse(_weight_faults(w, len(people)))
+    admitted = after.admissions.assign(stop=after.admissions["day"] + 1.0, event=1)
+    admitted = admitted[["row", "stop", "event"]].drop_duplicates()
+    last = pd.DataFrame({
+        "row": np.arange(len(people)), "stop": people["exit_days"].to_numpy(dtype=np.float64), "event": 2 * after.died
+    })  # fmt: skip
+    # An admission on the last day closes the follow-up; a death on that day is told by half a day more.
+    closed = last.merge(admitted, on=["row", "stop"], how="left", indicator=True)["_merge"].eq("both").to_numpy()
+    last["stop"] += 0.5 * (closed & after.died)
+    ends = pd.concat([admitted, last[~closed | after.died]]).sort_values(["row", "stop"]).reset_index(drop=True)
     ends["start"] = ends.groupby("row")["stop"].shift(fill_value=0)
     row = ends["row"].to_numpy()
     treated, period = people["treated"].to_numpy()[row], people["period"].eq("after").to_numpy()[row]
@@ -125,6 +130,13 @@ def derive_admission_follow_up(after: AfterDischarge, *, weights: np.ndarray | N
         frame[frame["weight"] > 0], entry="start", exit="stop", event="event", person="row", cluster="person",
         weights="weight", covariates=("treated", "after", "treated_after"), causes=CAUSES,
     )  # fmt: skip
+
+
+def _weight_faults(weights: np.ndarray, n: int) -> list[Fault]:
+    if np.shape(weights) != (n,):
+        return [Fault("weights", "one value a discharge is wanted", got=f"{np.shape(weights)}", allowed=f"({n},)")]
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    return [Fault("weights", f"{how_many(int(bad.sum()))} are negative or not finite")] if bad.any() else []
 
 
 def derive_hospital_days(after: AfterDischarge) -> np.ndarray:

@@ -61,7 +61,7 @@ class Comparison:
         df = df.reset_index(drop=True)
         sides, faults = numbers(df, treatment)
         if not faults and not np.isin(sides, (0.0, 1.0)).all():
-            faults = [Fault(treatment, "the treatment holds other values", allowed="0 and 1, or yes and no")]
+            faults = [Fault(treatment, "the treatment holds other values", allowed="0 and 1, or True and False")]
         twice = [name for name in covariates if name in (treatment, outcome, cluster) or covariates.count(name) > 1]
         faults += [Fault(name, "this column cannot be a covariate too") for name in dict.fromkeys(twice)]
         x, names, wrong_covariates = design_columns(df, covariates)

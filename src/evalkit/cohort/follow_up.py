@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from evalkit.cohort.frames import codes, design_columns, how_many, numbers, refuse, require_columns
+from evalkit.cohort.frames import as_numbers, codes, design_columns, how_many, numbers, refuse, require_columns
 from evalkit.core.errors import Fault
 
 _WHERE = "follow-up"
@@ -68,8 +68,10 @@ class FollowUp:
 
         Raises ParameterError for missing columns, values that are missing or infinite, intervals of no length
         or that end before they begin, rows of one person in one stratum that overlap, codes outside `causes`,
-        weights that are not positive and finite.
+        weights that are not positive and finite, dates where numbers are wanted, covariates that are the outcome, and
+        causes that are not different names.
         """
+        refuse(_cause_list_faults(causes))
         require_columns(df, [exit, event, entry, person, cluster, stratum, weights, offset, *covariates], where=_WHERE)
         df = df.reset_index(drop=True)
         ends, faults = numbers(df, exit)
@@ -83,6 +85,9 @@ class FollowUp:
         x, names, wrong_covariates = design_columns(df, covariates)
         faults = [*faults, *wrong, *wrong_events, *wrong_people, *wrong_clusters, *wrong_strata]
         faults += [*wrong_weights, *wrong_offset, *wrong_covariates]
+        faults += [
+            Fault(name, "this column cannot be a covariate too") for name in covariates if name in (exit, event, person)
+        ]
         refuse(faults)
         overlaps = _overlap_faults(begins, ends, who, layer, entry, exit) if person else []  # else a row each
         refuse([*_length_faults(begins, ends, entry, exit), *overlaps, *_weight_faults(w, weights)])
@@ -106,7 +111,7 @@ class FollowUp:
 
     def with_weights(self, weights: np.ndarray) -> FollowUp:
         """The same follow-up with other weights, shape (n,), positive and finite."""
-        values = np.asarray(weights, dtype=np.float64)
+        values = as_numbers(weights, "weights") if np.ndim(weights) else np.float64(0.0)
         refuse(_weight_faults(values, "weights") if values.shape == self.exit.shape else [
             Fault(_WHERE, "weights must have one value a row", got=f"{values.shape}", allowed=f"({len(self)},)")
         ])  # fmt: skip
@@ -114,12 +119,18 @@ class FollowUp:
 
 
 def _event_codes(column: pd.Series, causes: tuple[str, ...]) -> tuple[np.ndarray, list[Fault]]:
-    if column.dtype == object or pd.api.types.is_string_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype):
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if kind in ("boolean", "integer", "floating", "mixed-integer-float", "empty"):
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        found = np.where(np.isnan(values), 0.0, values)
+    elif column.dtype == object or pd.api.types.is_string_dtype(column):
         lookup = {"": 0, "censored": 0} | {cause: k for k, cause in enumerate(causes, 1)}
-        values = column.astype(object).where(column.notna(), "").map(lambda v: lookup.get(str(v), -1))
-    else:
-        values = pd.to_numeric(column, errors="coerce").fillna(0)
-    found = values.to_numpy(dtype=np.float64)
+        names = column.astype(object).where(column.notna(), "").map(lambda v: lookup.get(str(v), -1))
+        found = names.to_numpy(dtype=np.float64)
+    else:  # dates and what else is no code
+        found = np.full(len(column), -1.0)
     bad = (found != np.round(found)) | (found < 0) | (found > len(causes))
     if bad.any():
         allowed = f"0 for censored, 1 to {len(causes)} or {', '.join(causes)}"
@@ -127,6 +138,14 @@ def _event_codes(column: pd.Series, causes: tuple[str, ...]) -> tuple[np.ndarray
             Fault(str(column.name), f"{how_many(int(bad.sum()))} hold another code", allowed=allowed)
         ]
     return found.astype(np.int64), []
+
+
+def _cause_list_faults(causes: tuple[str, ...]) -> list[Fault]:
+    named = not isinstance(causes, str) and all(isinstance(c, str) and c not in ("", "censored") for c in causes)
+    if named and len(causes) and len(set(causes)) == len(causes):
+        return []
+    step = 'For one cause: causes=("death",), with a comma.'
+    return [Fault("causes", "a list of different names, none of them for censoring", str(causes), next_step=step)]
 
 
 def _length_faults(entry: np.ndarray, exit_: np.ndarray, begin: str | None, end: str) -> list[Fault]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,10 @@ import pandas as pd
 from evalkit.core.errors import Fault, ParameterError, suggest_name
 
 FEW = 10  # below this a number of rows is not written into a message, which may leave the secure side
+_MANY_LEVELS = 50  # of a text: more, and most of them held by one row, are names of people rather than kinds
+_LARGEST = 1e100  # of a covariate: the squares of larger numbers overflow
+_DATES = ("datetime", "datetime64", "date", "time", "timedelta", "timedelta64", "period")
+_NUMBERS = ("integer", "floating", "mixed-integer-float", "boolean", "decimal")
 
 
 def how_many(count: int) -> str:
@@ -24,12 +28,28 @@ def refuse(faults: Iterable[Fault]) -> None:
         raise ParameterError(found)
 
 
+def whole_faults(name: str, value: object, *, least: int) -> list[Fault]:
+    """What is wrong with an option that is a whole number of `least` or more."""
+    if is_finite(value) and value == int(value) and value >= least:
+        return []
+    return [Fault(name, "out of range", str(value), f"a whole number, {least} or more")]
+
+
+def rng_faults(rng: object) -> list[Fault]:
+    """What is wrong with a source of random numbers, which is never made up where none is given."""
+    if isinstance(rng, np.random.Generator):
+        return []
+    return [Fault("rng", "random numbers are drawn", next_step="Give rng=np.random.default_rng(seed).")]
+
+
 def require_columns(df: pd.DataFrame, names: Sequence[str | None], *, where: str) -> None:
     """Refuse a frame without rows, columns that are missing, and columns that stand in it twice."""
+    if not isinstance(df, pd.DataFrame):
+        raise ParameterError(Fault(where, "a pandas DataFrame is wanted", got=type(df).__name__))
     faults = [] if len(df) else [Fault(where, "the frame has no rows", next_step="Check how it was selected.")]
     for name in dict.fromkeys(n for n in names if n is not None):
         if name not in df.columns:
-            hint = suggest_name(name, [str(c) for c in df.columns])
+            hint = suggest_name(str(name), [str(c) for c in df.columns])
             faults.append(Fault(where, f'there is no column "{name}"', next_step=hint))
         elif (df.columns == name).sum() > 1:
             faults.append(Fault(where, f'the column "{name}" stands in the frame twice'))
@@ -37,7 +57,14 @@ def require_columns(df: pd.DataFrame, names: Sequence[str | None], *, where: str
 
 
 def numbers(df: pd.DataFrame, column: str) -> tuple[np.ndarray, list[Fault]]:
-    """A column as finite floats, shape (n,), and what is wrong with it."""
+    """A column as finite floats, shape (n,), and what is wrong with it. Dates are no numbers: they have no unit."""
+    kind = pd.api.types.infer_dtype(df[column], skipna=True)
+    if kind in _DATES or kind == "complex":
+        what, step = ("complex numbers", "") if kind == "complex" else (
+            "dates or durations, which have no unit",
+            f'Count days from a date: `(df["{column}"] - origin) / pd.Timedelta(days=1)`.',
+        )  # fmt: skip
+        return np.zeros(len(df)), [Fault(column, f"it holds {what}", allowed="numbers", next_step=step)]
     values = pd.to_numeric(df[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     bad = ~np.isfinite(values)
     if not bad.any():
@@ -66,7 +93,12 @@ def codes(df: pd.DataFrame, column: str | None) -> tuple[np.ndarray, tuple[objec
             next_step=f'`df[df["{column}"].isna()]` finds them.',
         )
         return np.zeros(len(df), dtype=np.int64), (), [fault]
-    found, labels = pd.factorize(values, sort=True)
+    try:
+        found, labels = pd.factorize(values, sort=True)
+    except TypeError:
+        step = f'Make it text: `df["{column}"].astype(str)`.'
+        fault = Fault(column, "its values are of kinds that cannot be told apart or put in order", next_step=step)
+        return np.zeros(len(df), dtype=np.int64), (), [fault]
     return found.astype(np.int64), tuple(labels), []
 
 
@@ -74,26 +106,91 @@ def design_columns(df: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, 
     """Covariates as a float matrix (n, p): numbers and yes/no as they are, text as indicators.
 
     The first category in sorted order, or in the order of a pandas Categorical, is the reference and has no
-    column; others are named `column=category`.
+    column; others are named `column=category`. Refused are dates, texts that are names of people, and columns of one
+    name, of which only the first would ever be read.
     """
     parts: list[np.ndarray] = []
     found: list[str] = []
     faults: list[Fault] = []
     for name in names:
         column = df[name]
-        if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
+        kind = "categorical" if isinstance(column.dtype, pd.CategoricalDtype) else _kind(column)
+        if pd.api.types.is_numeric_dtype(column) or kind in (*_NUMBERS, *_DATES, "complex"):
             values, wrong = numbers(df, name)
-            faults += wrong
+            faults += wrong or _size_faults(values, name)
             parts.append(values[:, None])
             found.append(name)
             continue
         if column.isna().any():
             faults.append(Fault(name, f"{how_many(int(column.isna().sum()))} are empty"))
             continue
+        if kind == "mixed":
+            faults.append(Fault(name, "its values are of several kinds", allowed="numbers, yes/no, or text"))
+            continue
         kinds = column if isinstance(column.dtype, pd.CategoricalDtype) else column.astype("category")
         kinds = kinds.cat.remove_unused_categories()
         levels = list(kinds.cat.categories)
+        if len(levels) > max(_MANY_LEVELS, len(df) // 2):
+            step = "Leave it out, or group its values."
+            faults.append(Fault(name, "most of its values stand in one row: it names people", next_step=step))
+            continue
         parts.append((kinds.cat.codes.to_numpy()[:, None] == np.arange(1, len(levels))).astype(np.float64))
         found += [f"{name}={level}" for level in levels[1:]]
+    twice = sorted({str(name) for name in found if found.count(name) > 1})
+    faults += [Fault(name, "two covariates have this name", next_step="Rename one of them.") for name in twice]
     matrix = np.concatenate(parts, axis=1) if parts else np.empty((len(df), 0))
     return matrix, tuple(found), faults
+
+
+def _kind(column: pd.Series) -> str:
+    return pd.api.types.infer_dtype(column, skipna=True)
+
+
+def _size_faults(values: np.ndarray, name: str) -> list[Fault]:
+    large = np.abs(values) > _LARGEST
+    if not large.any():
+        return []
+    what = f"{how_many(int(large.sum()))} are too large to be squared"
+    return [Fault(name, what, allowed=f"up to {_LARGEST:g}", next_step="Measure it in another unit.")]
+
+
+def choice_faults(where: str, got: object, allowed: Collection[str]) -> list[Fault]:
+    """What is wrong with an option that is one of a few words: misspelt, it must not count as one of them."""
+    if isinstance(got, str) and got in allowed:
+        return []
+    hint = suggest_name(got, list(allowed)) if isinstance(got, str) else ""
+    return [Fault(where, "unknown", got=str(got), allowed=", ".join(allowed), next_step=hint)]
+
+
+def cause_faults(cause: object, causes: Sequence[str]) -> list[Fault]:
+    """What is wrong with a cause, which is counted from 1."""
+    if is_whole(cause) and 1 <= cause <= len(causes):
+        return []
+    allowed = ", ".join(f"{k} ({name})" for k, name in enumerate(causes, 1))
+    return [Fault("cause", "there is no such cause", got=str(cause), allowed=allowed)]
+
+
+def level_faults(level: object) -> list[Fault]:
+    """What is wrong with the level of an interval, which is a share such as 0.95."""
+    if is_finite(level) and 0 < level < 1:
+        return []
+    return [Fault("level", "must lie between 0 and 1", got=str(level), allowed="a share, such as 0.95")]
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is a whole number."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def is_finite(value: object) -> bool:
+    """Whether it is one finite number."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and bool(np.isfinite(value))
+
+
+def as_numbers(values: Iterable[object] | np.ndarray, where: str) -> np.ndarray:
+    """A list of numbers as floats, shape (m,) or as given; raises ParameterError for what is none."""
+    try:
+        return np.asarray(values if isinstance(values, np.ndarray) else list(values), dtype=np.float64)
+    except (TypeError, ValueError):
+        got = type(values).__name__
+    raise ParameterError(Fault(where, "a list of numbers is wanted", got=got))

@@ -69,12 +69,15 @@ class EventHistory:
 
         Raises ParameterError for missing columns or values, states that are not listed, moves to the same state or
         out of an absorbing one or not in `allowed`, intervals of no length, rows of a person that overlap, a row
-        that begins in another state than the row before it led to, and weights that are not positive and finite.
+        that begins in another state than the row before it led to, rows after an absorbing state, people in several
+        strata, and weights that are not positive and finite.
         """
+        refuse(_state_list_faults(states, absorbing))
         require_columns(
             df, [person, start, stop, from_state, to_state, cluster, stratum, weights, *covariates], where=_WHERE
         )
-        df = df.sort_values([person, start], kind="stable").reset_index(drop=True)
+        df = df.reset_index(drop=True)
+        df = df.iloc[np.lexsort((numbers(df, start)[0], codes(df, person)[0]))].reset_index(drop=True)
         begins, faults = numbers(df, start)
         ends, wrong_ends = numbers(df, stop)
         origin, wrong_from = _state_codes(df[from_state], states, may_be_empty=False)
@@ -84,12 +87,16 @@ class EventHistory:
         layer, labels, wrong_strata = codes(df, stratum) if stratum else (np.zeros(len(df), dtype=np.int64), (), [])
         w, wrong_weights = numbers(df, weights) if weights else (np.ones(len(df)), [])
         x, names, wrong_covariates = design_columns(df, covariates)
-        refuse([*_state_list_faults(states, absorbing), *faults, *wrong_ends, *wrong_from, *wrong_to, *wrong_people,
+        used = [name for name in covariates if name in (stop, to_state, person)]
+        wrong_covariates += [Fault(name, "this column cannot be a covariate too") for name in used]
+        refuse([*faults, *wrong_ends, *wrong_from, *wrong_to, *wrong_people,
                 *wrong_clusters, *wrong_strata, *wrong_weights, *wrong_covariates])  # fmt: skip
         refuse([
             *_time_faults(begins, ends, who, start, stop),
             *_move_faults(origin, target, tuple(states), tuple(absorbing), allowed),
             *_joint_faults(begins, ends, who, origin, target),
+            *_after_faults(who, target, tuple(states), tuple(absorbing)),
+            *_stratum_faults(who, layer, stratum),
             *_weight_faults(w, weights),
         ])  # fmt: skip
         return cls(
@@ -120,15 +127,31 @@ def _state_codes(column: pd.Series, states: Sequence[str], *, may_be_empty: bool
     unknown = (found == -2) | ((found == STAYED) & (not may_be_empty))
     if not unknown.any():
         return found, []
-    strange = sorted({str(v) for v in text[(found == -2)]})
-    hint = suggest_name(strange[0], list(states)) if strange else ""
+    held = sorted({str(v) for v in text[(found == -2)]})
+    # What is near to no state may be something else, such as a person's number: it is not shown.
+    strange = [name for name in held[:1000] if suggest_name(name, list(states))]
+    hint = (
+        suggest_name(strange[0], list(states))
+        if strange
+        else f'`df["{column.name}"].value_counts(dropna=False)` shows them.'
+    )
     what = f"{how_many(int(unknown.sum()))} hold a state that is not listed"
     return found, [
-        Fault(str(column.name), what, got=", ".join(strange[:5]) or "empty", allowed=", ".join(states), next_step=hint)
+        Fault(
+            str(column.name),
+            what,
+            got=", ".join(strange[:5]) or ("" if len(held) else "empty"),
+            allowed=", ".join(states),
+            next_step=hint,
+        )
     ]
 
 
 def _state_list_faults(states: Sequence[str], absorbing: Sequence[str]) -> list[Fault]:
+    words = [*states, *absorbing]
+    if isinstance(states, str) or isinstance(absorbing, str) or not all(isinstance(s, str) and s for s in words):
+        step = 'Name them as text: states=("home", "dead"), absorbing=("dead",).'
+        return [Fault("states, absorbing", "they are lists of names", next_step=step)]
     faults = []
     if len(set(states)) != len(states) or len(states) < 2:
         faults.append(Fault("states", "two or more states are needed, each once", got=", ".join(states)))
@@ -199,6 +222,30 @@ def _joint_faults(
     return [Fault(
         _WHERE, f"{how_many(int(broken.sum()))} begin in another state than the row before them led to",
         next_step="The state at the start of a row is the one that the row before it moved to, or stayed in.",
+    )]  # fmt: skip
+
+
+def _after_faults(
+    person: np.ndarray, target: np.ndarray, states: tuple[str, ...], absorbing: tuple[str, ...]
+) -> list[Fault]:
+    stuck = [states.index(s) for s in absorbing]
+    again = (person[1:] == person[:-1]) & np.isin(target[:-1], stuck)
+    if not again.any():
+        return []
+    return [Fault(
+        _WHERE, f"{how_many(int(again.sum()))} come after the same person's move into an absorbing state",
+        got=", ".join(absorbing), next_step="Check dates of deaths, and people who share an identifier.",
+    )]  # fmt: skip
+
+
+def _stratum_faults(person: np.ndarray, stratum: np.ndarray, name: str | None) -> list[Fault]:
+    changes = (person[1:] == person[:-1]) & (stratum[1:] != stratum[:-1])
+    if not changes.any():
+        return []
+    return [Fault(
+        str(name), f"{how_many(int(changes.sum()))} are in another stratum than the same person's row before them",
+        allowed="one stratum a person",
+        next_step="Give each person and period a code of its own, and the person as the cluster.",
     )]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from evalkit.cohort.cohort import build_cohort_on
 from evalkit.cohort.features import derive_person_features
+from evalkit.cohort.frames import refuse
 from evalkit.cohort.history import EventHistory
 from evalkit.cohort.residence import COMPARATORS, derive_residence, followed_until
 from evalkit.core.dates import as_days
@@ -191,7 +192,10 @@ def build_day_history(
         Places in `states`, of which the last named `dead` is never left; `UNSEEN` once no longer followed.
     people : DataFrame, shape (n, ...)
         With `person_id` and `cell`.
+
+    Raises ParameterError for days that are no places in `states`, and people or weights of another number.
     """
+    refuse(_day_faults(days, states, people, weights))
     n, horizon = days.shape
     starts = np.concatenate([np.ones((n, 1), dtype=bool), days[:, 1:] != days[:, :-1]], axis=1)
     row, start = np.nonzero(starts & (days != UNSEEN) & (days != states.index(DEAD)))
@@ -211,3 +215,20 @@ def build_day_history(
         frame, person="row", start="start", stop="stop", from_state="from", to_state="to", states=states,
         absorbing=(DEAD,), cluster="person", stratum="cell", weights="weight",
     )  # fmt: skip
+
+
+def _day_faults(
+    days: np.ndarray, states: tuple[str, ...], people: pd.DataFrame, weights: np.ndarray | None
+) -> list[Fault]:
+    faults = []
+    if DEAD not in states:
+        faults.append(Fault("states", "one of them is wanted for death", ", ".join(states), DEAD))
+    if days.ndim != 2 or not np.issubdtype(days.dtype, np.integer):
+        return [*faults, Fault("days", "a table of whole numbers is wanted", f"{days.dtype} {days.shape}")]
+    if days.size and not (days.min() >= UNSEEN and days.max() < len(states)):
+        faults.append(Fault("days", "some are no place in the states", allowed=f"{UNSEEN} to {len(states) - 1}"))
+    if len(people) != len(days):
+        faults.append(Fault("people", "one row a row of days is wanted", f"{len(people)}", f"{len(days)}"))
+    if weights is not None and np.shape(weights) != (len(days),):
+        faults.append(Fault("weights", "one value a person is wanted", f"{np.shape(weights)}", f"({len(days)},)"))
+    return faults

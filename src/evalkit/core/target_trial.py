@@ -120,8 +120,8 @@ def derive_trials(protocol: Protocol) -> tuple[TargetTrial, TargetTrial]:
         analysis="(Treated after less before) less (comparison after less before), cells weighted to the treated "
         "after; the interval resamples people, not areas",
         assumptions="Parallel change of each state's share among like people; no other change in one area alone; "
-        "censoring independent of where people would be; nobody changed area or entered the cohort because of what "
-        "was to come",
+        "what fades by itself after a bad year fades alike; the service changes nothing in the other areas; censoring "
+        "independent of where people would be; nobody changed area or entered the cohort because of what was to come",
     )
     return trial, emulation
 
@@ -151,15 +151,18 @@ def find_trial_faults(where: str, trial: TargetTrial) -> list[Fault]:
     faults = []
     for field in fields(trial):
         value = getattr(trial, field.name)
-        if isinstance(value, str) and field.name not in ("assumptions", "causal_contrast") and not value.strip():
+        if field.name in (*_DAYS, "strategies", "causal_contrast"):
+            continue
+        if not isinstance(value, str) or (field.name != "assumptions" and not value.strip()):
             faults.append(Fault(where, f'"{field.name}" says nothing'))
-    if len(trial.strategies) < 2 or not all(text.strip() for text in trial.strategies):
-        faults.append(
-            Fault(where, "a trial compares strategies", f"{len(trial.strategies)}", "2 or more, each in words")
-        )
+    given = trial.strategies
+    if not isinstance(given, tuple) or not all(isinstance(text, str) and text.strip() for text in given):
+        faults.append(Fault(where, "strategies must be a tuple of texts", allowed="2 or more, each in words"))
+    elif len(set(given)) < 2 or len(set(given)) < len(given):
+        faults.append(Fault(where, "a trial compares strategies", f"{len(set(given))}", "2 or more, all different"))
     if trial.causal_contrast not in _CONTRASTS:
         faults.append(Fault(where, "unknown contrast", str(trial.causal_contrast), " or ".join(_CONTRASTS)))
-    if min(getattr(trial, name) for name in _DAYS) < 0 or trial.follow_up_days == 0:
+    if not (trial.grace_period_days >= 0 and trial.follow_up_days > 0):
         faults.append(Fault(where, "days must not be negative, and people must be followed for one or more"))
     elif trial.grace_period_days >= trial.follow_up_days:
         got = f"{trial.grace_period_days} and {trial.follow_up_days} days"

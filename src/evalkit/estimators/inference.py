@@ -7,9 +7,12 @@ from dataclasses import replace
 
 from scipy import stats
 
+from evalkit.cohort.frames import level_faults, refuse
+from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
 
+_MAX_LOG = 705.0  # of a number that can be written
 NAIVE_LABEL = "Uncontrolled before and after: not evidence of effect"
 
 
@@ -26,7 +29,11 @@ def normal_estimate(
     n_events: float = math.nan,
     checks: tuple[Check, ...] = (),
 ) -> Estimate:
-    """An estimate with a normal interval and the two-sided p-value of no effect (value 0)."""
+    """An estimate with a normal interval and the two-sided p-value of no effect (value 0).
+
+    Raises ParameterError for a level outside 0 to 1.
+    """
+    refuse(level_faults(level))
     half = stats.norm.ppf(0.5 + level / 2) * se
     return Estimate(
         estimand,
@@ -58,9 +65,19 @@ def log_ratio_estimate(
     n_events: float = math.nan,
     checks: tuple[Check, ...] = (),
 ) -> Estimate:
-    """A ratio from its logarithm, with an interval normal on the log scale; `se` stays the error of the log."""
+    """A ratio from its logarithm, with an interval normal on the log scale; `se` stays the error of the log.
+
+    Raises NotEstimable where its ends are too far out to be written.
+    """
     log = normal_estimate(
         estimand, estimator, role=role, value=log_value, se=se, level=level, label=label, n_people=n_people,
         n_events=n_events, checks=checks,
     )  # fmt: skip
+    if max(abs(log.lower), abs(log.upper)) > _MAX_LOG:
+        raise NotEstimable(
+            Fault(
+                "ratio", "it or its interval is too large or too small to be written",
+                next_step="Measure the covariate in larger units: the ratio is of one unit more.",
+            )
+        )  # fmt: skip
     return replace(log, value=math.exp(log.value), lower=math.exp(log.lower), upper=math.exp(log.upper))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from evalkit.cohort.frames import how_many, refuse
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
@@ -28,16 +29,20 @@ def compute_mean_counts(
     ----------
     weights : float array, shape (B, n); cell : int array, shape (n,)
     exit_days, died : shape (n,); days followed (1 or more) and whether death ended them
-    row, day : int arrays, shape (m,), one an event: whose, and on which day from 0
+    row, day : int arrays, shape (m,), one an event: whose, and on which day from 0, before `exit_days`
     horizon_days : H
+
+    Raises ParameterError for events of nobody, or on days on which the person was not followed, and for people who
+    were followed for no day.
 
     Returns
     -------
     float array, shape (B, 4, H + 1); entry t counts events before day t.
     """
+    refuse(_event_faults(np.asarray(exit_days), np.asarray(row), np.asarray(day), horizon_days))
     n, out = len(cell), np.zeros((len(weights), len(CELLS), horizon_days + 1))
     size = (n, horizon_days)
-    leaves = np.minimum(exit_days, horizon_days)
+    leaves = np.minimum(exit_days, horizon_days).astype(np.int64)
     events = sparse.csr_matrix((np.ones(len(row)), (row, day)), shape=size)
     leaving = sparse.csr_matrix((np.ones(n), (np.arange(n), leaves - 1)), shape=size)
     dying = died & (exit_days <= horizon_days)
@@ -54,6 +59,20 @@ def compute_mean_counts(
         before = np.concatenate([np.ones((len(w), 1)), survival[:, :-1]], axis=1)
         out[:, k, 1:] = np.cumsum(before * _product(w, events[inside]) * share, axis=1)
     return out
+
+
+def _event_faults(exit_days: np.ndarray, row: np.ndarray, day: np.ndarray, horizon_days: int) -> list[Fault]:
+    none = ~(exit_days >= 1)
+    if none.any():
+        return [Fault("exit_days", f"{how_many(int(none.sum()))} are followed for no day", allowed="1 or more")]
+    nobody = (row < 0) | (row >= len(exit_days))
+    if nobody.any():
+        return [Fault("row", f"{how_many(int(nobody.sum()))} are events of nobody")]
+    outside = (day < 0) | (day >= np.minimum(exit_days[row], horizon_days))
+    if outside.any():
+        what = f"{how_many(int(outside.sum()))} are events on days on which their person was not followed"
+        return [Fault("day", what, allowed="from 0, before the exit and the horizon")]
+    return []
 
 
 def _product(weights: np.ndarray, rows: sparse.csr_matrix) -> np.ndarray:

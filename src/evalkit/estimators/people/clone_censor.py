@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import FEW, refuse
+from evalkit.cohort.frames import FEW, level_faults, refuse, rng_faults
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
@@ -132,13 +132,14 @@ def estimate_clone_effect(
     Raises
     ------
     ParameterError
-        Another scale or contrast; options that do not fit each other (a grace period as long as the follow-up).
+        Another scale or contrast; options that do not fit each other (a grace period as long as the follow-up); a
+        level outside 0 to 1, no `rng`.
     NotEstimable
         Fewer than 10 events; fewer than 10 people who start in time, or who are followed without; an arm without
         events or followed by nobody to the horizon; a covariate that separates; weights that cannot be fitted in
         more than 5% of draws; covariates that vary with `start_weights="grace_end"`.
     """
-    refuse(_estimand_faults(estimand))
+    refuse([*_estimand_faults(estimand), *level_faults(level), *rng_faults(rng)])
     rows, draws = _prepare(people, options, rng)
     counts = np.concatenate([np.ones((1, len(people))), draws])
     risks = compute_clone_risks(people, options, rows, counts, days=np.array([options.horizon_days]))[:, :, 0]
@@ -159,7 +160,7 @@ def estimate_clone_effect(
         n_people=float(len(people)),
         n_events=float(((people.event == 1) & (people.exit <= options.horizon_days)).sum()),
         se=se,
-        p_value=float(2 * stats.norm.sf(abs(value) / se)),
+        p_value=float(2 * stats.norm.sf(abs(value) / se)) if se > 0 else math.nan,
         checks=_checks(people, options, rows),
         label=f"Clone-censor-weight, {options.contrast.replace('_', ' ')}",
     )
@@ -179,8 +180,11 @@ def estimate_clone_curves(
     `estimate_clone_effect`, and ParameterError for days outside 0 to the horizon.
     """
     days = np.asarray(days, dtype=np.float64)
-    if not days.size or days.min() < 0 or days.max() > options.horizon_days:
-        refuse([Fault("days", "must lie within the follow-up", allowed=f"0 to {options.horizon_days:g}")])
+    check_options(options)
+    faults = [*level_faults(level), *rng_faults(rng)]
+    if not days.size or not ((days >= 0) & (days <= options.horizon_days)).all():
+        faults.append(Fault("days", "must lie within the follow-up", allowed=f"0 to {options.horizon_days:g}"))
+    refuse(faults)
     rows, draws = _prepare(people, options, rng)
     counts = np.concatenate([np.ones((1, len(people))), draws])
     risks = compute_clone_risks(people, options, rows, counts, days=days)

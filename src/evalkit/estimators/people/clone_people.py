@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,7 +10,15 @@ import numpy as np
 import pandas as pd
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import design_columns, how_many, numbers, refuse, require_columns
+from evalkit.cohort.frames import (
+    design_columns,
+    how_many,
+    is_finite,
+    numbers,
+    refuse,
+    require_columns,
+    whole_faults,
+)
 from evalkit.core.errors import Fault
 
 _WHERE = "trial people"
@@ -136,8 +143,9 @@ def check_options(options: CloneOptions) -> None:
     faults = []
     for name in ("grace_days", "horizon_days", "interval_days"):
         value = getattr(options, name)
-        if not math.isfinite(value) or value < 0 or (value == 0 and name != "grace_days"):
-            faults.append(Fault(name, "must be a number of days", f"{value:g}", "above 0"))
+        if not is_finite(value) or value < 0 or (value == 0 and name != "grace_days"):
+            least = "0 or more" if name == "grace_days" else "above 0"
+            faults.append(Fault(name, "must be a number of days", str(value), least))
     if not faults and options.grace_days >= options.horizon_days:
         got = f"{options.grace_days:g} and {options.horizon_days:g} days"
         next_step = "Shorten the grace period or follow people longer."
@@ -149,9 +157,8 @@ def check_options(options: CloneOptions) -> None:
     ):
         if getattr(options, name) not in allowed:
             faults.append(Fault(name, "unknown", str(getattr(options, name)), " or ".join(allowed)))
-    if options.time_degree < 0:
-        faults.append(Fault("time_degree", "must not be negative", f"{options.time_degree}"))
-    if options.replicates < 100:
+    faults += whole_faults("time_degree", options.time_degree, least=0)
+    if whole_faults("replicates", options.replicates, least=100):
         faults.append(Fault("replicates", "too few for a standard error", f"{options.replicates}", "100 or more"))
     if options.largest_weight is not None and not options.largest_weight > 1:
         faults.append(Fault("largest_weight", "stabilised weights vary about 1", allowed="above 1, or None"))

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.cohort.frames import FEW, refuse
+from evalkit.cohort.frames import FEW, level_faults, refuse, rng_faults, whole_faults
 from evalkit.core.errors import Fault, NotEstimable, suggest_name
-from evalkit.core.estimand import Estimand
+from evalkit.core.estimand import Contrast, Estimand
+from evalkit.core.result import Check
+from evalkit.estimators.people.weighting import MAX_SHARE_OUTSIDE, hide_few, tell_share
 
 if TYPE_CHECKING:
     from evalkit.estimators.people.person_effects import EffectOptions
@@ -58,20 +60,20 @@ def check_request(
     faults += _check_combination(comparison, estimand, o)
     trees = o.method not in ("gcomp", "did_gcomp") and (o.weights.method == "boosted" or o.weights.folds > 0)
     drawn = o.folds or trees or o.errors == "bootstrap" or o.outcome_model == "boosted"
-    if drawn and rng is None:
-        faults.append(Fault("rng", "folds or draws are random", next_step="Give rng=np.random.default_rng(seed)."))
+    if drawn:
+        faults += rng_faults(rng)
     refuse(faults)
 
 
 def _check_numbers(o: EffectOptions) -> list[Fault]:
     faults = []
-    if o.folds < 0 or o.folds == 1:
+    if whole_faults("folds", o.folds, least=0) or o.folds == 1:
         faults.append(Fault("folds", "out of range", str(o.folds), "0, or 2 and more"))
-    if not 0 < o.level < 1:
-        faults.append(Fault("level", "out of range", str(o.level), "between 0 and 1"))
-    if o.errors == "bootstrap" and o.replicates < 100:
+    faults += level_faults(o.level)
+    if o.errors == "bootstrap" and whole_faults("replicates", o.replicates, least=100):
         faults.append(Fault("replicates", "too few for a standard error", str(o.replicates), "100 or more"))
-    if o.bounds is not None and not (np.isfinite(o.bounds).all() and o.bounds[0] < o.bounds[1]):
+    ends = o.bounds
+    if ends is not None and not (len(ends) == 2 and np.isfinite(ends).all() and ends[0] < ends[1]):
         faults.append(Fault("bounds", "the lowest value must be below the highest, both finite", str(o.bounds)))
     return faults
 
@@ -125,7 +127,10 @@ def check_outcome(comparison: Comparison, estimand: Estimand, options: EffectOpt
     columns = {"outcome": comparison.outcome}
     if options.method.startswith("did_"):
         columns["before"] = comparison.before
-    faults = []
+    if np.isfinite(comparison.sampling).all() and (comparison.sampling > 0).all():
+        faults = []
+    else:
+        faults = [Fault("sampling", "weights must be finite and positive")]
     for name, y in columns.items():
         if not np.isfinite(y).all():
             faults.append(Fault(name, "some values are missing or infinite"))
@@ -141,6 +146,28 @@ def check_outcome(comparison: Comparison, estimand: Estimand, options: EffectOpt
             faults.append(Fault(name, "some values are outside the bounds", str(options.bounds)))
     refuse(faults)
     _refuse_thin(comparison, estimand, columns)
+
+
+def check_extrapolation(comparison: Comparison, contrast: Contrast) -> Check:
+    """How many of those whose effect is wanted lie beyond what the other side's outcomes were modelled on.
+
+    G-computation has no weights that would show it. NotEstimable where the sides do not meet in a covariate.
+    """
+    x, t = comparison.covariates, comparison.treated
+    low, high = (np.stack([f(x[side], axis=0) for side in (t, ~t)]) for f in (np.min, np.max))
+    apart = np.flatnonzero(low.max(axis=0) > high.min(axis=0))
+    if len(apart):
+        raise NotEstimable([
+            Fault(comparison.names[j], "nobody on one side has a value within the other side's range",
+                  next_step="A model would only extrapolate: the sides cannot be compared.") for j in apart
+        ])  # fmt: skip
+    beyond = [((x < low[other]) | (x > high[other])).any(axis=1) & side for side, other in ((t, 1), (~t, 0))]
+    wanted = {"ATT": (t, beyond[0]), "ATC": (~t, beyond[1])}
+    whose, outside = wanted.get(contrast, (np.ones(len(t), dtype=bool), beyond[0] | beyond[1]))
+    count, share = int(outside.sum()), float(outside.sum() / whose.sum())
+    text = f"{tell_share(share, count)} of those whose effect is wanted have a characteristic beyond the other side's "
+    text += f"range, where the model extrapolates; at most {MAX_SHARE_OUTSIDE:.0%} is wanted."
+    return Check("extrapolation", share <= MAX_SHARE_OUTSIDE, hide_few(share, count), text)
 
 
 def count_events(comparison: Comparison, estimand: Estimand) -> float:

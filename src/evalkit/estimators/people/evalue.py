@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evalkit.cohort.frames import refuse
+from evalkit.cohort.frames import is_finite, level_faults, refuse, whole_faults
 from evalkit.core.errors import Fault
 from evalkit.core.result import Check, Estimate
 
@@ -19,6 +19,7 @@ EffectScale = Literal[
 ]  # fmt: skip
 Rarity = Literal["rare", "common"]
 SMD_TO_LOG_RATIO = 0.91  # Chinn 2000, then VanderWeele 2017: log risk ratio of a standardised mean difference
+_LARGEST = 1e30  # of a ratio: what is larger is no finding, and its powers leave the floating point
 _SCALES = ("risk_ratio", "odds_ratio", "hazard_ratio", "rate_ratio", "mean_difference", "risk_difference")
 
 
@@ -101,8 +102,11 @@ def compute_estimate_e_value(
 def check_e_value(found: EValue, *, strongest_known: float) -> Check:
     """Check that fails where a confounder no stronger than the strongest one known would move the interval to the null.
 
-    `strongest_known` is a risk ratio: how strongly the strongest measured covariate goes with both sides.
+    `strongest_known` is a risk ratio: how strongly the strongest measured covariate goes with both sides. Raises
+    ParameterError where it is not finite and above 0.
     """
+    if not (is_finite(strongest_known) and strongest_known > 0):
+        refuse([Fault("strongest_known", "must be a risk ratio", str(strongest_known), "above 0")])
     passed = bool(found.limit > max(strongest_known, 1 / strongest_known))
     return Check(
         "e_value",
@@ -125,18 +129,20 @@ def compute_e_value_of_counts(
     Raises
     ------
     ParameterError
-        Counts that are not whole, events above people, a side without events, a comparison risk too near to 0.
+        Counts that are not whole, events above people, a side without events, a comparison risk too near to 0, a
+        level outside 0 to 1.
 
     References
     ----------
     Ding and VanderWeele 2016, Epidemiology 27:368; Fieller 1954, JRSS B 16:175.
     """
     counts = {"treated": (events_treated, people_treated), "comparison": (events_comparison, people_comparison)}
-    refuse(
-        Fault(f"{side} side", "counts must be whole, with 0 < events <= people")
-        for side, (events, people) in counts.items()
-        if not (events == int(events) and people == int(people) and 0 < events <= people)
-    )
+    whole = {s: not any(whole_faults(s, count, least=1) for count in both) for s, both in counts.items()}
+    refuse([
+        *level_faults(level),
+        *(Fault(f"{side} side", "counts must be whole, with 0 < events <= people")
+          for side, (events, people) in counts.items() if not (whole[side] and events <= people)),
+    ])  # fmt: skip
     p1, p0 = events_treated / people_treated, events_comparison / people_comparison
     square = float(stats.norm.ppf(0.5 + level / 2)) ** 2
     v1, v0 = p1 * (1 - p1) / people_treated, p0 * (1 - p0) / people_comparison
@@ -168,8 +174,9 @@ def build_e_value_curve(found: EValue, *, points: int = 60, largest: float = 20.
     """Pairs of strengths that just explain the estimate, or its interval, away: the lines of a figure.
 
     Columns `of` ("estimate" or "interval"), `exposure_ratio`, `outcome_ratio`; an interval that holds `true` has no
-    rows. On a line B = e o / (e + o - 1), so o = B (e - 1) / (e - B).
+    rows. On a line B = e o / (e + o - 1), so o = B (e - 1) / (e - B). Raises ParameterError for fewer than 2 points.
     """
+    refuse(whole_faults("points", points, least=2))
     parts = []
     for of, e_value, bound in (("estimate", found.point, _bias(found.ratio, found.true)), ("interval", *_limit(found))):
         if e_value <= 1:
@@ -216,6 +223,10 @@ def _as_risk_ratio(value: float, scale: EffectScale, rare: Rarity, sd: float | N
     return value
 
 
+def _log_ratio(lower: float, upper: float, sd: float) -> float:
+    return SMD_TO_LOG_RATIO * max(abs(lower), abs(upper)) / sd
+
+
 def _faults(
     value: float, lower: float, upper: float, scale: str, rare: str, true: float, sd: float | None, risk: float | None
 ) -> list[Fault]:
@@ -224,17 +235,24 @@ def _faults(
     faults = []
     if rare not in ("rare", "common"):
         faults.append(Fault("rare", "unknown", str(rare), "rare or common (15% or more have the outcome)"))
-    if not all(math.isfinite(v) for v in (value, lower, upper)) or not lower <= value <= upper:
+    ends = (value, lower, upper)
+    if not all(is_finite(v) for v in ends) or not lower <= value <= upper:
         faults.append(Fault("estimate", "must be three finite numbers in order", allowed="lower <= value <= upper"))
     elif scale.endswith("ratio") and lower <= 0:
         faults.append(Fault("lower", "a ratio must be positive", f"{lower:g}"))
-    if not (math.isfinite(true) and true > 0):
-        faults.append(Fault("true", "must be a risk ratio", f"{true:g}", "above 0"))
+    elif scale.endswith("ratio") and not (lower >= 1 / _LARGEST and upper <= _LARGEST):
+        faults.append(Fault("estimate", "a ratio is beyond all sense", allowed=f"{1 / _LARGEST:g} to {_LARGEST:g}"))
+    if not (is_finite(true) and true > 0):
+        faults.append(Fault("true", "must be a risk ratio", str(true), "above 0"))
     if scale == "mean_difference" and not (sd is not None and math.isfinite(sd) and sd > 0):
         faults.append(Fault("sd", "a mean difference needs the outcome's standard deviation", allowed="above 0"))
+    elif scale == "mean_difference" and not faults and _log_ratio(lower, upper, sd) > math.log(_LARGEST):
+        faults.append(Fault("estimate", "it is beyond all sense in standard deviations of the outcome"))
     if scale == "risk_difference":
         if risk is None or not 0 < risk < 1:
             faults.append(Fault("comparison_risk", "a risk difference needs the comparison side's risk", allowed="0-1"))
-        elif math.isfinite(lower) and risk + lower <= 0:
+        elif not faults and risk + value > 1:
+            faults.append(Fault("estimate", "the difference takes the risk above 1"))
+        elif not faults and risk + lower <= 0:
             faults.append(Fault("lower", "the difference takes the risk to 0 or below, where there is no ratio"))
     return faults

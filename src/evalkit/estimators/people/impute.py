@@ -9,11 +9,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from evalkit.cohort.frames import how_many, refuse, require_columns
+from evalkit.cohort.frames import how_many, refuse, require_columns, rng_faults, whole_faults
 from evalkit.core.errors import Fault
 from evalkit.estimators.people.impute_draws import draw_category, draw_number
 
 _WHERE = "imputation"
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def impute_missing(
     ------
     ParameterError
         Columns that are missing or stand twice, hold dates, nothing, fewer observed values than donors, infinite
-        values or more than `max_categories` texts; options out of range.
+        values or more than `max_categories` texts; options out of range; no `rng`.
 
     References
     ----------
@@ -84,7 +85,7 @@ def impute_missing(
     donors); White, Daniel and Royston 2010, Computational Statistics & Data Analysis 54:2267 (separation).
     """
     require_columns(frame, list(columns), where=_WHERE)
-    refuse(_option_faults(options, columns))
+    refuse([*_option_faults(options, columns), *rng_faults(rng)])
     variables, faults = [], []
     for name in columns:
         variable, wrong = _read(frame[name], name, options)
@@ -135,7 +136,10 @@ def _read(column: pd.Series, name: str, options: ImputeOptions) -> tuple[_Variab
     missing = column.isna().to_numpy()
     seen = column[~missing]
     none = _Variable(name, np.zeros(len(column)), (), missing)
-    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
+    if pd.api.types.is_complex_dtype(column):
+        return none, [Fault(name, "complex numbers are not imputed")]
+    dates = ("date", "datetime", "datetime64", "timedelta", "timedelta64", "time", "period")
+    if isinstance(column.dtype, pd.PeriodDtype) or pd.api.types.infer_dtype(column, skipna=True) in dates:
         return none, [Fault(name, "dates are not imputed", next_step="Use days since a date.")]
     if len(seen) < max(options.donors, 2):
         return none, [Fault(name, "too few values are known", allowed=f"{max(options.donors, 2)} or more")]
@@ -143,6 +147,8 @@ def _read(column: pd.Series, name: str, options: ImputeOptions) -> tuple[_Variab
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
         if np.isinf(numbers).any():
             return none, [Fault(name, f"{how_many(int(np.isinf(numbers).sum()))} are infinite")]
+        if np.abs(numbers[~missing]).max() > _LARGEST:
+            return none, [Fault(name, "its numbers are too large to be squared", allowed=f"up to {_LARGEST:g}")]
         distinct = np.unique(numbers[~missing])
         if len(distinct) != 2:
             return _Variable(name, np.where(missing, 0.0, numbers), (), missing), []
@@ -176,14 +182,9 @@ def _write(frame: pd.DataFrame, variables: list[_Variable], filled: list[np.ndar
 
 def _option_faults(options: ImputeOptions, columns: Sequence[str]) -> list[Fault]:
     faults = [
-        Fault(name, "out of range", f"{value}", f"{least} or more")
-        for name, value, least in (
-            ("imputations", options.imputations, 2),
-            ("iterations", options.iterations, 1),
-            ("donors", options.donors, 1),
-            ("max_categories", options.max_categories, 2),
-        )
-        if value < least
+        fault
+        for name, least in (("imputations", 2), ("iterations", 1), ("donors", 1), ("max_categories", 2))
+        for fault in whole_faults(name, getattr(options, name), least=least)
     ]
     if options.numbers not in ("matching", "normal"):
         faults.append(Fault("numbers", "unknown", str(options.numbers), "matching or normal"))

@@ -10,7 +10,7 @@ from scipy import sparse, special
 from scipy.sparse.csgraph import connected_components
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.cohort.frames import refuse
+from evalkit.cohort.frames import is_finite, refuse, rng_faults, whole_faults
 from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_name
 from evalkit.core.result import Check
 from evalkit.estimators.people.matching_optimal import find_full_sets, find_optimal_pairs, refuse_large
@@ -194,11 +194,11 @@ def _check_options(comparison: Comparison, options: MatchOptions, rng: np.random
     for name, kinds in (("method", Method), ("distance", Distance), ("replace", Replace), ("order", Order)):
         if getattr(o, name) not in get_args(kinds):
             faults.append(Fault(name, "this choice is not known", str(getattr(o, name)), ", ".join(get_args(kinds))))
-    if o.ratio < 1:
-        faults.append(Fault("ratio", "out of range", str(o.ratio), "1 and more"))
-    if o.ratio > 1 and o.method in ("full", "exact"):
+    wrong = whole_faults("ratio", o.ratio, least=1)
+    faults += wrong
+    if not wrong and o.ratio > 1 and o.method in ("full", "exact"):
         faults.append(Fault("ratio", f'with method="{o.method}" sets are as large as they come', str(o.ratio), "1"))
-    if o.caliper is not None and not (np.isfinite(o.caliper) and o.caliper > 0):
+    if o.caliper is not None and not (is_finite(o.caliper) and o.caliper > 0):
         faults.append(Fault("caliper", "out of range", str(o.caliper), "above 0, in standard deviations"))
     if o.replace == "with" and o.method != "nearest":
         faults.append(Fault("replace", f'does not go with method="{o.method}"', "with", "without"))
@@ -210,8 +210,8 @@ def _check_options(comparison: Comparison, options: MatchOptions, rng: np.random
         if not _columns(comparison, name):
             known = list(dict.fromkeys(own.split("=")[0] for own in comparison.names))
             faults.append(Fault("exact", f'there is no covariate "{name}"', next_step=suggest_name(name, known)))
-    if o.order == "random" and rng is None:
-        faults.append(Fault("rng", "the order is drawn", next_step="Give rng=np.random.default_rng(seed)."))
+    if o.order == "random":
+        faults += rng_faults(rng)
     refuse(faults)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from evalkit.cohort.comparison import Comparison
+from evalkit.cohort.frames import level_faults, refuse
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
@@ -16,6 +17,7 @@ from evalkit.estimators.people.logistic import find_redundant
 from evalkit.estimators.people.matching import Matching
 
 Correction = Literal["none", "clusters", "HC1", "HC3"]
+Adjustment = Literal["none", "additive", "interacted"]
 MIN_EVENTS = 10
 MIN_SETS = 30
 _LEAST_LEFT = 1e-6  # of a residual that its own row decides
@@ -30,7 +32,7 @@ class MatchedEffectOptions:
     R's `vcovCL`. With uneven weights (replacement, full matching) and adjustment HC1 covered 82 to 90% where HC3
     covered 91 to 96%: rows are counted where weight is wanted."""
 
-    adjustment: Literal["none", "additive", "interacted"] = "none"
+    adjustment: Adjustment = "none"
     correction: Correction = "HC3"
 
 
@@ -55,10 +57,16 @@ def compute_matched_effect(
     Raises
     ------
     ParameterError
-        The comparison has no outcome, or the matching is of other people.
+        The comparison has no outcome, or the matching is of other people; options that are not known.
     NotEstimable
-        A covariate has no slope of its own on one side of the matched sample; it is named.
+        Everybody on a side is in one cluster, so that no error is known; a covariate, which is named, has no slope of
+        its own on one side of the matched sample.
     """
+    refuse([
+        Fault(name, "this choice is not known", str(getattr(options, name)), ", ".join(get_args(kinds)))
+        for name, kinds in (("adjustment", Adjustment), ("correction", Correction))
+        if getattr(options, name) not in get_args(kinds)
+    ])  # fmt: skip
     if comparison.outcome is None or len(matching.weights) != len(comparison):
         raise ParameterError(Fault("comparison", "an outcome is needed, and the people who were matched"))
     inside = matching.weights > 0
@@ -76,7 +84,15 @@ def compute_matched_effect(
     n, k = len(y), design.shape[1]
     variance, groups = _clustered(influence, _groupings(matching.subclass[inside], comparison.cluster[inside]), n, k,
                                   options.correction)  # fmt: skip
+    _refuse_one_cluster(comparison, inside)
     return MatchedEffect(float(gradient @ coefficients), float(np.sqrt(variance)), n, groups)
+
+
+def _refuse_one_cluster(comparison: Comparison, inside: np.ndarray) -> None:
+    for side, own in (("treated", comparison.treated), ("comparison", ~comparison.treated)):
+        if len(np.unique(comparison.cluster[inside & own])) < 2:
+            what = f"all matched people of the {side} side are in one cluster, so that no error is known"
+            raise NotEstimable(Fault("cluster", what, next_step="Compare areas, not people."))
 
 
 def _clustered(
@@ -117,15 +133,19 @@ def estimate_matched_effect(
     Raises
     ------
     ParameterError
-        A contrast other than the ATT, or a scale that is not a difference; see also `compute_matched_effect`.
+        A contrast other than the ATT, or a scale that is not a difference; a risk difference of what is neither 0/1
+        nor a change of that; a level outside 0 to 1; see also `compute_matched_effect`.
     NotEstimable
         Fewer than `MIN_EVENTS` matched people with, or without, a yes/no outcome.
     """
     if estimand.contrast != "ATT" or estimand.scale not in _DIFFERENCES:
         got = f"{estimand.contrast}, {estimand.scale}"
         raise ParameterError(Fault("estimand", "matching gives differences for the treated", got, "ATT, a difference"))
+    refuse(level_faults(level))
     effect = compute_matched_effect(comparison, matching, options=options)
     y = comparison.outcome[matching.weights > 0]
+    if estimand.scale == "risk_difference" and not np.isin(y, (-1.0, 0.0, 1.0)).all():
+        raise ParameterError(Fault("outcome", "a risk difference needs 0 and 1, or the change of such an outcome"))
     binary = bool(np.isin(y, (0.0, 1.0)).all())
     if binary and min(y.sum(), len(y) - y.sum()) < MIN_EVENTS:
         raise NotEstimable(

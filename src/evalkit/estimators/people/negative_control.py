@@ -12,6 +12,7 @@ from scipy import optimize, stats
 
 from evalkit.cohort.frames import refuse
 from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.estimand import Scale
 from evalkit.core.result import Check, Estimate
 
 ControlKind = Literal["outcome", "period", "exposure"]
@@ -27,11 +28,15 @@ Data = TypeVar("Data")
 
 @dataclass(frozen=True)
 class ErrorModel:
-    """Systematic error of `controls` negative controls: normal with `mean` and `sd`, logs for ratios."""
+    """Systematic error of `controls` negative controls: normal with `mean` and `sd`, logs for ratios.
+
+    `scale` is that of the controls; where it is given, only estimates on it can be calibrated.
+    """
 
     mean: float
     sd: float
     controls: int
+    scale: Scale | None = None
 
 
 def estimate_negative_control(
@@ -64,20 +69,20 @@ def estimate_negative_control(
     ParameterError
         Unknown `kind`; a `main` on another scale.
     NotEstimable
-        The control has no number or interval.
+        The control, or `main`, has no number or interval.
 
     References
     ----------
     Lipsitch, Tchetgen Tchetgen and Cohen 2010, Epidemiology 21:383.
     """
-    faults = [] if kind in _KINDS else [Fault("kind", "unknown", str(kind), " or ".join(_KINDS))]
-    refuse(faults)
+    _refuse_kind(kind)
     found = estimate(control)
     if main is not None and main.estimand.scale != found.estimand.scale:
         got = f"{found.estimand.scale} and {main.estimand.scale}"
         refuse([Fault("main", "control and study must be on one scale", got)])
     checks = [check_negative_control(found, kind=kind, name=name)]
     if main is not None:
+        _refuse_empty(main, "the study's estimate")
         checks.append(_power_check(found, main, name))
     return replace(found, role="sensitivity", checks=(*found.checks, *checks))
 
@@ -87,6 +92,7 @@ def check_negative_control(found: Estimate, *, kind: ControlKind, name: str) -> 
 
     Put it on the study's own estimate too, so that a failed control is seen beside the result.
     """
+    _refuse_kind(kind)
     _refuse_empty(found, name)
     null = found.estimand.null_value
     passed = bool(found.lower <= null <= found.upper)
@@ -98,6 +104,10 @@ def check_negative_control(found: Estimate, *, kind: ControlKind, name: str) -> 
         f"In {name}, {_KINDS[kind]}, there should be no effect: {verdict} "
         f"({found.value:.3g}, {found.level:.0%} interval {found.lower:.3g} to {found.upper:.3g}).",
     )
+
+
+def _refuse_kind(kind: str) -> None:
+    refuse([] if kind in _KINDS else [Fault("kind", "unknown", str(kind), " or ".join(_KINDS))])
 
 
 def fit_systematic_error(controls: Sequence[Estimate]) -> ErrorModel:
@@ -149,16 +159,24 @@ def fit_systematic_error(controls: Sequence[Estimate]) -> ErrorModel:
             lambda s: float(height(np.array([s]))[0]), bounds=bounds, method="bounded", options={"xatol": 1e-14}
         )
         square = np.array([within.x])
-    return ErrorModel(float(mean_at(square)[0]), math.sqrt(square[0]), len(controls))
+    return ErrorModel(float(mean_at(square)[0]), math.sqrt(square[0]), len(controls), controls[0].estimand.scale)
 
 
 def calibrate_estimate(estimate: Estimate, error: ErrorModel) -> Estimate:
     """Shift an estimate by the mean systematic error and widen its interval by the error's spread.
 
     value - mean with variance se^2 + sd^2 (logs for ratios); assumes that the error of the real outcome is drawn like
-    those of the controls, whatever the effect. Source: Schuemie et al. 2018, PNAS 115:2571.
+    those of the controls, whatever the effect. Mean and spread of the error are taken as known: with five controls
+    they hardly are. Source: Schuemie et al. 2018, PNAS 115:2571.
+
+    Raises ParameterError where the controls were on another scale, NotEstimable where the estimate has no number or
+    no error.
     """
     _refuse_empty(estimate, estimate.estimand.outcome)
+    if error.scale not in (None, estimate.estimand.scale):
+        refuse([Fault("error", "the controls were on another scale", str(error.scale), estimate.estimand.scale)])
+    if not (math.isfinite(estimate.se) and estimate.se > 0):
+        raise NotEstimable(Fault(estimate.estimand.outcome, "the estimate has no standard error to widen"))
     ratio = estimate.estimand.null_value == 1.0
     value, se = _linear(estimate, estimate.value) - error.mean, math.hypot(estimate.se, error.sd)
     half = float(stats.norm.ppf(0.5 + estimate.level / 2)) * se

@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
 from evalkit.cohort.discharges import derive_first_return
+from evalkit.cohort.frames import how_many, level_faults, numbers, refuse, require_columns
 from evalkit.cohort.pathway import CELLS
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
@@ -63,8 +64,11 @@ def fit_overlap_weights(covariates: pd.DataFrame, cell: np.ndarray) -> OverlapFi
     ----------
     covariates : DataFrame, shape (n, p), finite
     cell : int array, shape (n,), 0 to 3 in the order of `CELLS`
+
+    Raises NotEstimable where no covariate varies, or one tells cells apart without fail.
     """
     x = covariates.to_numpy(dtype=np.float64)
+    _refuse_telling(covariates.columns, x, cell)
     spread = x.std(axis=0)
     z = (x[:, spread > 0] - x[:, spread > 0].mean(axis=0)) / spread[spread > 0]
     # All but unpenalised, so that the score equations balance the cells; a breath of ridge keeps a
@@ -86,12 +90,26 @@ def fit_overlap_weights(covariates: pd.DataFrame, cell: np.ndarray) -> OverlapFi
 def compute_largest_smd(x: np.ndarray, cell: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Largest absolute standardised mean difference between any two cells, shape (p,).
 
-    The scale is the unweighted pooled standard deviation, the same before and after weighting.
+    The scale is the unweighted pooled standard deviation, the same before and after weighting. Infinite where cells
+    differ in what is the same for all within each.
     """
     cells = np.unique(cell)
     means = np.stack([np.average(x[cell == k], axis=0, weights=weights[cell == k]) for k in cells])
     pooled = np.sqrt(np.mean([x[cell == k].var(axis=0) for k in cells], axis=0))
-    return np.where(pooled > 0, (means.max(axis=0) - means.min(axis=0)) / np.where(pooled > 0, pooled, 1), 0.0)
+    gap = means.max(axis=0) - means.min(axis=0)
+    dust = 1e-12 * np.abs(x).max(axis=0, initial=0.0)
+    return np.where(pooled > dust, gap / np.where(pooled > dust, pooled, 1), np.where(gap > dust, np.inf, 0.0))
+
+
+def _refuse_telling(names: pd.Index, x: np.ndarray, cell: np.ndarray) -> None:
+    if not (x.std(axis=0) > 0).any():
+        raise NotEstimable(Fault("covariates", "none of them varies, so there is nothing to balance"))
+    telling = np.flatnonzero(np.isinf(compute_largest_smd(x, cell, np.ones(len(cell)))))
+    if len(telling):
+        raise NotEstimable([
+            Fault(str(names[j]), "it tells cells apart, so that they cannot be compared", next_step="Leave it out.")
+            for j in telling
+        ])  # fmt: skip
 
 
 def estimate_overlap_aipw_did(
@@ -109,7 +127,8 @@ def estimate_overlap_aipw_did(
     risk scale) without the service, and censoring is independent within cells. Doubly robust: either
     the weights or the outcome model may be wrong. The standard error is from the influence function
     with a sum per person. It counts people, not areas: an area-level shock is outside the interval,
-    and a check says so.
+    and a check says so. The weights, the tilt and the censoring weights count as known: with both models right
+    that costs nothing to the first order but for the tilt, whose own error is left out.
 
     Parameters
     ----------
@@ -118,14 +137,18 @@ def estimate_overlap_aipw_did(
 
     Raises
     ------
+    ParameterError
+        Columns or values that are missing, a period other than before and after, a level outside 0 to 1.
     NotEstimable
-        A cell is empty or has fewer than `MIN_EVENTS_PER_CELL` readmissions.
+        A cell is empty or has fewer than `MIN_EVENTS_PER_CELL` readmissions, no covariate varies, or one tells cells
+        apart without fail.
 
     References
     ----------
     Sant'Anna and Zhao 2020, J Econometrics 219:101 (doubly robust DiD, repeated cross-sections);
     Li and Li 2019 (tilting function).
     """
+    refuse(level_faults(level))
     effect = compute_overlap_effect(rows, covariates=covariates, horizon_days=horizon_days)
     fit, value, influence, readmitted = effect.fit, effect.value, effect.influence, effect.readmitted
     per_person = pd.Series(influence).groupby(rows["person_id"].to_numpy()).sum().to_numpy()
@@ -171,7 +194,15 @@ class OverlapEffect:
 
 
 def compute_overlap_effect(rows: pd.DataFrame, *, covariates: tuple[str, ...], horizon_days: int) -> OverlapEffect:
-    """The numbers behind `estimate_overlap_aipw_did`; raises NotEstimable as it does."""
+    """The numbers behind `estimate_overlap_aipw_did`; raises as it does."""
+    require_columns(rows, ["person_id", "treated", "period", "time_days", "event", *covariates], where="readmission")
+    faults = [fault for name in covariates for fault in numbers(rows, name)[1]]
+    unknown = ~rows["period"].isin(["before", "after"]).to_numpy()
+    if rows["person_id"].isna().any():
+        faults.append(Fault("person_id", f"{how_many(int(rows['person_id'].isna().sum()))} are of nobody"))
+    if unknown.any():
+        faults.append(Fault("period", f"{how_many(int(unknown.sum()))} hold another", allowed="before and after"))
+    refuse(faults)
     cell = np.where(rows["treated"], 0, 2) + (rows["period"] == "before").to_numpy(dtype=int)
     time, event = rows["time_days"].to_numpy(), rows["event"].to_numpy()
     readmitted = (event == 1).astype(float)

@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from evalkit.cohort.comparison import Comparison
+from evalkit.cohort.frames import level_faults
 from evalkit.core.errors import Fault, ParameterError, suggest_name
 from evalkit.core.estimand import Contrast, Estimand, Scale
 from evalkit.core.pathway import PeopleDesign
 from evalkit.core.result import Estimate, Role
+from evalkit.estimators.people.effect_checks import check_outcome
 from evalkit.estimators.people.matching import MatchOptions, match
 from evalkit.estimators.people.matching_effect import estimate_matched_effect
 from evalkit.estimators.people.person_effects import EffectOptions, Method, estimate_effect
 from evalkit.estimators.people.weighting import WeightOptions
 
-CALIPER = 0.2  # standard deviations of the propensity (Austin 2011, Pharmaceutical Statistics 10:150)
+CALIPER = 0.2  # standard deviations of the propensity (Austin 2011, Pharmaceutical Statistics 10:150: of its logit)
 _DIFFERENCES: tuple[Scale, ...] = ("risk_difference", "mean_difference", "events_per_person", "days_per_person")
 _RATIOS: tuple[Scale, ...] = ("risk_ratio", "odds_ratio", "rate_ratio")
 _ALL: tuple[Contrast, ...] = ("ATT", "ATC", "ATE", "ATO")
@@ -55,6 +57,7 @@ def _matched(comparison: Comparison, estimand: Estimand, asked: _Asked) -> Estim
     """Each treated person beside the nearest other within the caliper, their own change compared."""
     if comparison.outcome is None or comparison.before is None:
         raise ParameterError(Fault("comparison", "an outcome and the same before are needed"))
+    check_outcome(comparison, estimand, EffectOptions(method="did_ipw", level=asked.level))  # few events, one cluster
     pairs = match(comparison, options=MatchOptions(caliper=CALIPER))
     change = replace(comparison, outcome=comparison.outcome - comparison.before, before=None)
     return estimate_matched_effect(change, pairs, estimand, level=asked.level, role=asked.role)
@@ -103,7 +106,8 @@ def estimate_by_design(
     Raises
     ------
     ParameterError
-        A design that is not in the registry, a contrast or scale that it does not support, no outcome before.
+        A design that is not in the registry, a contrast or scale that it does not support, no outcome before; a level
+        outside 0 to 1, bounds the wrong way round.
     NotEstimable
         As the design's own estimator.
     """
@@ -119,6 +123,9 @@ def estimate_by_design(
         )
     if estimand.scale not in entry.scales:
         faults.append(Fault(design, "it has not this scale", estimand.scale, ", ".join(entry.scales)))
+    faults += level_faults(level)
+    if bounds is not None and not bounds[0] < bounds[1]:
+        faults.append(Fault("bounds", "the lowest value must be below the highest", str(bounds)))
     if faults:
         raise ParameterError(faults)
     found = entry.run(comparison, estimand, _Asked(level, bounds, role))

@@ -13,7 +13,12 @@ from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.people.effect_bootstrap import compute_effect_draws
-from evalkit.estimators.people.effect_checks import check_outcome, check_request, count_events
+from evalkit.estimators.people.effect_checks import (
+    check_extrapolation,
+    check_outcome,
+    check_request,
+    count_events,
+)
 from evalkit.estimators.people.effect_means import EffectMeans, Plan, compute_effect_means
 from evalkit.estimators.people.effect_nuisances import OutcomeSpec
 from evalkit.estimators.people.influence import (
@@ -136,7 +141,7 @@ def estimate_effect(
         check_outcome(people, estimand, options)
     value = float(compute_contrast(means.value[0], estimand.scale))
     se, degrees, drawn = _compute_error(comparison, estimand, plan, options, means, rng)
-    checks = (*means.checks, *_check_balance(comparison, means), *_check_errors(comparison, plan, options), *drawn)
+    checks = (*_check_means(comparison, plan, means), *_check_errors(comparison, plan, options), *drawn)
     return build_estimate(
         estimand, options.method, role=role, value=value, se=se, level=options.level, label=LABELS[options.method],
         n_people=len(people), n_events=count_events(people, estimand), checks=checks, degrees=degrees,
@@ -230,6 +235,13 @@ def _refuse_impossible(means: np.ndarray, estimand: Estimand) -> None:
     raise NotEstimable(
         Fault(estimand.scale, what, next_step="Use an outcome model that keeps within bounds, tmle, or a difference.")
     )
+
+
+def _check_means(comparison: Comparison, plan: Plan, means: EffectMeans) -> tuple[Check, ...]:
+    """Whether the sides are alike enough for the means: by weights, or by what a model was fitted to."""
+    if plan.way == "gcomp" and plan.contrast != "ATO":
+        return (check_extrapolation(comparison, plan.contrast), *means.checks)
+    return (*means.checks, *_check_balance(comparison, means))
 
 
 def _check_balance(comparison: Comparison, means: EffectMeans) -> tuple[Check, ...]:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evalkit.cohort.frames import refuse
-from evalkit.core.errors import Fault, NotEstimable
+from evalkit.cohort.frames import level_faults, refuse
+from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.result import Check, Estimate
 
 IMPUTATIONS_PER_FMI = 100  # White, Royston and Wood 2011: at least 100 times the fraction of missing information
@@ -65,15 +65,18 @@ def compute_pooled(
     ------
     ParameterError
         Fewer than 2 imputations, shapes that do not fit, values that are not finite, variances that are not
-        positive, `complete_df` below 1.
+        positive, `complete_df` below 1, a level outside 0 to 1.
 
     References
     ----------
     Rubin 1987, Multiple Imputation for Nonresponse in Surveys, eqs 3.1.2 to 3.1.10; Barnard and Rubin 1999,
     Biometrika 86:948, eq. 3; van Buuren 2018, Flexible Imputation of Missing Data, section 2.3.
     """
-    values, spread = np.asarray(values, dtype=np.float64), np.asarray(variances, dtype=np.float64)
-    refuse(_faults(values, spread, complete_df))
+    values, spread = np.asarray(values), np.asarray(variances)
+    if not all(np.issubdtype(a.dtype, np.number) for a in (values, spread)):
+        raise ParameterError(Fault("imputations", "values and variances must be numbers"))
+    values, spread = values.astype(np.float64), spread.astype(np.float64)
+    refuse([*level_faults(level), *_faults(values, spread, complete_df)])
     m = len(values)
     covariances = spread.ndim == values.ndim + 1
     own = np.diagonal(spread, axis1=1, axis2=2) if covariances else spread
@@ -139,7 +142,8 @@ def pool_imputations(
     Raises
     ------
     ParameterError
-        Fewer than 2 estimates, or of different estimands or estimators.
+        Fewer than 2 estimates, or of different estimands or estimators; ratios that are not positive; a level outside
+        0 to 1.
     NotEstimable
         Any of the imputations gave no number, or one without an error.
     """
@@ -155,9 +159,14 @@ def pool_imputations(
         next_step = "Their checks say why an interval was withheld."
         raise NotEstimable(Fault("imputations", "some gave a number without an error", got, next_step=next_step))
     ratio = first.estimand.null_value == 1.0
+    if ratio and min(e.value for e in estimates) <= 0:
+        raise ParameterError(Fault("imputations", "a ratio must be positive"))
     values = np.array([math.log(e.value) if ratio else e.value for e in estimates])
     pooled = compute_pooled(
-        values, np.array([e.se for e in estimates]) ** 2, complete_df=complete_df, level=level or first.level
+        values,
+        np.array([e.se for e in estimates]) ** 2,
+        complete_df=complete_df,
+        level=first.level if level is None else level,
     )
     value, lower, upper = (
         math.exp(v) if ratio else float(v) for v in (float(pooled.value), float(pooled.lower), float(pooled.upper))
@@ -201,10 +210,6 @@ def _refuse_unlike(estimates: Sequence[Estimate]) -> None:
     ):
         if len(kinds) > 1:
             faults.append(Fault("imputations", f"they differ in their {what}", f"{len(kinds)} of them", "one"))
-    for e in estimates:
-        if e.status == "shown" and not (math.isfinite(e.se) and e.se > 0):
-            faults.append(Fault("imputations", "an estimate has no standard error, so it cannot be pooled"))
-            break
     refuse(faults)
 
 

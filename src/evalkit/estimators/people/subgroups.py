@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from evalkit.cohort.frames import how_many, level_faults, refuse
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
 from evalkit.core.pathway import SUBGROUP_LABELS
@@ -59,13 +60,19 @@ def shrink_interactions(
     tau is integrated over on a grid, so that its being unknown is in the intervals and it cannot collapse to nought.
 
     Returns means (K,), lower and upper ends (K,), the posterior probability of the sign of each mean (K,), and the
-    posterior mean of tau.
+    posterior mean of tau. Raises ParameterError for numbers that are not finite, and options out of range.
 
     References
     ----------
     Dixon and Simon 1991, Biometrics 47:871 (Bayesian subset analysis); Gelman 2006, Bayesian Analysis 1:515
     (half-normal scale); Jones et al. 2011, Clinical Trials 8:129.
     """
+    faults = level_faults(options.level)
+    if not (np.isfinite(options.prior_scale) and options.prior_scale > 0):
+        faults.append(Fault("prior_scale", "out of range", str(options.prior_scale), "above 0"))
+    if not (np.isfinite(raw).all() and np.isfinite(covariance).all()):
+        faults.append(Fault("interactions", "a difference or its variance is missing or infinite"))
+    refuse(faults)
     size = len(raw)
     grid = (np.arange(_TAU_POINTS) + 0.5) * _TAU_REACH * options.prior_scale / _TAU_POINTS
     log_weight = stats.norm.logpdf(grid, scale=options.prior_scale)
@@ -110,8 +117,10 @@ def compute_interactions(
     groups : DataFrame, shape (n, K), 0 or 1
     person : array, shape (n,)
 
-    Raises NotEstimable for characteristics that `find_thin` names.
+    Raises NotEstimable for characteristics that `find_thin` names, ParameterError for groups that are missing or
+    other than 0 and 1 (nobody is put on a side unasked), and lengths that differ.
     """
+    _refuse_groups(effect, groups, person)
     thin = find_thin(effect, groups)
     if thin:
         raise NotEstimable([Fault(name, WHY_THIN, next_step="Leave this subgroup out.") for name in thin])
@@ -131,6 +140,20 @@ def compute_interactions(
         tuple(map(str, groups.columns)), raw, covariance, mean, lower, upper, sign, spread, effect.value,
         effect.value + (1 - share) * mean, effect.value - share * mean,
     )  # fmt: skip
+
+
+def _refuse_groups(effect: OverlapEffect, groups: pd.DataFrame, person: np.ndarray) -> None:
+    faults = []
+    if not len(groups) == len(person) == len(effect.readmitted):
+        got = f"{len(groups)}, {len(person)} and {len(effect.readmitted)} rows"
+        faults.append(Fault("groups", "groups, people and the effect differ in length", got))
+    for name in groups.columns:
+        other = ~groups[name].isin([0, 1]).to_numpy()
+        if other.any():
+            faults.append(Fault(str(name), f"{how_many(int(other.sum()))} are missing or neither 0 nor 1"))
+    if pd.isna(person).any():
+        faults.append(Fault("person", f"{how_many(int(pd.isna(person).sum()))} are of nobody"))
+    refuse(faults)
 
 
 def find_thin(effect: OverlapEffect, groups: pd.DataFrame) -> tuple[str, ...]:
@@ -157,8 +180,10 @@ def estimate_subgroup_effects(
     """One shrunken interaction a characteristic: the effect in those with it less that in those without.
 
     An interval is posterior, at `options.level`. Estimands are named `<characteristic>.<outcome>`. What is too thin
-    stands with its reason; the others are estimated together, or nothing is where all are.
+    stands with its reason; the others are estimated together, or nothing is where all are. Raises ParameterError as
+    `compute_interactions`.
     """
+    _refuse_groups(effect, groups, person)
     thin = find_thin(effect, groups)
     named = {name: replace(estimand, outcome=f"{name}.{estimand.outcome}") for name in groups.columns}
     labels = {name: SUBGROUP_LABELS.get(name, f"With {name}, less without") for name in groups.columns}

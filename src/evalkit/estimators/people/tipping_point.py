@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from evalkit.cohort.frames import refuse, require_columns
+from evalkit.cohort.frames import as_numbers, level_faults, numbers, refuse, require_columns, whole_faults
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import NULL_VALUES, Scale
 from evalkit.core.result import Estimate
@@ -77,8 +77,9 @@ def compute_missing_tipping_point(
     Rubin 1977, JASA 72:538; White, Carpenter and Horton 2018, Statistica Sinica 28:1985 (variance); Yan, Lee and Li
     2009, J Biopharmaceutical Statistics 19:1085 (tipping point).
     """
-    shifts = np.asarray(treated_shifts, dtype=np.float64), np.asarray(comparison_shifts, dtype=np.float64)
-    refuse(_side_faults("treated", treated, shifts[0]) + _side_faults("comparison", comparison, shifts[1]))
+    shifts = as_numbers(treated_shifts, "treated_shifts"), as_numbers(comparison_shifts, "comparison_shifts")
+    sides = _side_faults("treated", treated, shifts[0]) + _side_faults("comparison", comparison, shifts[1])
+    refuse([*level_faults(level), *sides])
     grid = pd.MultiIndex.from_product(shifts, names=["treated_shift", "comparison_shift"]).to_frame(index=False)
     z = float(stats.norm.ppf(0.5 + level / 2))
 
@@ -130,7 +131,7 @@ def compute_confounder_tipping_point(
     """
     _refuse_estimate(estimate)
     ratio = estimate.estimand.null_value == 1.0
-    g, p1 = np.asarray(effects, dtype=np.float64), np.asarray(prevalences, dtype=np.float64)
+    g, p1 = as_numbers(effects, "effects"), as_numbers(prevalences, "prevalences")
     refuse(_confounder_faults(g, p1, comparison_prevalence, ratio=ratio))
     grid = pd.MultiIndex.from_product([g, p1], names=["effect", "prevalence"]).to_frame(index=False)
     grid["prevalence_difference"] = grid["prevalence"] - comparison_prevalence
@@ -146,7 +147,16 @@ def compute_tipping_effect(
     """Effect of a yes/no confounder that makes `value` (an estimate or an end of its interval) the null; NaN if none.
 
     Ratios: g = 1 + (v - 1) / (p1 - v p0), which must be positive; differences: g = v / (p1 - p0).
+
+    Raises ParameterError for an unknown scale, a value that is not finite (or not positive, for a ratio) and
+    prevalences outside 0 to 1.
     """
+    faults = [] if scale in NULL_VALUES else [Fault("scale", "unknown", str(scale), ", ".join(NULL_VALUES))]
+    if not math.isfinite(value) or (not faults and NULL_VALUES[scale] == 1.0 and value <= 0):
+        faults.append(Fault("value", "must be finite, and above 0 for a ratio", str(value)))
+    if not (0 <= prevalence <= 1 and 0 <= comparison_prevalence <= 1):
+        faults.append(Fault("prevalence", "must be shares", allowed="0 to 1"))
+    refuse(faults)
     ratio = NULL_VALUES[scale] == 1.0
     if ratio:
         slope = prevalence - value * comparison_prevalence
@@ -184,7 +194,8 @@ def estimate_delta_tipping_point(
     Raises
     ------
     ParameterError
-        No frames or shifts, a `column` that is absent, `missing` of another length or without any row.
+        No frames or shifts, shifts that are not finite, a `column` that is absent, holds no numbers or has gaps, frames
+        of different lengths, `missing` that is not yes/no, of another length or without any row.
     Whatever `estimate` raises is passed on.
 
     References
@@ -193,11 +204,11 @@ def estimate_delta_tipping_point(
     """
     faults = [] if len(frames) >= 2 and len(shifts) else [Fault("delta", "two or more frames and a shift are needed")]
     refuse(faults)
-    require_columns(frames[0], [column], where="delta")
-    rows = np.asarray(missing, dtype=bool)
-    if rows.shape != (len(frames[0]),) or not rows.any():
-        allowed = f"({len(frames[0])},), some True"
-        refuse([Fault("missing", "must mark the rows that were imputed", f"{rows.shape}", allowed)])
+    _refuse_frames(frames, column, shifts)
+    rows = np.asarray(missing)
+    if rows.dtype != bool or rows.shape != (len(frames[0]),) or not rows.any():
+        allowed = f"bool, ({len(frames[0])},), some True"
+        refuse([Fault("missing", "must mark the rows that were imputed", f"{rows.dtype}, {rows.shape}", allowed)])
     found = []
     for shift in shifts:
         moved = [frame.assign(**{column: frame[column].to_numpy(dtype=np.float64) + shift * rows}) for frame in frames]
@@ -207,6 +218,17 @@ def estimate_delta_tipping_point(
     table = _with_interval(grid, *ends, found[0].estimand.null_value)
     tipped = table.loc[~table["holds"], "shift"]
     return TippingPoint(table, float(tipped.iloc[tipped.abs().argmin()]) if len(tipped) else math.nan)
+
+
+def _refuse_frames(frames: Sequence[pd.DataFrame], column: str, shifts: Sequence[float]) -> None:
+    for frame in frames:
+        require_columns(frame, [column], where="delta")
+    faults = [fault for frame in frames for fault in numbers(frame, column)[1]][:1]
+    if len({len(frame) for frame in frames}) > 1:
+        faults.append(Fault("frames", "they differ in their number of rows"))
+    if not np.isfinite(as_numbers(shifts, "shifts")).all():
+        faults.append(Fault("shifts", "must be finite numbers"))
+    refuse(faults)
 
 
 def _shifted(side: OutcomeSide, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -269,7 +291,7 @@ def _refuse_estimate(estimate: Estimate) -> None:
 def _side_faults(name: str, side: OutcomeSide, shifts: np.ndarray) -> list[Fault]:
     where = f"{name} side"
     faults = []
-    if side.known < 2 or side.missing < 0:
+    if whole_faults(where, side.known, least=2) or whole_faults(where, side.missing, least=0):
         faults.append(Fault(where, "too few known outcomes, or fewer than none missing", allowed="2 or more known"))
     if not (math.isfinite(side.mean) and math.isfinite(side.sd) and side.sd > 0):
         faults.append(Fault(where, "mean and standard deviation must be finite, the latter above 0"))

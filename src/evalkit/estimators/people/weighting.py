@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.cohort.frames import FEW, refuse
-from evalkit.core.errors import Fault, NotEstimable
+from evalkit.cohort.frames import FEW, is_finite, refuse, rng_faults, whole_faults
+from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.estimand import Contrast
 from evalkit.core.result import Check
 from evalkit.estimators.people.entropy_balancing import EntropyOptions, fit_entropy_weights
@@ -110,7 +110,14 @@ def build_weights(
 
 
 def compute_contrast_weights(treated: np.ndarray, propensity: np.ndarray, contrast: Contrast) -> np.ndarray:
-    """Weights (n,) from propensities (n,) strictly between 0 and 1 on the side that is weighted by their inverse."""
+    """Weights (n,) from propensities (n,) strictly between 0 and 1 on the side that is weighted by their inverse.
+
+    Raises ParameterError for a contrast that is not known.
+    """
+    if contrast not in get_args(Contrast):
+        raise ParameterError(
+            Fault("contrast", "this choice is not known", str(contrast), ", ".join(get_args(Contrast)))
+        )
     own = np.where(treated, propensity, 1.0 - propensity)
     if contrast == "ATO":
         return 1.0 - own
@@ -146,6 +153,8 @@ def estimate_propensity(
     rng: np.random.Generator | None = None,
 ) -> np.ndarray:
     """Probability of being treated, shape (n,); see `WeightOptions` for `folds` and `build_weights` for errors."""
+    if method == "entropy":
+        raise ParameterError(Fault("method", "entropy balancing has no propensity", method, "logistic, boosted"))
     options = WeightOptions(method=method, folds=folds)
     _check_options(options, rng)
     return _propensity(comparison, options, rng)[0]
@@ -162,6 +171,9 @@ def _propensity(
     propensity = np.empty(len(y))
     for k in np.unique(fold):
         train, held = fold != k, fold == k
+        if np.ptp(y[train]) == 0:
+            raise NotEstimable(Fault("folds", "a fold holds all clusters of one side, so that no model is left for it",
+                                     next_step="Use no folds, or smaller clusters."))  # fmt: skip
         if options.method == "logistic":
             kept = ~find_redundant(x[train])
             named = tuple(name for name, keep in zip(names, kept, strict=True) if keep)
@@ -200,11 +212,11 @@ def _check_options(options: WeightOptions, rng: np.random.Generator | None) -> N
     for name, kinds in (("method", Method), ("estimand", Contrast)):
         if getattr(o, name) not in get_args(kinds):
             faults.append(Fault(name, "this choice is not known", str(getattr(o, name)), ", ".join(get_args(kinds))))
-    if o.folds < 0 or o.folds == 1:
+    if whole_faults("folds", o.folds, least=0) or o.folds == 1:
         faults.append(Fault("folds", "out of range", str(o.folds), "0, or 2 and more"))
-    if o.trim is not None and not 0 < o.trim < 0.5:
+    if o.trim is not None and not (is_finite(o.trim) and 0 < o.trim < 0.5):
         faults.append(Fault("trim", "out of range", str(o.trim), "above 0 and below 0.5"))
-    if o.truncate is not None and not 0.5 <= o.truncate < 1:
+    if o.truncate is not None and not (is_finite(o.truncate) and 0.5 <= o.truncate < 1):
         faults.append(Fault("truncate", "out of range", str(o.truncate), "0.5 and more, below 1"))
     if o.stabilise not in ("none", "marginal"):
         faults.append(Fault("stabilise", "this choice is not known", str(o.stabilise), "none, marginal"))
@@ -212,8 +224,8 @@ def _check_options(options: WeightOptions, rng: np.random.Generator | None) -> N
         faults.append(Fault("stabilise", "only weights for the ATE are stabilised", o.estimand, "none"))
     if o.method == "entropy" and (o.folds or o.trim is not None):
         faults.append(Fault("method", "entropy balancing has no propensity: folds and trim do not go with it"))
-    if (o.folds or o.method == "boosted") and rng is None:
-        faults.append(Fault("rng", "folds are drawn", next_step="Give rng=np.random.default_rng(seed)."))
+    if o.folds or o.method == "boosted":
+        faults += rng_faults(rng)
     refuse(faults)
 
 

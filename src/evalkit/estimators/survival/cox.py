@@ -10,12 +10,14 @@ import numpy as np
 from scipy import linalg
 
 from evalkit.cohort.follow_up import FollowUp
+from evalkit.cohort.frames import cause_faults, choice_faults, is_finite, is_whole, level_faults
 from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_name
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.inference import log_ratio_estimate
 from evalkit.estimators.survival.cox_checks import (
     check_proportional_hazards,
+    find_term,
     require_finite_maximum,
     require_full_rank,
 )
@@ -162,13 +164,11 @@ def _require_usable(follow_up: FollowUp, options: CoxOptions) -> None:
     faults = []
     if not follow_up.covariates.shape[1]:
         faults.append(Fault("covariates", "a Cox model needs at least one"))
-    if not 1 <= options.cause <= len(follow_up.causes):
-        faults.append(Fault("cause", "there is no such cause", str(options.cause), f"1 to {len(follow_up.causes)}"))
-    if options.ties not in ("efron", "breslow"):
-        faults.append(Fault("ties", "unknown", str(options.ties), "efron, breslow"))
-    if options.errors not in ("model", "robust"):
-        faults.append(Fault("errors", "unknown", str(options.errors), "model, robust"))
-    if options.max_iterations < 1 or not options.tolerance > 0:
+    faults += cause_faults(options.cause, follow_up.causes)
+    faults += choice_faults("ties", options.ties, ("efron", "breslow"))
+    faults += choice_faults("errors", options.errors, ("model", "robust"))
+    counts = is_whole(options.max_iterations) and options.max_iterations >= 1
+    if not (counts and is_finite(options.tolerance) and options.tolerance > 0):
         faults.append(Fault("options", "max_iterations and tolerance must be positive"))
     if faults:
         raise ParameterError(faults)
@@ -285,8 +285,7 @@ def _require_answerable(follow_up: FollowUp, estimand: Estimand, covariate: str,
         faults.append(
             Fault("covariate", f'there is no "{covariate}"', allowed=", ".join(follow_up.names), next_step=hint)
         )
-    if not 0 < level < 1:
-        faults.append(Fault("level", "must lie between 0 and 1", str(level)))
+    faults += level_faults(level)
     if estimand.scale != "hazard_ratio":
         faults.append(Fault("estimand", "a Cox model gives a hazard ratio", estimand.scale, "hazard_ratio"))
     if faults:
@@ -295,7 +294,7 @@ def _require_answerable(follow_up: FollowUp, estimand: Estimand, covariate: str,
 
 def _make_checks(fit: CoxFit, follow_up: FollowUp, covariate: str) -> tuple[Check, ...]:
     test = check_proportional_hazards(fit, follow_up)
-    p_one = float(test.p_value[test.names.index(covariate.split("=")[0])])
+    p_one = float(test.p_value[test.names.index(find_term(covariate))])
     p_all = float(test.p_value[-1])
     checks = []
     for name, p, of in [

@@ -102,14 +102,20 @@ def check_proportional_hazards(
     cross = compute_information(sets, moments, g)
     late_variance = compute_information(sets, moments, g * g)
     left = late_variance - cross @ linalg.solve(compute_information(sets, moments), cross, assume_a="pos")
-    terms = list(dict.fromkeys(name.split("=")[0] for name in fit.names))
-    members = [[j for j, name in enumerate(fit.names) if name.split("=")[0] == term] for term in terms]
+    terms = list(dict.fromkeys(find_term(name) for name in fit.names))
+    members = [[j for j, name in enumerate(fit.names) if find_term(name) == term] for term in terms]
     chi_square, df = [], []
     for columns in [*members, list(range(p))]:
         chi_square.append(_quadratic(late[columns], left[np.ix_(columns, columns)], np.diag(late_variance)[columns]))
         df.append(len(columns))
     statistic = np.array(chi_square)
     return ProportionalHazardsTest((*terms, "GLOBAL"), statistic, np.array(df), stats.chi2.sf(statistic, df))
+
+
+def find_term(name: str) -> str:
+    """The covariate that an indicator `covariate=category` belongs to; others, and such as `age>=65`, are their own."""
+    term, _, _ = name.partition("=")
+    return name if term.endswith(("<", ">", "!")) else term
 
 
 def _quadratic(score: np.ndarray, variance: np.ndarray, whole: np.ndarray) -> float:

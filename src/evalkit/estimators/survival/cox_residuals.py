@@ -9,16 +9,20 @@ import numpy as np
 from scipy import sparse
 
 from evalkit.cohort.follow_up import FollowUp
+from evalkit.cohort.frames import as_numbers
 from evalkit.core.errors import Fault, ParameterError
 from evalkit.estimators.survival.cox_sums import (
     Moments,
     RiskSets,
     build_risk_sets,
     compute_moments,
+    compute_ratio_at,
     own_share,
     sum_by_slot,
     sum_over_follow_up,
 )
+
+_SAME = 1e-9  # two log-likelihoods this near, as a share of themselves, are one
 
 if TYPE_CHECKING:
     from evalkit.estimators.survival.cox import CoxFit
@@ -53,6 +57,12 @@ def rebuild(fit: CoxFit, follow_up: FollowUp) -> tuple[RiskSets, Moments]:
             Fault("follow-up", "it is not the one that the model was fitted on", next_step="Give the same follow-up.")
         )
     sets = build_risk_sets(follow_up, cause=fit.options.cause, ties=fit.options.ties)
+    null = compute_moments(sets, np.zeros(len(fit.names)))
+    if null is None or abs(null.log_likelihood - fit.log_likelihood_null) > _SAME * abs(fit.log_likelihood_null):
+        raise ParameterError(
+            Fault("follow-up", "it has other weights, times or strata than that of the model",
+                  next_step="Give the same follow-up.")
+        )  # fmt: skip
     moments = compute_moments(sets, fit.coefficients * sets.scale)
     if moments is None:
         raise ParameterError(Fault("follow-up", "relative hazards overflow: it is not the one of the model"))
@@ -143,16 +153,18 @@ def compute_baseline_hazard(
 
     `at` defaults to 0 for all covariates: R's `basehaz(fit, centered=FALSE)`. Breslow's estimator, or Efron's where
     ties are (Therneau and Grambsch 2000, sect. 10.2). Strata without events have none.
+
+    Raises ParameterError for `at` of another shape or, as 0 may be, too far from the data.
     """
     sets, moments = rebuild(fit, follow_up)
-    place = np.zeros(len(fit.names)) if at is None else np.asarray(at, dtype=np.float64)
+    place = np.zeros(len(fit.names)) if at is None else as_numbers(at, "at")
     if place.shape != (len(fit.names),) or not np.isfinite(place).all():
         raise ParameterError(
             Fault("at", "one finite value a covariate is needed", str(place.shape), str(len(fit.names)))
         )
     hazard = sum_by_slot(sets, sets.term_weight / moments.denominator)
     # Risk sets were summed with covariates and offset less the stratum's means.
-    factor = np.exp((place - sets.centre) @ fit.coefficients - sets.offset_centre)
+    factor = compute_ratio_at((place - sets.centre) @ fit.coefficients - sets.offset_centre)
     return tuple(
         BaselineHazard(int(sets.stratum[begin]), sets.time[begin : end - 1], hazard[begin : end - 1] * times)
         for begin, end, times in zip(sets.starts[:-1], sets.starts[1:], factor, strict=True)

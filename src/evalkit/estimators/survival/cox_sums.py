@@ -16,6 +16,7 @@ Ties = Literal["efron", "breslow"]
 _SAME_TIME = 1e-11  # two times this near, as a share of themselves, differ by rounding alone and are one time
 _MAX_LOSS = 1e10  # of a risk set's sum to one summed before it, whose rounding it carries
 _FEW_STRATA = 200
+_MAX_LOG = 705.0  # of what can be written as a number
 _MAX_SPREAD = 200.0  # of the linear predictor: beyond it a step is a step too far
 
 
@@ -248,6 +249,19 @@ def compute_information(sets: RiskSets, moments: Moments, multiplier: np.ndarray
     expected = moments.risk * (sum_over_follow_up(sets, increment) - own_share(sets, increment))
     centred = moments.mean * weight[:, None]
     return (sets.x * expected[:, None]).T @ sets.x - centred.T @ moments.mean
+
+
+def compute_ratio_at(log_ratio: np.ndarray) -> np.ndarray:
+    """Hazards relative to the data's centre, from their logs.
+
+    Raises ParameterError where they are too large or too small to be written: far from all data.
+    """
+    if (np.abs(log_ratio) > _MAX_LOG).any():
+        raise ParameterError(Fault(
+            "covariates", "the values asked for lie so far from the data that hazards there cannot be written",
+            next_step="Give values near the data's, or count a covariate from its middle (a year from 2020).",
+        ))  # fmt: skip
+    return np.exp(log_ratio)
 
 
 def sum_over_follow_up(sets: RiskSets, terms: np.ndarray) -> np.ndarray:

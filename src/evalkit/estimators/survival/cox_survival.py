@@ -9,9 +9,10 @@ import numpy as np
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
+from evalkit.cohort.frames import as_numbers, level_faults
 from evalkit.core.errors import Fault, ParameterError
 from evalkit.estimators.survival.cox_residuals import rebuild
-from evalkit.estimators.survival.cox_sums import sum_by_slot
+from evalkit.estimators.survival.cox_sums import compute_ratio_at, sum_by_slot
 
 if TYPE_CHECKING:
     from evalkit.estimators.survival.cox import CoxFit
@@ -39,19 +40,19 @@ def compute_survival(
     Statistics 9:93; Therneau and Grambsch 2000, sect. 10.2.3) and an interval symmetric in the log of survival, as R's
     default. The variance is the model's: where rows of a cluster are alike beyond their covariates, it is too small.
 
-    Raises ParameterError for weights (the model's variance does not hold with them), a wrong shape, another follow-up.
+    Raises ParameterError for weights (the model's variance does not hold with them), a wrong shape, values too far
+    from the data, another follow-up.
     """
-    sets, moments = rebuild(fit, follow_up)
-    place = np.asarray(at, dtype=np.float64)
+    place = as_numbers(at, "at")
     faults = []
     if place.shape != (len(fit.names),) or not np.isfinite(place).all():
         faults.append(Fault("at", "one finite value a covariate is needed", str(place.shape), f"({len(fit.names)},)"))
     if not (follow_up.weights == 1).all():
         faults.append(Fault("weights", "the model's variance of survival does not hold with weights", allowed="all 1"))
-    if not 0 < level < 1:
-        faults.append(Fault("level", "must lie between 0 and 1", str(level)))
+    faults += level_faults(level)
     if faults:
         raise ParameterError(faults)
+    sets, moments = rebuild(fit, follow_up)
     increment = sets.term_weight / moments.denominator
     steps = sum_by_slot(sets, increment)
     spread = sum_by_slot(sets, increment / moments.denominator)
@@ -60,7 +61,7 @@ def compute_survival(
     found = []
     for k, (begin, end) in enumerate(zip(sets.starts[:-1], sets.starts[1:] - 1, strict=True)):
         here = (place - sets.centre[k]) / sets.scale
-        risk = np.exp((place - sets.centre[k]) @ fit.coefficients - sets.offset_centre[k])
+        risk = compute_ratio_at((place - sets.centre[k]) @ fit.coefficients - sets.offset_centre[k])
         hazard = risk * np.cumsum(steps[begin:end])
         # Of the coefficients: the cumulative hazard's derivative, in units of the covariates.
         slope = risk * (here * np.cumsum(steps[begin:end])[:, None] - np.cumsum(means[begin:end], axis=0)) * sets.scale

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
+from evalkit.cohort.frames import choice_faults, refuse
 from evalkit.core.errors import Fault, ParameterError
 from evalkit.estimators.survival.curve_sums import (
     Path,
@@ -24,12 +25,15 @@ from evalkit.estimators.survival.curves import (
     FIRST_EVENTS,
     Curve,
     Interval,
+    check_interval,
     check_level,
     check_nothing_after,
     compute_interval,
     has_equal_weights,
     iterate_strata,
     refuse_few_events,
+    refuse_gaps,
+    refuse_one_cluster,
 )
 
 Errors = Literal["jackknife", "delta", "gray"]
@@ -53,9 +57,12 @@ class IncidenceOptions:
 def estimate_cumulative_incidence(follow_up: FollowUp, *, options: IncidenceOptions | None = None) -> tuple[Curve, ...]:
     """Risk of each cause: `compute_cumulative_incidence`, refused where a stratum has fewer than 10 events in all.
 
-    Raises NotEstimable with too few events, else as `compute_cumulative_incidence`.
+    Raises NotEstimable with too few events, one cluster, or times at which nobody is under observation, else as
+    `compute_cumulative_incidence`.
     """
     refuse_few_events(follow_up, tuple(range(1, len(follow_up.causes) + 1)), where="cumulative incidence")
+    refuse_gaps(follow_up, follow_up.event > 0, where="cumulative incidence")
+    refuse_one_cluster(follow_up)
     return compute_cumulative_incidence(follow_up, options=options)
 
 
@@ -77,6 +84,7 @@ def compute_cumulative_incidence(follow_up: FollowUp, *, options: IncidenceOptio
     """
     options = options or IncidenceOptions()
     check_level(options.level)
+    check_interval(options.interval)
     check_errors(follow_up, options.errors)
     check_nothing_after(follow_up, follow_up.event > 0, next_step=FIRST_EVENTS)
     found: list[Curve] = []
@@ -91,6 +99,7 @@ def compute_cumulative_incidence(follow_up: FollowUp, *, options: IncidenceOptio
 
 def check_errors(follow_up: FollowUp, errors: Errors) -> None:
     """Raise ParameterError where errors that count rows as independent do not hold."""
+    refuse(choice_faults("errors", errors, ("jackknife", "delta", "gray")))
     if errors == "jackknife":
         return
     keys = follow_up.cluster * (int(follow_up.stratum.max()) + 1) + follow_up.stratum

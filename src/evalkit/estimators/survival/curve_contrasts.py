@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
+from evalkit.cohort.frames import choice_faults, is_finite
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
@@ -30,6 +31,8 @@ from evalkit.estimators.survival.curves import (
     check_level,
     check_nothing_after,
     iterate_strata,
+    refuse_gaps,
+    refuse_one_cluster,
 )
 from evalkit.estimators.survival.mean_count import MeanCountOptions, Terminal, build_count_path, check_recurrence
 from evalkit.estimators.survival.restricted_mean import RestrictedMeanOptions, compute_restricted_mean
@@ -229,6 +232,8 @@ def _contrast(
     _check_options(estimand, kind.scales, at, options)
     chosen = choose_groups(follow_up, options)
     both = follow_up.select(np.concatenate([rows for _, rows in chosen]))
+    refuse_one_cluster(both)
+    refuse_gaps(both, both.event > 0, where=kind.what.lower(), until=at)
     n_clusters = int(both.cluster.max()) + 1
     groups = []
     for label, rows in chosen:
@@ -293,10 +298,11 @@ def choose_groups(follow_up: FollowUp, options: ContrastOptions) -> list[tuple[o
 
 def _check_options(estimand: Estimand, scales: tuple[str, ...], at: float, options: ContrastOptions) -> None:
     check_level(options.level)
-    faults = []
+    faults = choice_faults("side", options.side, ("through", "before"))
+    faults += choice_faults("terminal", options.terminal, ("other_causes", "none"))
     if estimand.scale not in scales:
         faults.append(Fault("scale", "cannot be had from these curves", estimand.scale, ", ".join(scales)))
-    if not (math.isfinite(at) and at > 0):
+    if not (is_finite(at) and at > 0):
         faults.append(Fault("at", "the horizon must be after 0", got=str(at)))
     if faults:
         raise ParameterError(faults)

@@ -25,6 +25,10 @@ from typing import Literal
 
 import numpy as np
 
+from evalkit.core.errors import Fault, NotEstimable
+
+_MAX_LOSS = 1e10  # of a risk set's weight to weight summed before it, whose rounding it carries
+
 Tied = Literal["exact", "ghosh_lin"]
 
 
@@ -90,6 +94,12 @@ def build_risk_sets(
     time = time[np.append(True, time[1:] > time[:-1])] if len(time) else time
     enter = np.searchsorted(time, entry, side="right")
     leave = np.searchsorted(time, exit_, side="right")
+    number, at_risk = (_still_there(enter, leave, w, len(time)) for w in (np.ones(len(exit_)), weights))
+    if (at_risk < np.maximum.accumulate(at_risk[::-1])[::-1] / _MAX_LOSS).any():
+        raise NotEstimable(Fault(
+            "weights", "they spread so widely that sums over risk sets lose their digits",
+            next_step="Look at the largest and the smallest weights.",
+        ))  # fmt: skip
     return RiskSets(
         entry,
         exit_,
@@ -98,8 +108,8 @@ def build_risk_sets(
         time,
         enter,
         leave,
-        _still_there(enter, leave, np.ones(len(exit_)), len(time)),
-        _still_there(enter, leave, weights, len(time)),
+        number,
+        at_risk,
     )
 
 

@@ -11,13 +11,14 @@ import pandas as pd
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import how_many
+from evalkit.cohort.frames import as_numbers, cause_faults, choice_faults, how_many, level_faults, refuse
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 
 Quantity = Literal["survival", "cumulative_incidence", "mean_count"]
 Interval = Literal["log", "log-log", "plain"]
 
 MIN_EVENTS = 10
+INTERVALS = ("log", "log-log", "plain")
 FIRST_EVENTS = (
     "Sorted by person and exit, only a person's last row may hold an event: keep first events, or use "
     "estimate_mean_count for events that come again."
@@ -109,8 +110,11 @@ def compute_curve_at(
     -------
     DataFrame, one row a time: `time, value, se, lower, upper`. After the last follow-up a curve that is not complete
     is unknown: NaN.
+
+    Raises ParameterError for times that are not finite and an unknown side.
     """
-    at = np.asarray(list(times), dtype=np.float64)
+    refuse(choice_faults("side", side, ("through", "before")))
+    at = _read_times(times, "times")
     place = np.searchsorted(curve.time, at, side="right" if side == "through" else "left")
     return pd.DataFrame({"time": at, **_read(curve, place, at <= curve.last_time)})
 
@@ -126,12 +130,19 @@ def compute_risk_at(curve: Curve, days: Iterable[float]) -> pd.DataFrame:
     DataFrame, one row a day: `day, risk, se, lower, upper`; NaN after the last follow-up, and ends are NaN where
     the scale of the interval has none, such as for a risk of 0 on "log-log".
     """
-    at = np.asarray(list(days), dtype=np.float64)
+    at = _read_times(days, "days")
     place = np.searchsorted(curve.time, at, side="left")
     found = _read(curve, place, at <= curve.last_time + 1)
     nothing = (place == 0) & (at <= 0)
     ends = {name: np.where(nothing, curve.start_value, found[name]) for name in ("lower", "upper")}
     return pd.DataFrame({"day": at, "risk": found["value"], "se": found["se"], **ends})
+
+
+def _read_times(times: Iterable[float], where: str) -> np.ndarray:
+    at = as_numbers(times, where)
+    if not np.isfinite(at).all():
+        raise ParameterError(Fault(where, "some are missing or infinite"))
+    return at
 
 
 def _read(curve: Curve, place: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:
@@ -229,15 +240,56 @@ def refuse_few_events(follow_up: FollowUp, causes: tuple[int, ...], *, where: st
 
 def check_level(level: float) -> None:
     """Raise ParameterError unless the level of an interval is inside 0 and 1."""
-    if not 0 < level < 1:
-        raise ParameterError(Fault("level", "must be inside 0 and 1", got=str(level)))
+    refuse(level_faults(level))
 
 
 def check_cause(follow_up: FollowUp, cause: int | None) -> None:
     """Raise ParameterError unless `cause` is None or one of the follow-up's causes, counted from 1."""
-    if cause is not None and not 1 <= cause <= len(follow_up.causes):
-        allowed = ", ".join(f"{k} ({name})" for k, name in enumerate(follow_up.causes, 1))
-        raise ParameterError(Fault("cause", "there is no such cause", got=str(cause), allowed=allowed))
+    if cause is not None:
+        refuse(cause_faults(cause, follow_up.causes))
+
+
+def check_interval(interval: str) -> None:
+    """Raise ParameterError for a scale of intervals that there is not."""
+    refuse(choice_faults("interval", interval, INTERVALS))
+
+
+def refuse_one_cluster(follow_up: FollowUp) -> None:
+    """Raise NotEstimable where clustered errors would rest on one cluster alone, and so come to 0."""
+    if (follow_up.cluster == follow_up.cluster[0]).all():
+        raise NotEstimable(
+            Fault("clusters", "there is one alone, which has no error", allowed="2 or more, 30 to be relied on")
+        )
+
+
+def refuse_gaps(follow_up: FollowUp, ends: np.ndarray, *, where: str, until: float = np.inf) -> None:
+    """Raise NotEstimable where a stratum's curve would rest on times at which nobody was under observation.
+
+    So it is between two entries with nobody there, and where all of the few who had entered ended, in rows that
+    `ends` (n,) tells, before others came: the curve stands at its end whatever becomes of them (Tsai, Jewell and Wang
+    1987, Biometrika 74:883).
+    """
+    for label, rows in iterate_strata(follow_up):
+        order = np.argsort(follow_up.entry[rows], kind="stable")
+        entry, last = follow_up.entry[rows][order], np.maximum.accumulate(follow_up.exit[rows][order])
+        # All who came before this entry are gone; who entered at one time came together.
+        bare = (entry[1:] >= last[:-1]) & (entry[1:] < until)
+        if not bare.any():
+            continue
+        final = last[:-1][bare]
+        gap = (entry[1:] > last[:-1])[bare]
+        gone = [
+            bool(ends[rows][(follow_up.exit[rows] == t) & (follow_up.entry[rows] < t)].all()) for t in np.unique(final)
+        ]
+        if gap.any() or any(gone):
+            named = "" if label is None else f" in {label}"
+            raise NotEstimable(
+                Fault(
+                    where,
+                    f"there are times between two entries{named} at which nobody is under observation",
+                    next_step="Begin at a time from which somebody is followed throughout.",
+                )
+            )
 
 
 def check_nothing_after(follow_up: FollowUp, ends: np.ndarray, *, next_step: str) -> None:

@@ -9,11 +9,12 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import FEW, how_many, refuse
+from evalkit.cohort.frames import FEW, as_numbers, cause_faults, choice_faults, how_many, level_faults, refuse
 from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_name
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.inference import log_ratio_estimate
+from evalkit.estimators.survival.cox_sums import compute_ratio_at
 from evalkit.estimators.survival.fine_gray_errors import compute_clustered_variance, compute_score_residuals
 from evalkit.estimators.survival.fine_gray_fit import compute_scales, maximise
 from evalkit.estimators.survival.fine_gray_sums import Ties, build_risk_sets
@@ -65,8 +66,9 @@ class FineGrayFit:
     """Log subdistribution hazard ratios, p of them, and the baseline.
 
     `variance` (p, p) is model based, `robust_variance` (p, p) what `options.errors` asks for (the same where that
-    is "model"). `times`, `stratum` and `increments` (E,) are the steps of the baseline cumulative subdistribution
-    hazard of somebody whose covariates are all 0.
+    is "model"). `times`, `stratum` and `central` (E,) are the steps of the cumulative subdistribution hazard of
+    somebody whose log hazard relative to covariates of 0 is `centre`, which the data's mean is; `increments` (E,) are
+    those of somebody whose covariates are all 0. `last_time` (S,) is how far each baseline stratum was followed.
     """
 
     names: tuple[str, ...]
@@ -82,8 +84,15 @@ class FineGrayFit:
     iterations: int
     times: np.ndarray
     stratum: np.ndarray
-    increments: np.ndarray
+    central: np.ndarray
+    centre: float
+    last_time: np.ndarray
     options: FineGrayOptions
+
+    @property
+    def increments(self) -> np.ndarray:
+        """Raises ParameterError where covariates of 0 lie too far from the data."""
+        return self.central * compute_ratio_at(np.array(-self.centre))
 
     @property
     def se(self) -> np.ndarray:
@@ -136,12 +145,13 @@ def fit_fine_gray(follow_up: FollowUp, *, cause: int = 1, options: FineGrayOptio
             censoring=(weights, ends, mass, options.tied_censoring) if options.errors == "robust_censoring" else None,
         )  # fmt: skip
         robust = compute_clustered_variance(residuals @ inverse / scale, f.cluster)
-    rises = sets.sum_terms((sets.mass / step.denominator)[:, None])[:, 0] * np.exp(-centre @ beta - f.offset.mean())
+    rises = sets.sum_terms((sets.mass / step.denominator)[:, None])[:, 0]
     codes = np.unique(f.stratum) if options.strata != "censoring" else np.zeros(1, dtype=np.int64)
+    last_time = np.array([f.exit[layer == k].max() for k in range(len(codes))])[np.unique(sets.layer)]
     return FineGrayFit(
         f.names, beta, variance, robust, step.log_likelihood, best.null, f.n_people, f.n_events(cause),
         int(((f.event != 0) & (f.event != cause)).sum()), len(np.unique(f.cluster)), best.iterations,
-        sets.times, codes[sets.layer], rises, options,
+        sets.times, codes[sets.layer], rises, float(centre @ beta + f.offset.mean()), last_time, options,
     )  # fmt: skip
 
 
@@ -159,20 +169,29 @@ def compute_cumulative_incidence_at(
     Raises
     ------
     ParameterError
-        `x` has another number of columns; no such stratum, or none named among several.
+        `x` has another number of columns, is not finite or too far from the data; times that are not finite; no such
+        stratum, or none named among several.
+    NotEstimable
+        Nobody of the stratum is followed to a time.
     """
-    rows = np.atleast_2d(np.asarray(x, dtype=np.float64))
+    rows, moments = np.atleast_2d(as_numbers(x, "x")), as_numbers(times, "times")
     known = np.unique(fit.stratum)
     faults = []
     if rows.shape[1] != len(fit.names):
         faults.append(Fault("x", "it has another number of covariates", f"{rows.shape[1]}", f"{len(fit.names)}"))
     if (stratum is None and len(known) > 1) or (stratum is not None and stratum not in known):
         faults.append(Fault("stratum", "name the baseline stratum", got=f"{stratum}", allowed=f"{known.tolist()}"))
+    if not (np.isfinite(rows).all() and np.isfinite(moments).all()):
+        faults.append(Fault("x, times", "some are missing or infinite"))
     refuse(faults)
-    inside = fit.stratum == (known[0] if stratum is None else stratum)
-    total = np.concatenate([[0.0], np.cumsum(fit.increments[inside])])
-    at = total[np.searchsorted(fit.times[inside], np.asarray(times, dtype=np.float64), "right")]
-    return -np.expm1(-np.exp(rows @ fit.coefficients)[:, None] * at[None, :])
+    chosen = known[0] if stratum is None else stratum
+    inside, last = fit.stratum == chosen, float(fit.last_time[known == chosen][0])
+    if (moments > last).any():
+        step = "Take an earlier time."
+        raise NotEstimable(Fault("times", "nobody is followed so far", f"{moments.max():g}", f"up to {last:g}", step))
+    total = np.concatenate([[0.0], np.cumsum(fit.central[inside])])
+    at = total[np.searchsorted(fit.times[inside], moments, "right")]
+    return -np.expm1(-compute_ratio_at(rows @ fit.coefficients - fit.centre)[:, None] * at[None, :])
 
 
 def estimate_subdistribution_ratio(
@@ -195,11 +214,14 @@ def estimate_subdistribution_ratio(
     ParameterError
         The estimand is not on the scale `hazard_ratio`; no such covariate; a level outside 0 to 1.
     NotEstimable
-        Fewer than `MIN_EVENTS` events or `MIN_SIDE` people on a side, and what `fit_fine_gray` raises.
+        Fewer than `MIN_EVENTS` events or `MIN_SIDE` people on a side, clustered errors of one cluster, and what
+        `fit_fine_gray` raises.
     """
     place = _covariate_place(follow_up, estimand, covariate, level)
     _refuse_thin(follow_up, cause, place)
     fit = fit_fine_gray(follow_up, cause=cause, options=options)
+    if fit.options.errors != "model" and fit.n_clusters < 2:
+        raise NotEstimable(Fault("clusters", "there is one alone, which has no error", allowed="2 or more"))
     b, se = float(fit.coefficients[place]), float(fit.se[place])
     return log_ratio_estimate(
         estimand, "fine_gray", role=role, log_value=b, se=se, level=level, n_people=fit.n_people, n_events=fit.n_events,
@@ -210,12 +232,10 @@ def estimate_subdistribution_ratio(
 def _check_input(f: FollowUp, cause: int, options: FineGrayOptions) -> None:
     faults = []
     for name, allowed in _CHOICES.items():
-        if getattr(options, name) not in allowed:
-            faults.append(Fault(name, "unknown", got=str(getattr(options, name)), allowed=", ".join(allowed)))
+        faults += choice_faults(name, getattr(options, name), allowed)
     if options.max_iterations < 1 or not options.tolerance > 0:
         faults.append(Fault("options", "max_iterations and tolerance must be positive"))
-    if not 1 <= cause <= len(f.causes):
-        faults.append(Fault("cause", "there is no such cause", f"{cause}", f"1 to {len(f.causes)}"))
+    faults += cause_faults(cause, f.causes)
     if not f.covariates.shape[1]:
         faults.append(Fault("covariates", "there are none", next_step="Name them in FollowUp.from_frame."))
     refuse(faults)
@@ -237,14 +257,14 @@ def _covariate_place(f: FollowUp, estimand: Estimand, covariate: str, level: flo
         faults.append(Fault("estimand", "a subdistribution hazard ratio has one scale", estimand.scale, "hazard_ratio"))
     if covariate not in f.names:
         faults.append(Fault("covariate", f'there is no "{covariate}"', next_step=suggest_name(covariate, f.names)))
-    if not 0 < level < 1:
-        faults.append(Fault("level", "it must be between 0 and 1", got=f"{level}"))
+    faults += level_faults(level)
     refuse(faults)
     return f.names.index(covariate)
 
 
 def _refuse_thin(f: FollowUp, cause: int, place: int) -> None:
-    if 1 <= cause <= len(f.causes) and f.n_events(cause) < MIN_EVENTS:
+    refuse(cause_faults(cause, f.causes))
+    if f.n_events(cause) < MIN_EVENTS:
         raise NotEstimable(
             Fault(f.causes[cause - 1], "too few events", f"fewer than {MIN_EVENTS}", f"{MIN_EVENTS} or more")
         )

@@ -72,7 +72,7 @@ def maximise(sets: RiskSets, follow_up: FollowUp, z: np.ndarray, *, max_iteratio
         gain = then.log_likelihood - step.log_likelihood
         b, step = b + taken, then
         shift = np.abs(taken) * reach
-        in_errors = np.abs(move) * np.sqrt(np.maximum(np.diag(step.information), 0.0))
+        in_errors = np.abs(move) * np.sqrt(np.maximum(np.diag(step.information), 0.0) / sets.mass.mean())
         if shift.max() < _SMALL_MOVE and in_errors.max() < _SMALL_STEP:
             return Maximum(b, step, null, iteration)
         # A coefficient on its way to infinity goes on at a steady pace while the likelihood has stopped.
@@ -95,6 +95,8 @@ def compute_step(sets: RiskSets, follow_up: FollowUp, z: np.ndarray, b: np.ndarr
     both = np.column_stack([relative, relative[:, None] * z])
     at_risk, dying = sets.sum_at_risk(both)[sets.place], sets.sum_events(both)[sets.place]
     left = at_risk - sets.fraction[:, None] * dying
+    if not (left[:, 0] > 0).all():
+        return None  # lost in the rounding of larger hazards
     denominator, mean = left[:, 0], left[:, 1:] / left[:, :1]
     e, w = sets.event, follow_up.weights[sets.event]
     rise = sets.mass / denominator

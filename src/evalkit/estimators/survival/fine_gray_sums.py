@@ -19,6 +19,8 @@ from evalkit.estimators.survival.fine_gray_weights import GroupWeights
 
 Ties = Literal["efron", "breslow"]
 
+_MAX_LOSS = 1e10  # of a risk set's weight to weight summed before it, whose rounding it carries
+
 
 @dataclass(frozen=True)
 class Lingering:
@@ -104,7 +106,8 @@ def build_risk_sets(
 ) -> RiskSets:
     """Arrange follow-up by baseline stratum `layer` and censoring `group`, int arrays (n,), codes from 0.
 
-    Raises NotEstimable where somebody's competing event comes when nobody else is left uncensored.
+    Raises NotEstimable where somebody's competing event comes when nobody else is left uncensored, and where weights
+    spread so widely that risk sets are lost in rounding.
     """
     f = follow_up
     event = f.event == cause
@@ -125,7 +128,19 @@ def build_risk_sets(
         nth = np.arange(len(place)) - np.repeat(np.cumsum(died) - died, died)
         fraction, mass_of = nth / died[place], (mass / died)[place]
     lingering = _lingering(f, (f.event != 0) & ~event, layer, group, weights, times, bounds)
-    return RiskSets(times, time_layer, bounds, first, last, layer, event, place, fraction, mass_of, lingering)
+    sets = RiskSets(times, time_layer, bounds, first, last, layer, event, place, fraction, mass_of, lingering)
+    _refuse_lost_digits(sets, f.weights)
+    return sets
+
+
+def _refuse_lost_digits(sets: RiskSets, weights: np.ndarray) -> None:
+    at_risk = sets.sum_at_risk(weights[:, None])[:, 0]
+    for a, b in pairwise(sets.bounds):
+        if (at_risk[a:b] < np.maximum.accumulate(at_risk[a:b][::-1])[::-1] / _MAX_LOSS).any():
+            raise NotEstimable(Fault(
+                "weights", "they spread so widely that sums over risk sets lose their digits",
+                next_step="Look at the largest and the smallest weights.",
+            ))  # fmt: skip
 
 
 def _lingering(

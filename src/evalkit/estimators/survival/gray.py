@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import refuse
+from evalkit.cohort.frames import cause_faults, is_finite, refuse
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.estimators.survival.fine_gray_weights import merge_close_times
 from evalkit.estimators.survival.log_rank import RankTest, check_groups, make_rank_test
@@ -112,9 +112,8 @@ def _not_nought(values: np.ndarray) -> np.ndarray:
 def _check_input(f: FollowUp, cause: int, rho: float) -> None:
     faults = []
     other = "Take `fit_fine_gray` with the groups as covariates."
-    if not 1 <= cause <= len(f.causes):
-        faults.append(Fault("cause", "there is no such cause", f"{cause}", f"1 to {len(f.causes)}"))
-    if not np.isfinite(rho):
+    faults += cause_faults(cause, f.causes)
+    if not is_finite(rho):
         faults.append(Fault("rho", "it must be finite", got=f"{rho}"))
     if (f.entry >= f.exit.min()).any():
         faults.append(Fault("entry", "Gray's test knows no delayed entry", next_step=other))

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
+from evalkit.cohort.frames import choice_faults, refuse
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.estimators.survival.curve_sums import (
     RiskSets,
@@ -23,12 +24,15 @@ from evalkit.estimators.survival.curves import (
     Curve,
     Interval,
     check_cause,
+    check_interval,
     check_level,
     check_nothing_after,
     compute_interval,
     has_equal_weights,
     iterate_strata,
     refuse_few_events,
+    refuse_gaps,
+    refuse_one_cluster,
 )
 
 
@@ -51,12 +55,15 @@ class SurvivalOptions:
 def estimate_survival(follow_up: FollowUp, *, options: SurvivalOptions | None = None) -> tuple[Curve, ...]:
     """Kaplan-Meier curves, one a stratum: `compute_survival`, refused where a stratum has fewer than 10 events.
 
-    Raises NotEstimable with too few events, else as `compute_survival`.
+    Raises NotEstimable with too few events, one cluster, or times at which nobody is under observation, else as
+    `compute_survival`.
     """
     options = options or SurvivalOptions()
     check_cause(follow_up, options.cause)
     causes = tuple(range(1, len(follow_up.causes) + 1)) if options.cause is None else (options.cause,)
     refuse_few_events(follow_up, causes, where="survival")
+    refuse_gaps(follow_up, np.isin(follow_up.event, causes), where="survival")
+    refuse_one_cluster(follow_up)
     return compute_survival(follow_up, options=options)
 
 
@@ -79,6 +86,7 @@ def compute_survival(follow_up: FollowUp, *, options: SurvivalOptions | None = N
     options = options or SurvivalOptions()
     check_cause(follow_up, options.cause)
     check_level(options.level)
+    check_interval(options.interval)
     is_event = follow_up.event > 0 if options.cause is None else follow_up.event == options.cause
     check_nothing_after(follow_up, is_event, next_step=FIRST_EVENTS)
     errors = choose_errors(follow_up, options.errors)
@@ -89,6 +97,7 @@ def choose_errors(
     follow_up: FollowUp, errors: Literal["auto", "greenwood", "jackknife"]
 ) -> Literal["greenwood", "jackknife"]:
     """What "auto" means for this follow-up; raises ParameterError where Greenwood's formula does not hold."""
+    refuse(choice_faults("errors", errors, ("auto", "greenwood", "jackknife")))
     grouped = count_distinct(follow_up.person) > count_distinct(follow_up.cluster)
     simple = has_equal_weights(follow_up) and not grouped
     if errors == "greenwood" and not simple:

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import how_many, refuse
+from evalkit.cohort.frames import cause_faults, choice_faults, how_many, is_finite, refuse
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.estimators.survival.fine_gray_sums import RiskSets, build_risk_sets
 from evalkit.estimators.survival.fine_gray_weights import merge_close_times
@@ -64,7 +64,7 @@ def compute_log_rank(follow_up: FollowUp, group: np.ndarray, *, options: LogRank
         `group` of another length or with missing values; unknown options; case weights that differ, with
         hypergeometric errors.
     NotEstimable
-        No event; fewer than two groups with anybody at risk at an event.
+        No event; no event at which two groups have anybody at risk; robust errors of one cluster.
 
     References
     ----------
@@ -73,6 +73,8 @@ def compute_log_rank(follow_up: FollowUp, group: np.ndarray, *, options: LogRank
     options = options or LogRankOptions()
     labels, codes = check_groups(follow_up, group)
     _check_options(follow_up, options)
+    if options.errors == "robust" and (follow_up.cluster == follow_up.cluster[0]).all():
+        raise NotEstimable(Fault("clusters", "there is one alone, which has no error", allowed="2 or more"))
     if not follow_up.n_events(options.cause):
         raise NotEstimable(Fault(follow_up.causes[options.cause - 1], "nobody had it, so there is nothing to compare"))
     own = replace(merge_close_times(follow_up), event=(follow_up.event == options.cause).astype(np.int64))
@@ -89,7 +91,9 @@ def compute_log_rank(follow_up: FollowUp, group: np.ndarray, *, options: LogRank
     else:
         spread = importance**2 * d * (n - d) / np.where(n > 1, n - 1, np.inf)
         variance = np.diag(spread @ share) - (share * spread[:, None]).T @ share
-    return make_rank_test(labels, observed, expected, variance, seen=at_risk.max(axis=0) > 0)
+    together = (sets.sum_at_risk((member > 0).astype(np.float64)) > 0.5).astype(np.int64)
+    seen = together[together.sum(axis=1) > 1].any(axis=0)
+    return make_rank_test(labels, observed, expected, variance, seen=seen)
 
 
 def check_groups(follow_up: FollowUp, group: np.ndarray) -> tuple[tuple[object, ...], np.ndarray]:
@@ -148,11 +152,9 @@ def _robust_variance(
 
 def _check_options(f: FollowUp, options: LogRankOptions) -> None:
     faults = []
-    if not 1 <= options.cause <= len(f.causes):
-        faults.append(Fault("cause", "there is no such cause", f"{options.cause}", f"1 to {len(f.causes)}"))
-    if options.errors not in ("hypergeometric", "robust"):
-        faults.append(Fault("errors", "unknown", got=str(options.errors), allowed="hypergeometric, robust"))
-    if not (np.isfinite(options.rho) and np.isfinite(options.gamma) and min(options.rho, options.gamma) >= 0):
+    faults += cause_faults(options.cause, f.causes)
+    faults += choice_faults("errors", options.errors, ("hypergeometric", "robust"))
+    if not (is_finite(options.rho) and is_finite(options.gamma) and min(options.rho, options.gamma) >= 0):
         faults.append(Fault("rho, gamma", "they must be 0 or more", got=f"{options.rho}, {options.gamma}"))
     if options.errors == "hypergeometric" and np.ptp(f.weights) > 1e-12 * f.weights.max():
         step = 'Take errors="robust".'

@@ -10,7 +10,8 @@ import numpy as np
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.core.errors import Fault, ParameterError
+from evalkit.cohort.frames import cause_faults, choice_faults, refuse
+from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.estimators.survival.curve_sums import (
     Path,
     RiskSets,
@@ -26,12 +27,14 @@ from evalkit.estimators.survival.curve_sums import (
 from evalkit.estimators.survival.curves import (
     Curve,
     Interval,
-    check_cause,
+    check_interval,
     check_level,
     check_nothing_after,
     compute_interval,
     iterate_strata,
     refuse_few_events,
+    refuse_gaps,
+    refuse_one_cluster,
 )
 
 Terminal = Literal["other_causes", "none"]
@@ -68,11 +71,14 @@ class MeanCountTest:
 def estimate_mean_count(follow_up: FollowUp, *, options: MeanCountOptions | None = None) -> tuple[Curve, ...]:
     """Mean counts, one curve a stratum: `compute_mean_count`, refused where one has fewer than 10 recurrent events.
 
-    Raises NotEstimable with too few events, else as `compute_mean_count`.
+    Raises NotEstimable with too few events, one cluster, or times at which nobody is under observation, else as
+    `compute_mean_count`.
     """
     options = options or MeanCountOptions()
     check_recurrence(follow_up, options)
     refuse_few_events(follow_up, (options.recurrent,), where="mean count")
+    refuse_gaps(follow_up, find_ends(follow_up, options), where="mean count")
+    refuse_one_cluster(follow_up)
     return compute_mean_count(follow_up, options=options)
 
 
@@ -101,8 +107,13 @@ def compute_mean_count(follow_up: FollowUp, *, options: MeanCountOptions | None 
 
 def check_recurrence(follow_up: FollowUp, options: MeanCountOptions) -> None:
     """Raise ParameterError for options or rows that cannot be counted."""
-    check_cause(follow_up, options.recurrent)
+    refuse([
+        *cause_faults(options.recurrent, follow_up.causes),
+        *choice_faults("terminal", options.terminal, ("other_causes", "none")),
+        *choice_faults("errors", options.errors, ("jackknife", "ghosh_lin")),
+    ])  # fmt: skip
     check_level(options.level)
+    check_interval(options.interval)
     if options.interval == "log-log":
         raise ParameterError(Fault("interval", "a mean count can pass 1", got="log-log", allowed="log, plain"))
     named = follow_up.causes[options.recurrent - 1]
@@ -161,7 +172,8 @@ def compare_mean_counts(
     The statistic is the sum over the times that both strata can be seen at of the weight times the difference of
     increments. Its error is the infinitesimal jackknife with the weight held fixed, summed by cluster over both.
 
-    Raises ParameterError for strata that do not exist, else as `compute_mean_count`.
+    Raises ParameterError for strata that do not exist or are one, NotEstimable for one cluster and where no event has
+    both strata at risk, else as `compute_mean_count`.
 
     References
     ----------
@@ -174,6 +186,9 @@ def compare_mean_counts(
     if missing:
         allowed = ", ".join(map(str, strata))
         raise ParameterError([Fault("strata", "there is no such stratum", str(m), allowed) for m in missing])
+    if treated == comparison:
+        raise ParameterError(Fault("strata", "two different ones are compared", got=str(treated)))
+    refuse_one_cluster(follow_up)
     parts = [follow_up.select(strata[name]) for name in (treated, comparison)]
     fits = [build_count_path(part, options) for part in parts]
     statistic, total = 0.0, np.zeros(int(follow_up.cluster.max()) + 1)
@@ -183,7 +198,11 @@ def compare_mean_counts(
         statistic += sign * value
         total += sign * sum_clusters(influence, part.cluster, len(total))
     se = math.sqrt(float((total**2).sum()))
-    z = statistic / se if se > 0 else math.nan
+    if not se > 0:
+        raise NotEstimable(
+            Fault("strata", "there is no event at which both are at risk, so there is nothing to compare")
+        )
+    z = statistic / se
     return MeanCountTest(statistic, se, z, float(2 * stats.norm.sf(abs(z))))
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from evalkit.cohort.frames import refuse
+from evalkit.cohort.frames import as_numbers, is_finite, refuse
 from evalkit.cohort.history import EventHistory
-from evalkit.core.errors import Fault
+from evalkit.core.errors import Fault, ParameterError
 from evalkit.estimators.survival.multistate_fit import (
     StateOptions,
     check_state_arguments,
@@ -21,6 +21,7 @@ from evalkit.estimators.survival.multistate_fit import (
     find_leavable,
     fit_states,
     list_strata,
+    refuse_one_cluster,
     refuse_unseen,
     split_strata,
 )
@@ -134,15 +135,17 @@ def estimate_state_probabilities(
         A state that is not listed, a distribution that does not add up to 1, times before the start, errors that
         take no weights with weights, landmarking without a state.
     NotEstimable
-        Nobody is present at the start, or nobody is followed to a time at which people can still move.
+        Nobody is present at the start, or nobody is followed to a time at which people can still move; one cluster;
+        weights that spread so widely that sums over those at risk lose their digits.
 
     References
     ----------
     Aalen and Johansen 1978, Scand J Stat 5:141; Andersen, Borgan, Gill and Keiding 1993, section IV.4; de Wreede,
     Fiocco and Putter 2010, Comput Methods Programs Biomed 99:261 (errors); Therneau, survival 3.5 (jackknife).
     """
-    times = None if at is None else np.asarray(at, dtype=np.float64)
+    times = None if at is None else as_numbers(at, "at")
     refuse(check_state_arguments(history, start, times, initial, options))
+    refuse_one_cluster(history, options)
     found = []
     for part, label in split_strata(history, start, initial, options):
         fit = fit_states(part, label, start=start, initial=initial)
@@ -174,10 +177,13 @@ def compute_expected_time(
     Times add up to `horizon - start`. Arguments and errors as in `estimate_state_probabilities`; standard errors
     are by the infinitesimal jackknife only.
     """
+    if not is_finite(horizon):
+        raise ParameterError(Fault("horizon", "it must be finite", got=str(horizon)))
     faults = check_state_arguments(history, start, np.array([horizon]), initial, options)
     if options.errors != "infinitesimal_jackknife":
         faults.append(Fault("errors", "expected time has the jackknife's errors only", got=options.errors))
     refuse(faults)
+    refuse_one_cluster(history, options)
     found = []
     for part, label in split_strata(history, start, initial, options):
         fit = fit_states(part, label, start=start, initial=initial)

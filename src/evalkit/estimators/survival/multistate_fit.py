@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from evalkit.cohort.frames import as_numbers, choice_faults, is_finite
 from evalkit.cohort.history import EventHistory
 from evalkit.core.errors import Fault, NotEstimable, suggest_name
 from evalkit.estimators.survival.multistate_moves import (
@@ -72,6 +73,12 @@ def split_strata(
                 what = f'nobody is in "{initial}" at {start:g}'
                 raise NotEstimable(Fault(_name(label), what, next_step="Choose another start or state."))
         yield part, label
+
+
+def refuse_one_cluster(history: EventHistory, options: StateOptions) -> None:
+    """Raise NotEstimable where clustered errors would rest on one cluster alone, and so come to 0."""
+    if options.errors == "infinitesimal_jackknife" and (history.cluster == history.cluster[0]).all():
+        raise NotEstimable(Fault("clusters", "there is one alone, which has no error", allowed="2 or more"))
 
 
 def fit_states(
@@ -202,18 +209,21 @@ def check_state_arguments(
     options: StateOptions,
 ) -> list[Fault]:
     """What is wrong with the arguments of an estimate of states, all at once."""
-    faults: list[Fault] = []
+    faults = choice_faults("errors", options.errors, ("infinitesimal_jackknife", "greenwood", "aalen"))
+    faults += choice_faults("dependence", options.dependence, ("markov", "landmark"))
     states = history.states
     if isinstance(initial, str):
         if initial not in states:
             hint = suggest_name(initial, list(states))
             faults.append(Fault("initial", "not a state", initial, ", ".join(states), hint))
     elif initial is not None:
-        vector = np.asarray(initial, dtype=np.float64)
+        vector = as_numbers(initial, "initial")
         fine = vector.shape == (len(states),) and bool((vector >= 0).all()) and abs(vector.sum() - 1) < _DUST
         if not fine:
             faults.append(Fault("initial", "a distribution has one share a state, and adds up to 1"))
-    if at is not None and (at.ndim != 1 or not at.size or not np.isfinite(at).all() or at.min() < start):
+    if not is_finite(start):
+        faults.append(Fault("start", "it must be finite", got=str(start)))
+    elif at is not None and (at.ndim != 1 or not at.size or not np.isfinite(at).all() or at.min() < start):
         faults.append(Fault("at", "times are finite and not before the start", allowed=f"{start:g} or more"))
     if options.dependence == "landmark" and not isinstance(initial, str):
         faults.append(Fault("initial", "landmarking needs the state in which people are at the start"))

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from evalkit.cohort.history import EventHistory
+from evalkit.core.errors import Fault, NotEstimable
+
+_MAX_LOSS = 1e12  # of weight at risk to weight summed before it, whose rounding it carries
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,10 @@ def in_order(history: EventHistory) -> EventHistory:
 
 
 def count_moves(history: EventHistory, *, start: float) -> MoveCounts:
-    """Count the moves and those at risk of one stratum after `start`, ties exact."""
+    """Count the moves and those at risk of one stratum after `start`, ties exact.
+
+    Raises NotEstimable where weights spread so widely that those at risk are lost in rounding.
+    """
     size = len(history.states)
     inside = history.stop > start
     begin, stop = np.maximum(history.start[inside], start), history.stop[inside]
@@ -47,6 +53,12 @@ def count_moves(history: EventHistory, *, start: float) -> MoveCounts:
     at_risk = np.where(people > 0, _accumulate(first, last, origin, weights, count, size), 0.0)
     key = ((last[went] - 1) * size + origin[went]) * size + target[went]
     moved = np.bincount(key, weights=weights[went], minlength=count * size * size).reshape(count, size, size)
+    lost = (moved.sum(axis=2) > 0) & (at_risk < np.maximum.accumulate(at_risk, axis=0) / _MAX_LOSS)
+    if lost.any():
+        raise NotEstimable(Fault(
+            "weights", "they spread so widely that sums over those at risk lose their digits",
+            next_step="Look at the largest and the smallest weights.",
+        ))  # fmt: skip
     return MoveCounts(start, times, at_risk, moved, people, compute_hazard(moved, at_risk))
 
 

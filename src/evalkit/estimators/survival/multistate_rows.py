@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import refuse
+from evalkit.cohort.frames import choice_faults, is_finite, refuse
 from evalkit.cohort.history import EventHistory
 from evalkit.core.errors import Fault, suggest_name
 from evalkit.estimators.survival.multistate_moves import in_order
@@ -92,6 +92,8 @@ def build_transition_rows(
     layer = (
         np.arange(len(pairs)) if options.baseline == "transition" else np.unique(pairs[:, 1], return_inverse=True)[1]
     )
+    still = [f"{history.states[a]} to {history.states[b]}" for a, b in pairs if not (history.from_state == a).any()]
+    refuse([Fault("moves", "nobody is at risk of it", got=name, next_step="Leave it out.") for name in still])
     row = np.concatenate([np.flatnonzero(history.from_state == a) for a, _ in pairs])
     move = np.concatenate([np.full((history.from_state == a).sum(), m) for m, (a, _) in enumerate(pairs)])
     order = np.lexsort((move, row))
@@ -125,7 +127,7 @@ def build_transition_design(rows: TransitionRows, values: Mapping[str, float], *
     faults = [Fault("values", f'"{name}" has no value') for name in rows.source if name not in values]
     faults += [Fault("values", f'there is no covariate "{name}"', next_step=suggest_name(name, rows.source))
                for name in values if name not in rows.source]  # fmt: skip
-    faults += [Fault("values", f'"{name}" is not finite') for name, value in values.items() if not np.isfinite(value)]
+    faults += [Fault("values", f'"{name}" is not finite') for name, value in values.items() if not is_finite(value)]
     refuse(faults)
     count = len(rows.moves)
     x = np.tile(np.array([values[name] for name in rows.source], dtype=np.float64), (count, 1))
@@ -181,7 +183,8 @@ def _expand(
 
 
 def _faults(history: EventHistory, moves: Sequence[tuple[str, str]] | None, options: TransitionOptions) -> list[Fault]:
-    faults = []
+    faults = choice_faults("clock", options.clock, ("forward", "reset"))
+    faults += choice_faults("baseline", options.baseline, ("transition", "target"))
     for where, wanted in (("specific", options.specific or ()), ("common", options.common)):
         faults += [
             Fault(where, f'there is no covariate "{name}"', next_step=suggest_name(name, history.names))
@@ -198,7 +201,8 @@ def _faults(history: EventHistory, moves: Sequence[tuple[str, str]] | None, opti
         for where, name in named
         if name not in history.states
     ]
-    if moves is not None and (not moves or len(set(moves)) < len(moves) or any(a == b for a, b in moves)):
+    pairs = moves is None or (len(moves) > 0 and all(len(pair) == 2 and pair[0] != pair[1] for pair in moves))
+    if not pairs or (moves is not None and len(set(moves)) < len(moves)):
         faults.append(Fault("moves", "one or more pairs of different states, each once"))
     if moves is None and not (history.to_state >= 0).any():
         faults.append(Fault("moves", "nobody moves"))

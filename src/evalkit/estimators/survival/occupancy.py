@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evalkit.cohort.frames import refuse
+from evalkit.cohort.frames import as_numbers, choice_faults, is_finite, is_whole, level_faults, refuse
 from evalkit.cohort.history import EventHistory
 from evalkit.cohort.pathway import CELLS
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
@@ -116,15 +116,15 @@ def estimate_occupancy_difference(
     Raises ParameterError for strata that do not exist, errors other than the jackknife's and times after the
     horizon; NotEstimable as there.
     """
-    times = np.asarray(at, dtype=np.float64)
+    times = as_numbers(at, "at")
     known = [label for _, label in list_strata(history)]
     faults = check_state_arguments(history, start, times, initial, options)
     faults += [Fault("strata", "there is no such stratum", got=str(name), allowed=", ".join(map(str, known)))
                for name in (first, second) if name not in known]  # fmt: skip
     if options.errors != "infinitesimal_jackknife":
         faults.append(Fault("errors", "differences have the jackknife's errors only", got=options.errors))
-    if horizon < start or (times.size and times.max() > horizon):
-        faults.append(Fault("horizon", "not before the start or any time", got=f"{horizon:g}"))
+    if not is_finite(horizon) or horizon < start or (times.size and times.max() > horizon):
+        faults.append(Fault("horizon", "finite, and not before the start or any time", got=str(horizon)))
     refuse(faults)
     order = np.argsort(times, kind="stable")
     back = np.append(np.argsort(order, kind="stable"), len(times))
@@ -181,7 +181,13 @@ def compute_occupancy_effect(
     NotEstimable
         A cell without people at the start or followed to the horizon, or left empty in a replicate.
     """
-    times = np.arange(start, horizon + 1) if at is None else np.asarray(at, dtype=np.float64)
+    if not (is_finite(start) and is_finite(horizon)):
+        raise ParameterError(Fault("start, horizon", "they must be finite", got=f"{start}, {horizon}"))
+    if not isinstance(rng, np.random.Generator):
+        raise ParameterError(
+            Fault("rng", "a numpy Generator is wanted", type(rng).__name__, "numpy.random.default_rng(seed)")
+        )
+    times = np.arange(start, horizon + 1) if at is None else as_numbers(at, "at")
     people, place = np.unique(history.person, return_inverse=True)
     refuse(_effect_faults(history, cell, times, start, horizon, replicates, reweight, len(people)))
     labels = {label: code for code, label in list_strata(history)}
@@ -301,11 +307,20 @@ def _effect_faults(
     if not horizon > start:
         faults.append(Fault("horizon", "ends after the start", got=f"{horizon:g}", allowed=f"above {start:g}"))
     elif (
-        times.ndim != 1 or not times.size or times.min() < start or times.max() > horizon or (np.diff(times) <= 0).any()
+        times.ndim != 1
+        or not times.size
+        or not np.isfinite(times).all()
+        or times.min() < start
+        or times.max() > horizon
+        or (np.diff(times) <= 0).any()
     ):
         faults.append(Fault("at", "times rise from the start to the horizon", allowed=f"{start:g} to {horizon:g}"))
-    if replicates < 2:
+    if not is_whole(replicates) or replicates < 2:
         faults.append(Fault("replicates", "two or more are needed", got=str(replicates)))
+    if len(np.unique(history.cluster)) < 2:
+        faults.append(Fault("cluster", "there is one alone, which cannot be resampled", allowed="2 or more"))
+    if reweight is not None and not callable(reweight) and not isinstance(reweight, np.ndarray):
+        faults.append(Fault("reweight", "a function or an array is wanted", got=type(reweight).__name__))
     if isinstance(reweight, np.ndarray):
         faults += _weight_faults(reweight, (replicates, n_people))
     return faults
@@ -345,8 +360,7 @@ def compute_bootstrap_interval(
     value: np.ndarray, draws: np.ndarray, *, level: float, interval: Interval
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Standard error and ends of the interval from draws, first axis; each of the shape of `value`."""
-    if not 0 < level < 1:
-        raise ParameterError(Fault("level", "between 0 and 1", got=f"{level:g}"))
+    refuse([*level_faults(level), *choice_faults("interval", interval, ("percentile", "normal"))])
     se = draws.std(axis=0, ddof=1)
     if interval == "normal":
         half = stats.norm.ppf(0.5 + level / 2) * se

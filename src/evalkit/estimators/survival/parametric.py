@@ -11,6 +11,7 @@ import numpy as np
 from scipy import linalg, special
 
 from evalkit.cohort.follow_up import FollowUp
+from evalkit.cohort.frames import cause_faults, choice_faults, is_whole
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 
 Distribution = Literal["weibull", "exponential", "lognormal", "loglogistic"]
@@ -101,10 +102,10 @@ def fit_parametric(follow_up: FollowUp, *, options: ParametricOptions | None = N
 
 def _require_usable(follow_up: FollowUp, options: ParametricOptions) -> None:
     faults = []
-    if options.distribution not in _PARTS:
-        faults.append(Fault("distribution", "unknown", str(options.distribution), ", ".join(_PARTS)))
-    if not 1 <= options.cause <= len(follow_up.causes):
-        faults.append(Fault("cause", "there is no such cause", str(options.cause), f"1 to {len(follow_up.causes)}"))
+    faults += choice_faults("distribution", options.distribution, tuple(_PARTS))
+    faults += cause_faults(options.cause, follow_up.causes)
+    if not (is_whole(options.max_iterations) and options.max_iterations >= 1):
+        faults.append(Fault("max_iterations", "a whole number from 1 is wanted", str(options.max_iterations)))
     if (follow_up.entry < 0).any():
         faults.append(Fault("entry", "times before 0 have no logarithm", allowed="0 or more"))
     if len(np.unique(follow_up.stratum)) > 1:
@@ -146,10 +147,19 @@ def _maximise(
             step = step / 2
         theta = theta + step
         value, scores, information = then
-        if size.min() > 0 and np.sqrt(step @ information @ step) < _STILL and np.abs(step).max() < 1e-4:
+        in_errors = np.sqrt(max(float(step @ information @ step), 0.0) / follow_up.weights.mean())
+        if size.min() > 0 and in_errors < _STILL and np.abs(step).max() < 1e-4:
             return theta, scores, information, value, iteration
-    worst = [*names, "scale"][int(np.argmax(np.abs(step)))]
-    raise NotEstimable(Fault(worst, f"no convergence: it still moves after {options.max_iterations} steps"))
+    moves = np.abs(step) > 0.1 * np.abs(step).max()
+    moving = [name for name, still in zip([*names, "scale"], moves, strict=False) if still]
+    said = moving[1:] if moving[0] == "intercept" and len(moving) > 1 else moving  # it moves with what it is less of
+    raise NotEstimable([
+        Fault(
+            name, f"no convergence: it still moves after {options.max_iterations} steps",
+            next_step="Look for a group without events, for times that are all alike, and for outlying values.",
+        )
+        for name in said
+    ])  # fmt: skip
 
 
 def _derivatives(

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import how_many, refuse
+from evalkit.cohort.frames import as_numbers, cause_faults, choice_faults, how_many, is_whole, level_faults, refuse
 from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_name
 from evalkit.core.estimand import Estimand, Scale
 from evalkit.core.result import Estimate, Role
@@ -81,7 +81,7 @@ def derive_event_numbers(follow_up: FollowUp, *, cause: int = 1, unseen_events: 
         ))  # fmt: skip
     known = np.zeros(len(f), dtype=np.int64)
     if unseen_events is not None:
-        known, wrong = _unseen_codes(np.asarray(unseen_events), order, same)
+        known, wrong = _unseen_codes(as_numbers(unseen_events, "unseen_events"), order, same)
         faults += wrong
     refuse(faults)
     hit = (event == cause).astype(np.int64)
@@ -178,7 +178,7 @@ def estimate_recurrent(
     ParameterError
         Another scale; an unknown covariate or option; see `build_recurrent`.
     NotEstimable
-        Fewer than `MIN_EVENTS` events or `MIN_SIDE` people on a side, and what `fit_cox` raises.
+        Fewer than `MIN_EVENTS` events or `MIN_SIDE` people on a side, one cluster, and what `fit_cox` raises.
 
     References
     ----------
@@ -193,6 +193,8 @@ def estimate_recurrent(
     )  # fmt: skip
     _refuse_thin(follow_up, arranged, covariate, options.cause)
     fit = fit_cox(arranged, options=CoxOptions(ties=options.ties, errors="robust", cause=options.cause))
+    if fit.n_clusters < 2:
+        raise NotEstimable(Fault("clusters", "there is one alone, which has no error", allowed="2 or more"))
     b, se = _read(fit, covariate, options)
     pooled = options.max_events if options.later_events == "pool" else None
     return log_ratio_estimate(
@@ -285,12 +287,10 @@ def _check_arrangement(
         ("later_events", later_events, ("drop", "pool")),
         ("effects", effects, ("common", "by_number")),
     ):
-        if value not in allowed:
-            faults.append(Fault(name, "unknown", got=str(value), allowed=", ".join(allowed)))
-    if max_events is not None and max_events < 1:
+        faults += choice_faults(name, value, allowed)
+    if max_events is not None and not (is_whole(max_events) and max_events >= 1):
         faults.append(Fault("max_events", "at least one event is wanted", got=f"{max_events}"))
-    if not 1 <= cause <= len(f.causes):
-        faults.append(Fault("cause", "there is no such cause", f"{cause}", f"1 to {len(f.causes)}"))
+    faults += cause_faults(cause, f.causes)
     if model == "andersen_gill" and effects == "by_number":
         faults.append(Fault("effects", "Andersen and Gill's model has one effect for all events", allowed="common"))
     if model == "wlw" and later_events == "pool":
@@ -310,8 +310,7 @@ def _check_request(f: FollowUp, estimand: Estimand, covariate: str, options: Rec
     if covariate not in f.names:
         hint = suggest_name(covariate, f.names)
         faults.append(Fault("covariate", f'there is no "{covariate}"', allowed=", ".join(f.names), next_step=hint))
-    if not 0 < options.level < 1:
-        faults.append(Fault("level", "it must lie between 0 and 1", got=f"{options.level}"))
+    faults += level_faults(options.level)
     refuse(faults)
 
 

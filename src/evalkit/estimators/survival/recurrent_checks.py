@@ -10,7 +10,7 @@ from evalkit.cohort.follow_up import FollowUp
 from evalkit.cohort.frames import FEW
 from evalkit.core.result import Check
 from evalkit.estimators.survival.cox import MIN_CLUSTERS, CoxFit
-from evalkit.estimators.survival.cox_checks import check_proportional_hazards
+from evalkit.estimators.survival.cox_checks import check_proportional_hazards, find_term
 
 TERMINAL_SHARE = 0.05
 _LEVEL_OF_CHECK = 0.05
@@ -86,7 +86,7 @@ def _terminal(follow_up: FollowUp, cause: int) -> Check:
 
 def _proportional(fit: CoxFit, arranged: FollowUp, covariate: str) -> Check:
     test = check_proportional_hazards(fit, arranged)
-    term = covariate.split("=")[0]
+    term = find_term(covariate)
     place = test.names.index(term) if term in test.names else len(test.names) - 1
     p = float(test.p_value[place])
     said = "no sign that" if p >= _LEVEL_OF_CHECK else "signs that"

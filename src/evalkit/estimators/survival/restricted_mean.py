@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
+from evalkit.cohort.frames import is_finite
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.estimators.survival.curve_sums import (
     build_risk_sets,
@@ -22,6 +23,8 @@ from evalkit.estimators.survival.curves import (
     check_nothing_after,
     iterate_strata,
     refuse_few_events,
+    refuse_gaps,
+    refuse_one_cluster,
 )
 
 FREE = "free of events"
@@ -62,6 +65,8 @@ def estimate_restricted_means(follow_up: FollowUp, *, options: RestrictedMeanOpt
     Raises NotEstimable with too few events or with a horizon after the last follow-up, ParameterError as there.
     """
     refuse_few_events(follow_up, tuple(range(1, len(follow_up.causes) + 1)), where="restricted mean")
+    refuse_gaps(follow_up, follow_up.event > 0, where="restricted mean")
+    refuse_one_cluster(follow_up)
     return compute_restricted_means(follow_up, options=options)
 
 
@@ -81,9 +86,10 @@ def compute_restricted_means(follow_up: FollowUp, *, options: RestrictedMeanOpti
     """
     check_level(options.level)
     check_nothing_after(follow_up, follow_up.event > 0, next_step=FIRST_EVENTS)
-    if not options.horizon > options.start:
+    bounded = is_finite(options.start) and is_finite(options.horizon)
+    if not (bounded and options.horizon > options.start):
         got = f"start {options.start}, horizon {options.horizon}"
-        raise ParameterError(Fault("horizon", "must be after the start", got=got))
+        raise ParameterError(Fault("horizon", "must be finite and after the start", got=got))
     found: list[RestrictedMean] = []
     for label, rows in iterate_strata(follow_up):
         part = follow_up.select(rows)

@@ -8,12 +8,13 @@ from typing import Literal
 
 import numpy as np
 
-from evalkit.cohort.frames import refuse
+from evalkit.cohort.frames import as_numbers, choice_faults, is_finite, refuse
 from evalkit.cohort.history import EventHistory
 from evalkit.core.errors import Fault, ParameterError
 from evalkit.core.result import Check
 from evalkit.estimators.survival.cox import CoxFit
 from evalkit.estimators.survival.cox_residuals import rebuild
+from evalkit.estimators.survival.cox_sums import compute_ratio_at
 from evalkit.estimators.survival.multistate_fit import list_strata
 from evalkit.estimators.survival.multistate_moves import count_moves
 from evalkit.estimators.survival.multistate_rows import TransitionRows
@@ -65,9 +66,9 @@ def estimate_transition_hazards(
     Covariances are between moves out of one state: Aalen's dN_k / Y^2 on the diagonal only, Greenwood's
     dN_k (delta_kl Y - dN_l) / Y^3 (de Wreede, Fiocco and Putter 2010, eqs. 4 and 5).
 
-    Raises ParameterError for several strata, weights, or a history without moves.
+    Raises ParameterError for several strata, weights, unknown errors, or a history without moves.
     """
-    faults = []
+    faults = choice_faults("errors", errors, ("aalen", "greenwood"))
     if len(list_strata(history)) > 1:
         faults.append(Fault("history", "one stratum at a time", next_step="Select its rows."))
     if (history.weights != 1).any():
@@ -104,13 +105,13 @@ def compute_transition_hazards(fit: CoxFit, rows: TransitionRows, x: np.ndarray)
     Raises
     ------
     ParameterError
-        A fit of other rows, x of another shape, weights (bootstrap instead).
+        A fit of other rows, x of another shape or too far from the data, weights (bootstrap instead).
 
     References
     ----------
     Andersen, Borgan, Gill and Keiding 1993, section VII.2.2; de Wreede, Fiocco and Putter 2010, eq. 6.
     """
-    x = np.asarray(x, dtype=np.float64)
+    x = as_numbers(x, "x")
     wanted = (len(rows.moves), len(fit.names))
     faults = []
     if x.shape != wanted or not np.isfinite(x).all():
@@ -125,7 +126,7 @@ def compute_transition_hazards(fit: CoxFit, rows: TransitionRows, x: np.ndarray)
     of_stratum = {int(sets.stratum[begin]): k for k, begin in enumerate(sets.starts[:-1])}
     _refuse_without_events(rows, of_stratum)
     segment = np.array([of_stratum[int(one)] for one in rows.layer])
-    ratio = np.exp((x - sets.centre[segment]) @ fit.coefficients - sets.offset_centre[segment])
+    ratio = compute_ratio_at((x - sets.centre[segment]) @ fit.coefficients - sets.offset_centre[segment])
     step = sets.term_weight / moments.denominator
     noise = step / moments.denominator
     count = len(rows.moves)
@@ -164,13 +165,13 @@ def compute_transition_probabilities(
     takes and gives; "aalen" takes p just after u, "greenwood" just before (de Wreede, Fiocco and Putter 2010, eqs. 7
     to 10). It holds for clock-forward hazards; after a reset of the clock a state's hazard depends on its arrival.
 
-    Raises ParameterError for times before the start or a start before the hazards' own.
+    Raises ParameterError for times before the start, a start before the hazards' own, and unknown errors.
     """
-    wanted = np.asarray(at, dtype=np.float64)
-    faults = []
+    wanted = as_numbers(at, "at")
+    faults = choice_faults("errors", errors, ("aalen", "greenwood"))
     if wanted.ndim != 1 or not wanted.size or not np.isfinite(wanted).all() or wanted.min() < start:
         faults.append(Fault("at", "finite times that are not before the start", allowed=f"{start:g} or more"))
-    if start < hazards.start:
+    if not is_finite(start) or start < hazards.start:
         faults.append(Fault("start", "before the start of the hazards", got=f"{start:g}", allowed=f"{hazards.start:g}"))
     refuse(faults)
     size, count = len(hazards.states), len(hazards.moves)
