@@ -97,6 +97,12 @@ def test_who_comes_as_the_last_is_censored_goes_on_from_there():
     assert risk_difference(staggered(last_event=0, gap=5.0), at=20.0).value == pytest.approx(0, abs=1e-12)
 
 
+def test_the_last_person_may_be_in_hospital_between_two_rows():
+    rows = [(k, 0.0, 5.0 + k, 1) for k in range(12)] + [(12, 0.0, 20.0, 1), (12, 25.0, 30.0, 1), (12, 30.0, 40.0, 0)]
+    f = follow(pd.DataFrame(rows, columns=["person", "entry", "exit", "event"]))
+    assert estimate_mean_count(f)[0].n_events == 14
+
+
 def test_groups_that_never_meet_are_not_compared():
     df = people().assign(apart=lambda d: np.where(d["group"] == "usual", 5000.0, 0.0))
     f = follow(df.assign(entry=df["entry"] + df["apart"], exit=df["exit"] + df["apart"]), stratum="group")

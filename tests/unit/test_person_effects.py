@@ -253,10 +253,17 @@ def test_trees_run_cross_fitted(method):
     options = EffectOptions(
         method=method, folds=2, outcome_model="boosted", weights=WeightOptions(method="boosted")
     )  # fmt: skip
-    found = estimate_effect(
+    many = make_comparison("binary", make_frame("binary", people=600))
+    found = estimate_effect(many, make_estimand("ATT", "risk_difference"), options=options, rng=rng())
+    assert np.isfinite([found.value, found.se]).all()
+    few = estimate_effect(
         make_comparison("binary"), make_estimand("ATT", "risk_difference"), options=options, rng=rng()
     )
-    assert np.isfinite([found.value, found.se]).all()
+    assert np.isfinite(few.value)
+    assert np.isnan([few.se, few.lower, few.upper]).all()
+    (check,) = (c for c in few.checks if c.name == "interval")
+    assert check.passed is False
+    assert "fewer than 500 people" in check.text
 
 
 def test_trimming_changes_the_people_and_says_so():

@@ -18,12 +18,13 @@ from evalkit.cohort.after_discharge import (
 )
 from evalkit.cohort.discharges import build_discharges, derive_readmission_cells
 from evalkit.cohort.features import PERSON_FEATURES
+from evalkit.cohort.follow_up import FollowUp
 from evalkit.core.errors import NotEstimable
 from evalkit.core.estimand import Estimand, Scale
 from evalkit.core.outcomes import NAIVE
 from evalkit.core.pathway import DAYS_IN_HOSPITAL, RECURRENCE
 from evalkit.core.result import Cell, Check, Estimate, Results, not_estimable
-from evalkit.estimators.inference import NAIVE_LABEL, normal_estimate
+from evalkit.estimators.inference import NAIVE_LABEL, log_ratio_estimate, normal_estimate
 from evalkit.estimators.people.cell_counts import MIN_EVENTS, compute_mean_counts, estimate_mean_count_did
 from evalkit.estimators.people.cell_weights import CellWeights, build_cell_weights
 from evalkit.estimators.people.overlap import CELLS, compute_overlap_effect
@@ -100,7 +101,7 @@ def _counts(study: Study, after: AfterDischarge, weights: CellWeights) -> list[E
 def _rate_ratio(study: Study, after: AfterDischarge, weights: CellWeights) -> Estimate:
     """Ratio of admission rates, treated after over before, over the same in comparison areas (LWYY).
 
-    The robust error takes the cells' weights as known, which a check says.
+    The error is from draws of people with weights and model fitted anew in each.
     """
     estimand = _estimand(study, RECURRENCE, "rate_ratio")
     events = np.bincount(weights.cell[after.admissions["row"]], minlength=len(CELLS))
@@ -108,29 +109,26 @@ def _rate_ratio(study: Study, after: AfterDischarge, weights: CellWeights) -> Es
         reason = f"Fewer than {MIN_EVENTS} admissions in one of the four cells."
         return not_estimable(estimand, "lwyy_did", role="sensitivity", reason=reason)
     try:
-        follow_up = derive_admission_follow_up(after, weights=weights.base)
-        fit = fit_cox(follow_up, options=CoxOptions(ties="efron", errors="robust"))
+        follow_up = derive_admission_follow_up(after)
+        found = np.array([_log_rate_ratio(follow_up, w) for w in weights.all])
     except NotEstimable as refusal:
         return not_estimable(estimand, "lwyy_did", role="sensitivity", reason=refusal.reason)
-    place = fit.names.index("treated_after")
-    beta, se = float(fit.coefficients[place]), float(np.sqrt(fit.robust_variance[place, place]))
-    whole = normal_estimate(
-        estimand, "lwyy_did", role="sensitivity", value=beta, se=se, level=study.level,
-        label="Weighted rate model (LWYY), difference-in-differences", n_people=after.people["person_id"].nunique(),
-        n_events=float(events.min()),
-        checks=(*weights.checks, Check(
-            "alive_only", None, float("nan"),
-            "A ratio of rates among people still alive; the mean count counts the dead.",
-        ), Check("weights_taken_as_known", False, float("nan"),
-                 "The error takes the weights as known, though they were estimated.")),
+    alive = Check(
+        "alive_only", None, float("nan"), "A ratio of rates among people still alive; the mean count counts the dead."
+    )
+    return log_ratio_estimate(
+        estimand, "lwyy_did", role="sensitivity", log_value=found[0], se=float(found[1:].std(ddof=1)),
+        level=study.level, label="Weighted rate model (LWYY), difference-in-differences",
+        n_people=after.people["person_id"].nunique(), n_events=float(events.min()), checks=(*weights.checks, alive),
     )  # fmt: skip
-    return _exponentiated(whole)
 
 
-def _exponentiated(log: Estimate) -> Estimate:
-    """From the log to the ratio; the standard error stays that of the log."""
-    ends = {name: float(np.exp(getattr(log, name))) for name in ("value", "lower", "upper")}
-    return replace(log, **ends)
+def _log_rate_ratio(follow_up: FollowUp, weights: np.ndarray) -> float:
+    """Interaction of group and period with these weights of discharges, whose places the persons' codes are."""
+    w = weights[follow_up.person]
+    drawn = follow_up.select(w > 0).with_weights(w[w > 0])
+    fit = fit_cox(drawn, options=CoxOptions(ties="efron"))
+    return float(fit.coefficients[fit.names.index("treated_after")])
 
 
 def _hospital_days(study: Study, after: AfterDischarge, weights: CellWeights) -> list[Estimate]:

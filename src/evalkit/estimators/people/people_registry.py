@@ -18,7 +18,7 @@ from evalkit.estimators.people.matching_effect import estimate_matched_effect
 from evalkit.estimators.people.person_effects import EffectOptions, Method, estimate_effect
 from evalkit.estimators.people.weighting import WeightOptions
 
-CALIPER = 0.2  # standard deviations of the propensity (Austin 2011, Pharmaceutical Statistics 10:150: of its logit)
+CALIPER = 0.2  # standard deviations of the propensity's logit (Austin 2011, Pharmaceutical Statistics 10:150)
 _DIFFERENCES: tuple[Scale, ...] = ("risk_difference", "mean_difference", "events_per_person", "days_per_person")
 _RATIOS: tuple[Scale, ...] = ("risk_ratio", "odds_ratio", "rate_ratio")
 _ALL: tuple[Contrast, ...] = ("ATT", "ATC", "ATE", "ATO")
@@ -58,7 +58,7 @@ def _matched(comparison: Comparison, estimand: Estimand, asked: _Asked) -> Estim
     if comparison.outcome is None or comparison.before is None:
         raise ParameterError(Fault("comparison", "an outcome and the same before are needed"))
     check_outcome(comparison, estimand, EffectOptions(method="did_ipw", level=asked.level))  # few events, one cluster
-    pairs = match(comparison, options=MatchOptions(caliper=CALIPER))
+    pairs = match(comparison, options=MatchOptions(distance="linear_propensity", caliper=CALIPER))
     change = replace(comparison, outcome=comparison.outcome - comparison.before, before=None)
     return estimate_matched_effect(change, pairs, estimand, level=asked.level, role=asked.role)
 

@@ -138,6 +138,16 @@ def compute_risk_at(curve: Curve, days: Iterable[float]) -> pd.DataFrame:
     return pd.DataFrame({"day": at, "risk": found["value"], "se": found["se"], **ends})
 
 
+def _spans(follow_up: FollowUp, rows: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First entry, last exit and whether the last row `ends`, of each person of a stratum in order of entry."""
+    order = rows[np.lexsort((follow_up.exit[rows], follow_up.person[rows]))]
+    new = np.diff(follow_up.person[order]) != 0
+    first, last = order[np.append(True, new)], order[np.append(new, True)]
+    entry = follow_up.entry[first]
+    place = np.argsort(entry, kind="stable")
+    return entry[place], follow_up.exit[last][place], ends[last][place]
+
+
 def _read_times(times: Iterable[float], where: str) -> np.ndarray:
     at = as_numbers(times, where)
     if not np.isfinite(at).all():
@@ -266,22 +276,18 @@ def refuse_gaps(follow_up: FollowUp, ends: np.ndarray, *, where: str, until: flo
     """Raise NotEstimable where a stratum's curve would rest on times at which nobody was under observation.
 
     So it is between two entries with nobody there, and where all of the few who had entered ended, in rows that
-    `ends` (n,) tells, before others came: the curve stands at its end whatever becomes of them (Tsai, Jewell and Wang
-    1987, Biometrika 74:883).
+    `ends` (n,) tells, before others came: the curve stands at its end whatever becomes of them (Tsai, Jewell and
+    Wang 1987, Biometrika 74:883). Who is away between two rows of theirs is counted as there.
     """
     for label, rows in iterate_strata(follow_up):
-        order = np.argsort(follow_up.entry[rows], kind="stable")
-        entry, last = follow_up.entry[rows][order], np.maximum.accumulate(follow_up.exit[rows][order])
+        entry, leave, final = _spans(follow_up, rows, ends)
+        last = np.maximum.accumulate(leave)
         # All who came before this entry are gone; who entered at one time came together.
         bare = (entry[1:] >= last[:-1]) & (entry[1:] < until)
         if not bare.any():
             continue
-        final = last[:-1][bare]
         gap = (entry[1:] > last[:-1])[bare]
-        gone = [
-            bool(ends[rows][(follow_up.exit[rows] == t) & (follow_up.entry[rows] < t)].all()) for t in np.unique(final)
-        ]
-        if gap.any() or any(gone):
+        if gap.any() or any(final[leave == t].all() for t in np.unique(last[:-1][bare])):
             named = "" if label is None else f" in {label}"
             raise NotEstimable(
                 Fault(

@@ -181,12 +181,7 @@ def compute_occupancy_effect(
     NotEstimable
         A cell without people at the start or followed to the horizon, or left empty in a replicate.
     """
-    if not (is_finite(start) and is_finite(horizon)):
-        raise ParameterError(Fault("start, horizon", "they must be finite", got=f"{start}, {horizon}"))
-    if not isinstance(rng, np.random.Generator):
-        raise ParameterError(
-            Fault("rng", "a numpy Generator is wanted", type(rng).__name__, "numpy.random.default_rng(seed)")
-        )
+    _require_numbers(start, horizon, rng)
     times = np.arange(start, horizon + 1) if at is None else as_numbers(at, "at")
     people, place = np.unique(history.person, return_inverse=True)
     refuse(_effect_faults(history, cell, times, start, horizon, replicates, reweight, len(people)))
@@ -209,6 +204,15 @@ def compute_occupancy_effect(
         cell_days, *draws, float((beyond > _DUST).mean()), float(max(beyond.max(), 0.0)),
         np.array([len(np.unique(history.person[rows])) for rows in parts]),
     )  # fmt: skip
+
+
+def _require_numbers(start: object, horizon: object, rng: object) -> None:
+    if not (is_finite(start) and is_finite(horizon)):
+        raise ParameterError(Fault("start, horizon", "they must be finite", got=f"{start}, {horizon}"))
+    if not isinstance(rng, np.random.Generator):
+        raise ParameterError(
+            Fault("rng", "a numpy Generator is wanted", type(rng).__name__, "numpy.random.default_rng(seed)")
+        )
 
 
 def _build(
