@@ -17,6 +17,7 @@ from evalkit.estimators.survival.cox_residuals import compute_baseline_hazard
 from evalkit.estimators.survival.cumulative_incidence import (
     estimate_cumulative_incidence,
 )
+from evalkit.estimators.survival.curve_contrasts import compute_risk_combination
 from evalkit.estimators.survival.fine_gray import (
     compute_cumulative_incidence_at,
     estimate_subdistribution_ratio,
@@ -34,7 +35,7 @@ from evalkit.estimators.survival.multistate_rows import (
     build_transition_rows,
 )
 from evalkit.estimators.survival.parametric import fit_parametric
-from evalkit.estimators.survival.recurrent import estimate_recurrent
+from evalkit.estimators.survival.recurrent import compute_optimal_average, estimate_recurrent
 from evalkit.estimators.survival.restricted_mean import RestrictedMeanOptions, estimate_restricted_means
 from evalkit.estimators.survival.transition_hazards import (
     compute_transition_hazards,
@@ -101,6 +102,20 @@ def test_the_last_person_may_be_in_hospital_between_two_rows():
     rows = [(k, 0.0, 5.0 + k, 1) for k in range(12)] + [(12, 0.0, 20.0, 1), (12, 25.0, 30.0, 1), (12, 30.0, 40.0, 0)]
     f = follow(pd.DataFrame(rows, columns=["person", "entry", "exit", "event"]))
     assert estimate_mean_count(f)[0].n_events == 14
+
+
+def test_sums_of_risks_are_read_at_a_finite_time_and_never_over_a_gap():
+    for change in ({"at": math.nan}, {"at": math.inf}, {"side": "until"}, {"cause": "death"}):
+        with pytest.raises(ParameterError):
+            compute_risk_combination(grouped(), {"alliance": 1, "usual": -1}, **({"at": 30.0} | change))
+    with pytest.raises(NotEstimable, match="nobody is under observation"):
+        compute_risk_combination(staggered(last_event=0, gap=5.0), {"a": 1, "b": -1}, at=60.0)
+
+
+def test_effects_that_cannot_be_told_apart_have_no_average():
+    with pytest.raises(NotEstimable, match="cannot be told apart"):
+        compute_optimal_average(np.ones(2), np.ones((2, 2)))
+    assert compute_optimal_average(np.array([1.0, 3.0]), np.eye(2) * 1e-20)[0] == pytest.approx(2)
 
 
 def test_groups_that_never_meet_are_not_compared():

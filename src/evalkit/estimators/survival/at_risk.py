@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from evalkit.cohort.follow_up import FollowUp
+from evalkit.cohort.frames import as_numbers
 from evalkit.core.errors import Fault, ParameterError
 from evalkit.estimators.survival.curves import iterate_strata
 
@@ -30,7 +31,7 @@ def build_at_risk_table(follow_up: FollowUp, times: Iterable[float]) -> pd.DataF
 
     Raises ParameterError for times that are missing or not in order.
     """
-    at = np.asarray(list(times), dtype=np.float64)
+    at = as_numbers(times, "times")
     if not len(at) or not np.isfinite(at).all() or (np.diff(at) <= 0).any():
         raise ParameterError(Fault("times", "must be finite, in order and each once", got=f"{len(at)} times"))
     goes_on, comes_on = find_joins(follow_up)

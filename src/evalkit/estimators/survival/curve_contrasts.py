@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import choice_faults, is_finite
+from evalkit.cohort.frames import choice_faults, is_finite, refuse
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
@@ -123,14 +123,21 @@ def compute_risk_combination(
     """A signed sum of strata's risks by a horizon and its error, with clusters in several strata counted once.
 
     `signs` maps strata to their factors, such as 1 and -1. Raises NotEstimable where a stratum is not followed to the
-    horizon, ParameterError for an unknown cause, a stratum that has no rows, or a row after an event.
+    horizon or for a time by nobody, and for one cluster; ParameterError for an unknown cause or side, a horizon that
+    is not finite, a stratum that has no rows, or a row after an event.
     """
+    refuse(choice_faults("side", side, ("through", "before")))
+    if not is_finite(at):
+        raise ParameterError(Fault("at", "the horizon must be finite", got=str(at)))
     check_cause(follow_up, cause)
     check_nothing_after(follow_up, follow_up.event > 0, next_step=FIRST_EVENTS)
     strata = dict(iterate_strata(follow_up))
     missing = [Fault("strata", "there is no such stratum", str(name)) for name in signs if name not in strata]
     if missing:
         raise ParameterError(missing)
+    chosen = follow_up.select(np.concatenate([strata[label] for label in signs]))
+    refuse_one_cluster(chosen)
+    refuse_gaps(chosen, chosen.event > 0, where="risk", until=at)
     value, influence = 0.0, np.zeros(int(follow_up.cluster.max()) + 1)
     for label, sign in signs.items():
         part = follow_up.select(strata[label])

@@ -92,7 +92,9 @@ def build_risk_sets(
     """Risk sets at the distinct times where `is_event` (n,) rows end; a row is at risk on (entry, exit]."""
     time = np.sort(exit_[is_event])
     time = time[np.append(True, time[1:] > time[:-1])] if len(time) else time
-    enter = np.searchsorted(time, entry, side="right")
+    together = len(entry) and (entry == entry[0]).all()
+    enter = np.full(len(entry), np.searchsorted(time, entry[0], side="right")) if together else (
+        np.searchsorted(time, entry, side="right"))  # fmt: skip
     leave = np.searchsorted(time, exit_, side="right")
     number, at_risk = (_still_there(enter, leave, w, len(time)) for w in (np.ones(len(exit_)), weights))
     if (at_risk < np.maximum.accumulate(at_risk[::-1])[::-1] / _MAX_LOSS).any():
@@ -133,7 +135,7 @@ def compute_path(sets: RiskSets, counted: np.ndarray, ends: np.ndarray, *, tied:
     n = sets.at_risk
     d, e = sum_events(sets, counted), sum_events(sets, ends)
     # Where all at risk end, the difference of two sums must be 0 and not a rounding error.
-    raw_left = sets.number - sum_events(sets, ends, weights=np.ones(len(ends)))
+    raw_left = sets.number - (e if (sets.weights == 1).all() else sum_events(sets, ends, weights=np.ones(len(ends))))
     left = np.where(raw_left > 0, n - e, 0.0)
     hazard = np.where(raw_left > 0, e / n, 1.0)
     survival = np.cumprod(1 - hazard)

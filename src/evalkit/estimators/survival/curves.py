@@ -11,7 +11,15 @@ import pandas as pd
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import as_numbers, cause_faults, choice_faults, how_many, level_faults, refuse
+from evalkit.cohort.frames import (
+    as_numbers,
+    cause_faults,
+    choice_faults,
+    how_many,
+    is_finite,
+    level_faults,
+    refuse,
+)
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 
 Quantity = Literal["survival", "cumulative_incidence", "mean_count"]
@@ -177,9 +185,11 @@ def build_curve_frame(curves: Iterable[Curve]) -> pd.DataFrame:
     -------
     DataFrame, one row a curve and time of an event, and one at the start, whose `time` is the lesser of 0 and the
     first time: `stratum, quantity, cause, time, value, se, lower, upper`. It steps at every event, so it
-    goes through disclosure control before it is shown.
+    goes through disclosure control before it is shown. Raises ParameterError without curves.
     """
-    parts = []
+    parts, curves = [], tuple(curves)
+    if not curves:
+        raise ParameterError(Fault("curves", "there are none"))
     for curve in curves:
         place = np.arange(len(curve.time) + 1)
         origin = min(0.0, float(curve.time[0])) if len(curve.time) else 0.0
@@ -198,7 +208,7 @@ def compute_quantile(curve: Curve, probability: float = 0.5) -> tuple[float, flo
 
     Raises ParameterError unless the curve shows survival and the probability is inside 0 and 1.
     """
-    if curve.quantity != "survival" or not 0 < probability < 1:
+    if curve.quantity != "survival" or not is_finite(probability) or not 0 < probability < 1:
         got = f"{curve.quantity}, {probability}"
         raise ParameterError(Fault("quantile", "needs a survival curve and a probability inside 0 and 1", got=got))
     aim = 1 - probability

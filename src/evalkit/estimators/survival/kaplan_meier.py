@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import choice_faults, refuse
+from evalkit.cohort.frames import choice_faults, is_finite, refuse
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.estimators.survival.curve_sums import (
     RiskSets,
@@ -178,7 +178,7 @@ def compute_censoring_weights(follow_up: FollowUp, *, horizon: float) -> np.ndar
     """
     keys = follow_up.person * (int(follow_up.stratum.max()) + 1) + follow_up.stratum
     faults = []
-    if not np.isfinite(horizon):
+    if not is_finite(horizon):
         faults.append(Fault("horizon", "must be finite", got=str(horizon)))
     if count_distinct(keys) < len(keys):
         faults.append(Fault("follow-up", "a person has several rows in a stratum", next_step="Keep one row a person."))

@@ -152,7 +152,15 @@ def compute_optimal_average(values: np.ndarray, covariance: np.ndarray) -> tuple
     """Average of K correlated estimates with the least variance, and its error (Wei, Lin and Weissfeld 1989, 2.3).
 
     values : shape (K,); covariance : shape (K, K). Weights are the row sums of the inverse covariance over their total.
+
+    Raises NotEstimable where the covariance is singular, as with fewer clusters than event numbers.
     """
+    size = np.sqrt(np.diag(covariance))
+    if np.linalg.matrix_rank(covariance / np.outer(size, size), hermitian=True) < len(values):
+        raise NotEstimable(Fault(
+            "effects", "those of single event numbers cannot be told apart",
+            next_step="Lower max_events, or take effects that are common.",
+        ))  # fmt: skip
     weights = np.linalg.solve(covariance, np.ones(len(values)))
     return float(weights @ values / weights.sum()), float(1 / math.sqrt(weights.sum()))
 
