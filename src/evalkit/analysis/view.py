@@ -8,6 +8,18 @@ import pandas as pd
 from evalkit.core.result import Results
 
 
+class Readable(pd.DataFrame):
+    """A table that a notebook shows whole: long sentences and all rows, which pandas cuts off."""
+
+    @property
+    def _constructor(self) -> type[Readable]:
+        return Readable
+
+    def _repr_html_(self) -> str | None:
+        with pd.option_context("display.max_colwidth", None, "display.max_rows", None):
+            return super()._repr_html_()
+
+
 def view_effects(results: Results, table: str = "effects") -> pd.DataFrame:
     """Estimates, one row each: outcome, role, estimator, value, interval, level, p, reason; rounded to read."""
     rows = results.table(table)
@@ -16,7 +28,7 @@ def view_effects(results: Results, table: str = "effects") -> pd.DataFrame:
         out[column] = [_short(v) for v in out[column]]
     for column in ("level", "p_value"):
         out[column] = ["" if np.isnan(v) else f"{v:.3f}" for v in out[column]]
-    return out.assign(reason=rows["reason"])
+    return Readable(out.assign(reason=rows["reason"]))
 
 
 def why_not(results: Results, table: str) -> str:
@@ -40,7 +52,7 @@ def view_checks(results: Results, table: str = "") -> pd.DataFrame:
     """Every check with what it found, of one table of estimates or of all."""
     rows = results.table(f"checks.{table}") if table else results.frame
     rows = rows[rows["kind"] == "check"]
-    return rows[["row", "column", "unit", "reason"]].rename(columns={"unit": "result"}).reset_index(drop=True)
+    return Readable(rows[["row", "column", "unit", "reason"]].rename(columns={"unit": "result"}).reset_index(drop=True))
 
 
 def _short(value: float) -> str:

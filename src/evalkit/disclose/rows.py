@@ -173,7 +173,7 @@ def coarsen(frame: pd.DataFrame, rulings: Mapping[str, Ruling], policy: Policy) 
         new["reason"] = without_counts(str(new["reason"]), masks.get(str(row["table"]), ()))
         for column in ("n_people", "n_events"):
             hide = policy.too_few(new[column]) or row[column] in secret
-            hide |= column == "n_events" and (_hides_events(row) or row["column"] == MEAN_COUNT)
+            hide |= column == "n_events" and (_hides_events(row) or row["column"] in (MEAN_COUNT, "risk"))
             new[column] = math.nan if hide else policy.rounded(new[column])
         done.append(new)
     return pd.DataFrame(done, columns=list(frame.columns))
