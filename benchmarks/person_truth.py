@@ -17,6 +17,7 @@ import math
 import os
 import time
 import zlib
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -43,9 +44,12 @@ CELL = KEY[:5]
 Task = tuple[str, int, int, dict[int, tuple[str, ...]]]  # world, people, effect, entrants by replicate
 
 
-def run_replicates(world_name: str, people: int, effect: int, wanted: dict[int, tuple[str, ...]]) -> list[tuple]:
+def run_replicates(
+    world_name: str, people: int, effect: int, wanted: dict[int, tuple[str, ...]],
+    worlds: Mapping[str, World] = WORLDS,
+) -> list[tuple]:  # fmt: skip
     """One row of `COLUMNS` for each replicate in `wanted`, each entrant named there and each of its measures."""
-    world = WORLDS[world_name]
+    world = worlds[world_name]
     entrants = {e.name: e for e in world.entrants}
     rows = []
     for replicate, names in wanted.items():
@@ -83,7 +87,7 @@ def plan(worlds: list[World], sizes: list[int], replicates: int, entrants: set[s
     for start in range(0, replicates, BLOCK):
         for world in worlds:
             for people in sizes:
-                for effect in (1, 0):
+                for effect in world.effects:
                     wanted = {
                         r: left
                         for r in range(start, min(start + BLOCK, replicates))
@@ -102,7 +106,9 @@ def plan(worlds: list[World], sizes: list[int], replicates: int, entrants: set[s
     return tasks
 
 
-def run_all(tasks: list[Task], jobs: int, out: Path) -> pd.DataFrame:
+def run_all(
+    tasks: list[Task], jobs: int, out: Path, run: Callable[..., list[tuple]] = run_replicates
+) -> pd.DataFrame:  # fmt: skip
     """Run the tasks, appending to `out`, and return all that it holds."""
     if not out.is_file():
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +116,7 @@ def run_all(tasks: list[Task], jobs: int, out: Path) -> pd.DataFrame:
     # One thread a process: more would stand in each other's way.
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        running = [pool.submit(run_replicates, *task) for task in tasks]
+        running = [pool.submit(run, *task) for task in tasks]
         try:
             for finished, future in enumerate(as_completed(running), 1):
                 pd.DataFrame(future.result(), columns=COLUMNS).to_csv(out, mode="a", header=False, index=False)
@@ -171,7 +177,7 @@ def _share_error(flags: np.ndarray) -> float:
     return math.sqrt(share * (1 - share) / len(flags)) if len(flags) else math.nan
 
 
-def render_table(summary: pd.DataFrame, world: World) -> str:
+def render_table(summary: pd.DataFrame, world: World, floor: float = FLOOR) -> str:
     """The Markdown table of one world: one row an entrant and measure, cells by number of people."""
     heads = ("estimator", "of", "coverage, %", "size, %", "power, %", "bias (error)", "width", "refused, %")
     lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * (len(heads) - 2)]
@@ -182,7 +188,7 @@ def render_table(summary: pd.DataFrame, world: World) -> str:
             if not len(inside):
                 continue
             real, none = (list(inside[inside["effect"] == e].itertuples()) for e in (1, 0))
-            mark = 0.0 if entrant.fails else FLOOR
+            mark = 0.0 if entrant.fails else floor
             cells = [
                 f"{entrant.name}{' (known to fail)' if entrant.fails else ''}", measure,
                 _together([_share(r, "coverage", mark) for r in real]),
@@ -211,20 +217,20 @@ def _bias(row: object) -> str:
     return "none" if math.isnan(row.bias) else f"{row.bias:+.3g} ({row.bias_mcse:.2g})"
 
 
-def find_failures(summary: pd.DataFrame) -> pd.DataFrame:
-    """Cells of estimators that are not known to fail whose coverage is under `FLOOR`, the surest first.
+def find_failures(summary: pd.DataFrame, worlds: list[World], floor: float = FLOOR) -> pd.DataFrame:
+    """Cells of estimators that are not known to fail whose coverage is under `floor`, the surest first.
 
-    `sure` says that chance does not explain it: `FLOOR` lies more than two Monte-Carlo errors above, the error being
-    that of a share of `FLOOR`.
+    `sure` says that chance does not explain it: `floor` lies more than two Monte-Carlo errors above, the error being
+    that of a share of `floor`.
     """
-    known = {(w.name, e.name) for w in WORLDS.values() for e in w.entrants if e.fails}
+    known = {(w.name, e.name) for w in worlds for e in w.entrants if e.fails}
     house = summary[[(w, e) not in known for w, e in zip(summary["world"], summary["entrant"], strict=True)]]
-    short = (FLOOR - house["coverage"]) / np.sqrt(FLOOR * (1 - FLOOR) / house["intervals"].clip(lower=1))
+    short = (floor - house["coverage"]) / np.sqrt(floor * (1 - floor) / house["intervals"].clip(lower=1))
     found = house.assign(short=short, sure=short > 2)
-    return found[found["coverage"] < FLOOR].sort_values("short", ascending=False)
+    return found[found["coverage"] < floor].sort_values("short", ascending=False)
 
 
-def report(rows: pd.DataFrame, worlds: list[World]) -> None:
+def report(rows: pd.DataFrame, worlds: list[World], floor: float = FLOOR) -> None:
     """Print a table a world, what failed, and what each estimator costs."""
     summary = summarise(rows)
     sizes = " / ".join(str(n) for n in sorted(summary["people"].unique()))
@@ -232,16 +238,16 @@ def report(rows: pd.DataFrame, worlds: list[World]) -> None:
     print(
         f"All cells at {sizes} people; coverage, bias and width (the median) with an effect, of logarithms for ratios. "
         f"{int(summary['n'].max())} replicates a cell ({fewest} at least); bold where an "
-        f"estimator covers under {FLOOR:.0%}; in brackets the number of intervals where under {FEW}. Monte-Carlo error "
+        f"estimator covers under {floor:.0%}; in brackets the number of intervals where under {FEW}. Monte-Carlo error "
         f"of a share near 5% or 95%: {100 * math.sqrt(0.05 * 0.95 / fewest):.1f} points at the smallest number, of any "
         f"share at most {100 * math.sqrt(0.25 / fewest):.1f}."
     )
     for world in worlds:
         if (summary["world"] == world.name).any():
-            print(f"\n### {world.title}\n\n{render_table(summary, world)}")
-    failures = find_failures(summary)
+            print(f"\n### {world.title}\n\n{render_table(summary, world, floor)}")
+    failures = find_failures(summary, worlds, floor)
     if len(failures):
-        print(f"\nUnder {FLOOR:.0%} (sure: by more than two Monte-Carlo errors):")
+        print(f"\nUnder {floor:.0%} (sure: by more than two Monte-Carlo errors):")
         for row in failures.itertuples():
             print(
                 f"- {row.world}, {row.entrant}, {row.measure}, {row.people} people, "
@@ -252,17 +258,20 @@ def report(rows: pd.DataFrame, worlds: list[World]) -> None:
     print("\nSeconds of processor time a measure: " + ", ".join(f"{w} {e} {s:.3f}" for (w, e), s in cost.items()))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(
+    description: str, registry: Mapping[str, World], *, out: Path, run: Callable[..., list[tuple]], floor: float
+) -> None:  # fmt: skip
+    """The command: run what is left to do on the worlds of `registry` by `run`, and print the tables."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--replicates", type=int, default=400)
     parser.add_argument("--people", type=int, nargs="+", default=[200, 600], help="sizes of the worlds")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "person_truth.csv", help="CSV of every estimate")
+    parser.add_argument("--out", type=Path, default=out, help="CSV of every estimate")
     parser.add_argument("--only", nargs="+", default=[], help="names of worlds, of estimators, or world:estimator")
     parser.add_argument("--summarise", action="store_true", help="only print the tables of what the CSV holds")
     asked = parser.parse_args()
-    chosen = choose(asked.only)
-    worlds = [w for w in WORLDS.values() if any(world == w.name for world, _ in chosen)]
+    chosen = choose(asked.only, registry)
+    worlds = [w for w in registry.values() if any(world == w.name for world, _ in chosen)]
     if asked.summarise:
         rows = pd.read_csv(asked.out)
     else:
@@ -275,22 +284,22 @@ def main() -> None:
             for task in plan([world], asked.people, asked.replicates, {e for w, e in chosen if w == world.name}, done)
         ]
         tasks.sort(key=lambda task: min(task[3]))  # the first replicates of every cell first
-        rows = run_all(tasks, asked.jobs, asked.out)
+        rows = run_all(tasks, asked.jobs, asked.out, run)
     keep = [pair in chosen for pair in zip(rows["world"], rows["entrant"], strict=True)]
-    report(rows[np.array(keep, dtype=bool)], worlds)
+    report(rows[np.array(keep, dtype=bool)], worlds, floor)
 
 
-def choose(only: list[str]) -> set[tuple[str, str]]:
+def choose(only: list[str], registry: Mapping[str, World]) -> set[tuple[str, str]]:
     """Pairs of world and entrant that `only` names; all of them without it."""
-    pairs = {(w.name, e.name) for w in WORLDS.values() for e in w.entrants}
+    pairs = {(w.name, e.name) for w in registry.values() for e in w.entrants}
     if not only:
         return pairs
     known = {n for pair in pairs for n in (*pair, ":".join(pair))}
     strange = sorted(set(only) - known)
     if strange:
-        raise SystemExit(f"There is no {', '.join(strange)}. Worlds: {', '.join(WORLDS)}.")
+        raise SystemExit(f"There is no {', '.join(strange)}. Worlds: {', '.join(registry)}.")
     return {(w, e) for w, e in pairs if {w, e, f"{w}:{e}"} & set(only)}
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, WORLDS, out=ROOT / "build" / "person_truth.csv", run=run_replicates, floor=FLOOR)

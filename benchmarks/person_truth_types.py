@@ -49,12 +49,16 @@ class Entrant:
 
 @dataclass(frozen=True)
 class World:
-    """A way to draw people, `draw(people, effect 0 or 1, rng)`, which returns data and truth; and who tries on it."""
+    """A way to draw people, `draw(people, effect 0 or 1, rng)`, which returns data and truth; and who tries on it.
+
+    `effects` says which of the two are drawn.
+    """
 
     name: str
     title: str
     draw: Callable[[int, int, np.random.Generator], tuple[dict, dict[str, float]]]
     entrants: tuple[Entrant, ...]
+    effects: tuple[int, ...] = (1, 0)
 
 
 def name_estimand(scale: Scale, contrast: Contrast = "ATE") -> Estimand:

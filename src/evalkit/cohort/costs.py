@@ -1,143 +1,194 @@
-"""Public cost of each person in each quarter: what was used, times what it cost."""
+"""Public cost of each person in each quarter: what was used, times what it cost, in money of one year."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from evalkit.cohort.price_list import PriceList, build_price_list
 from evalkit.core.dates import as_days, overlap_days, period_ends, period_starts
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.outcomes import CostOutcome
+from evalkit.core.prices import financial_year
 from evalkit.core.protocol import Protocol
 from evalkit.data.tables import Tables
 
 DAYS_PER_WEEK = 7.0
+PARTS = ("wards", "placements", "contacts", "programme", "housing")
 NHS_PARTS = ("wards", "contacts")
-_FUNDERS = {
-    "nhs": ("nhs", "joint"),
-    "local_authority": ("local_authority", "joint"),
-    "nhs_and_local_authority": ("nhs", "local_authority", "joint"),
-}
 
 
 @dataclass(frozen=True)
 class PersonCosts:
-    """Cost of people in periods, by part.
+    """Cost of people in periods, GBP of the protocol's price year, by part; arrays have shape (n, T).
 
-    `person_id` (n,), `starts` (T,) datetime64[D], `parts` name -> GBP array (n, T).
+    `person_id` (n,), `starts` and `ends` (T,) datetime64[D]. `parts` is at the prices paid. Only placements have
+    prices of their own: `standard_placements` is the same weeks at unit prices, so that the difference is price and
+    not use. `nhs_placements` is what of `parts["placements"]` the NHS bears, and `joint_nhs_share` its share of the
+    programme. `housing`, where it is priced, is what others pay for where people live; it is a part from the public
+    sector's side alone.
     """
 
     person_id: np.ndarray
     starts: np.ndarray
-    parts: dict[str, np.ndarray]
+    ends: np.ndarray
+    parts: Mapping[str, np.ndarray]
+    standard_placements: np.ndarray
+    nhs_placements: np.ndarray
+    joint_nhs_share: float
+    housing: np.ndarray | None = None
 
     @property
     def total(self) -> np.ndarray:
-        """GBP, shape (n, T)."""
+        """GBP at the prices paid."""
         return np.sum(list(self.parts.values()), axis=0)
+
+    @property
+    def standard(self) -> np.ndarray:
+        """GBP with everything at its unit price: this moves with use alone."""
+        return self.total - self.parts.get("placements", 0.0) + self.standard_placements
+
+    @property
+    def nhs(self) -> np.ndarray:
+        """GBP borne by the NHS at the prices paid."""
+        own = sum((self.parts[name] for name in NHS_PARTS if name in self.parts), np.zeros_like(self.nhs_placements))
+        return own + self.nhs_placements + self.joint_nhs_share * self.parts.get("programme", 0.0)
+
+    @property
+    def local_authority(self) -> np.ndarray:
+        """GBP borne by the council at the prices paid."""
+        return self.total - self.nhs - self.parts.get("housing", 0.0)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Whose cost is laid on which periods; `death` (n,) datetime64[D], NaT for the living."""
+
+    people: pd.Index
+    death: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
 
 
 def build_costs(tables: Tables, protocol: Protocol, outcome: CostOutcome, person_id: pd.Series) -> PersonCosts:
     """Cost of each listed person in each period of the study; nothing is spent on the dead.
 
-    Ward days at `ward_day.<type>` (`ward_day.out_of_area` when out of area and so priced), placements
-    at their own weekly cost or else `placement_week.<setting>`, attended contacts at `contact`, the
-    programme at `programme_week.<programme>`. Joint funding counts in full on either public side.
+    Ward days at `ward_day.<type>` (`ward_day.out_of_area` when out of area and so priced); placements at their own
+    weekly price, which is in money of the year in which they began, or else at `placement_week.<setting>`; attended
+    contacts at `contact`; the programme at `programme_week.<programme>`; from the public sector's side also
+    `housing_week.<setting>`. What is jointly funded is shared between the NHS and the council as the protocol says.
 
-    Raises NotEstimable where `unit_costs` is absent or lacks a price that is needed (all are listed).
+    Raises NotEstimable where `unit_costs` is absent or lacks a price that is needed (all are listed), where a price is
+    missing or negative, and where a year lies outside `price_index`.
     """
-    if not tables.has("unit_costs"):
-        raise NotEstimable(Fault("tables", "there is no table unit_costs, so use cannot be priced"))
     nhs, council = outcome.perspective != "local_authority", outcome.perspective != "nhs"
     needed = [name for name, wanted in (("ward_stays", nhs), ("placements", council)) if wanted]
     absent = [name for name in needed if not tables.has(name)]
     if absent:
         raise NotEstimable([Fault("tables", f'there is no table "{name}", a part of this cost') for name in absent])
-    prices = tables.read("unit_costs").set_index("resource")["price_gbp"].astype(float)
+    prices, share = build_price_list(tables, protocol), protocol.economics.joint_nhs_share
     starts = period_starts(protocol.dates.study, protocol.dates.period)
-    ends = period_ends(starts, protocol.dates.period)
     people = pd.Index(person_id)
     deaths = tables.read("people", ["person_id", "death_date"]).set_index("person_id")["death_date"]
-    death = as_days(deaths.reindex(people))
+    grid = _Grid(people, as_days(deaths.reindex(people)), starts, period_ends(starts, protocol.dates.period))
     parts: dict[str, np.ndarray] = {}
+    nothing = np.zeros((len(people), len(starts)))
+    standard = of_nhs = nothing
+    housing = None
     if nhs and tables.has("ward_stays"):
-        parts["wards"] = _spread(*_priced_stays(tables, prices), people, death, starts, ends)
+        parts["wards"] = _spread(*_priced_stays(tables, prices), grid)
     if tables.has("placements"):
-        rows, daily = _priced_placements(tables, prices, _FUNDERS[outcome.perspective])
-        parts["placements"] = _spread(rows, daily, people, death, starts, ends)
+        rows = tables.read("placements")
+        paid, unit = _priced_placements(rows, prices)
+        nhs_share = rows["funder"].map({"nhs": 1.0, "joint": share}).fillna(0.0).to_numpy() * nhs
+        council_share = rows["funder"].map({"local_authority": 1.0, "joint": 1 - share}).fillna(0.0).to_numpy()
+        borne = nhs_share + council_share * council
+        parts["placements"] = _spread(rows, paid * borne, grid)
+        standard, of_nhs = _spread(rows, unit * borne, grid), _spread(rows, paid * nhs_share, grid)
+        if any(name.startswith("housing_week.") for name in prices.price):
+            housing = _spread(rows, _priced_housing(rows, prices), grid)
     if nhs and tables.has("contacts"):
-        parts["contacts"] = _contacts(tables, prices, people, death, starts, ends)
-    if outcome.include_programme and (nhs or council) and tables.has("programme_episodes"):
-        rows, daily = _priced_programme(tables, prices)
-        parts["programme"] = _spread(rows, daily, people, death, starts, ends)
-    return PersonCosts(people.to_numpy(), starts, parts)
+        parts["contacts"] = _contacts(tables, prices, grid)
+    if outcome.include_programme and tables.has("programme_episodes"):
+        rows = tables.read("programme_episodes")
+        daily = prices.of("programme_week." + rows["programme"].astype(str)) / DAYS_PER_WEEK
+        parts["programme"] = _spread(rows, daily * (share * nhs + (1 - share) * council), grid)
+    if outcome.perspective == "public_sector":
+        if housing is None:
+            raise NotEstimable(
+                Fault("unit_costs", "no price begins with housing_week, which the public sector's side needs",
+                      next_step="Add them, or choose the perspective nhs_and_local_authority.")
+            )  # fmt: skip
+        parts["housing"] = housing
+    own_share = {"nhs": 1.0, "local_authority": 0.0}.get(outcome.perspective, share)
+    return PersonCosts(people.to_numpy(), starts, grid.ends, parts, standard, of_nhs, own_share, housing)
 
 
-def _price(prices: pd.Series, resources: pd.Series) -> np.ndarray:
-    lacking = sorted(set(resources.unique()) - set(prices.index))
-    if lacking:
-        raise NotEstimable([Fault("unit_costs", f'there is no price for "{name}"') for name in lacking])
-    return resources.map(prices).to_numpy(dtype=np.float64)
-
-
-def _priced_stays(tables: Tables, prices: pd.Series) -> tuple[pd.DataFrame, np.ndarray]:
+def _priced_stays(tables: Tables, prices: PriceList) -> tuple[pd.DataFrame, np.ndarray]:
     rows = tables.read("ward_stays", ["person_id", "ward_type", "start", "end", "out_of_area"])
+    return rows, prices.of(name_ward_days(rows, prices))
+
+
+def name_ward_days(rows: pd.DataFrame, prices: PriceList) -> pd.Series:
+    """The resource of each stay's days."""
     resource = "ward_day." + rows["ward_type"].astype(str)
-    if "ward_day.out_of_area" in prices.index:
-        resource = resource.mask(
-            rows["out_of_area"].astype("boolean").fillna(False).astype(bool), "ward_day.out_of_area"
-        )
-    return rows, _price(prices, resource)
+    if prices.has("ward_day.out_of_area"):
+        away = rows["out_of_area"].astype("boolean").fillna(False).astype(bool)
+        resource = resource.mask(away, "ward_day.out_of_area")
+    return resource
 
 
-def _priced_placements(tables: Tables, prices: pd.Series, funders: tuple[str, ...]) -> tuple[pd.DataFrame, np.ndarray]:
-    rows = tables.read("placements")
-    rows = rows[rows["funder"].isin(funders)].reset_index(drop=True)
-    weekly = rows["weekly_cost_gbp"].to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
-    unpriced = np.isnan(weekly)
-    if unpriced.any():
-        weekly[unpriced] = _price(prices, "placement_week." + rows.loc[unpriced, "setting"].astype(str))
-    return rows, weekly / DAYS_PER_WEEK
+def _priced_placements(rows: pd.DataFrame, prices: PriceList) -> tuple[np.ndarray, np.ndarray]:
+    """Daily price paid and daily unit price of each placement.
+
+    A placement whose setting has no unit price counts in both at its own.
+    """
+    weekly = rows["weekly_cost_gbp"].to_numpy(dtype=np.float64, na_value=np.nan)
+    recorded = np.isfinite(weekly)
+    if (weekly[recorded] < 0).any():
+        raise NotEstimable(Fault("placements.weekly_cost_gbp", "some are below nought", allowed="0 or more"))
+    paid = weekly.copy()
+    if recorded.any():
+        year = financial_year(as_days(rows.loc[recorded, "start"]))
+        paid[recorded] *= prices.factor(year, where="placements.start")
+    setting = "placement_week." + rows["setting"].astype(str)
+    if not recorded.all():
+        paid[~recorded] = prices.of(setting[~recorded])
+    unit = setting.map(prices.price).to_numpy(dtype=np.float64)
+    return paid / DAYS_PER_WEEK, np.where(np.isfinite(unit), unit, paid) / DAYS_PER_WEEK
 
 
-def _priced_programme(tables: Tables, prices: pd.Series) -> tuple[pd.DataFrame, np.ndarray]:
-    rows = tables.read("programme_episodes")
-    return rows, _price(prices, "programme_week." + rows["programme"].astype(str)) / DAYS_PER_WEEK
+def _priced_housing(rows: pd.DataFrame, prices: PriceList) -> np.ndarray:
+    """Daily cost to others of living where one is placed; a setting without a price costs them nothing."""
+    price = {name.removeprefix("housing_week."): x for name, x in prices.price.items() if name.startswith("housing_")}
+    return rows["setting"].map(price).fillna(0.0).to_numpy(dtype=np.float64) / DAYS_PER_WEEK
 
 
-def _spread(
-    rows: pd.DataFrame,
-    daily_gbp: np.ndarray,
-    people: pd.Index,
-    death: np.ndarray,
-    starts: np.ndarray,
-    ends: np.ndarray,
-) -> np.ndarray:
+def _spread(rows: pd.DataFrame, daily_gbp: np.ndarray, grid: _Grid) -> np.ndarray:
     """Daily cost of each interval, up to death, laid on people and periods; shape (n_people, T)."""
-    place = people.get_indexer(rows["person_id"])
+    place = grid.people.get_indexer(rows["person_id"])
     known = place >= 0
     place, daily = place[known], daily_gbp[known]
     began, ended = as_days(rows["start"])[known], as_days(rows["end"])[known]
-    ended = np.fmin(np.where(np.isnat(ended), ends[-1], ended), death[place])
+    ended = np.fmin(np.where(np.isnat(ended), grid.ends[-1], ended), grid.death[place])
     return np.column_stack(
         [
-            np.bincount(place, weights=overlap_days(began, ended, s, e) * daily, minlength=len(people))
-            for s, e in zip(starts, ends, strict=True)
+            np.bincount(place, weights=overlap_days(began, ended, s, e) * daily, minlength=len(grid.people))
+            for s, e in zip(grid.starts, grid.ends, strict=True)
         ]
     )
 
 
-def _contacts(
-    tables: Tables, prices: pd.Series, people: pd.Index, death: np.ndarray, starts: np.ndarray, ends: np.ndarray
-) -> np.ndarray:
+def _contacts(tables: Tables, prices: PriceList, grid: _Grid) -> np.ndarray:
     rows = tables.read("contacts", ["person_id", "date", "attended"])
     rows = rows[rows["attended"].astype("boolean").fillna(False)]
-    price = float(_price(prices, pd.Series(["contact"]))[0])
-    day, place = as_days(rows["date"]), people.get_indexer(rows["person_id"])
-    period = np.searchsorted(starts, day, side="right") - 1
-    inside = (place >= 0) & (period >= 0) & (day < ends[-1]) & ~(day > death[place])
-    counts = np.zeros((len(people), len(starts)))
+    price = float(prices.of(pd.Series(["contact"]))[0])
+    day, place = as_days(rows["date"]), grid.people.get_indexer(rows["person_id"])
+    period = np.searchsorted(grid.starts, day, side="right") - 1
+    inside = (place >= 0) & (period >= 0) & (day < grid.ends[-1]) & ~(day > grid.death[place])
+    counts = np.zeros((len(grid.people), len(grid.starts)))
     np.add.at(counts, (place[inside], period[inside]), 1.0)
     return counts * price

@@ -67,7 +67,8 @@ def build_pathways(tables: Tables, protocol: Protocol) -> Pathways:
     empty = [name for k, name in enumerate(CELLS) if not (people["cell"] == k).any()]
     if empty:
         raise NotEstimable(Fault("pathway", f"nobody is in the cohort: {', '.join(empty)}"))
-    days = np.concatenate(list(_lay_out(people, _intervals(tables, protocol), protocol)))
+    intervals = read_state_intervals(tables, protocol)
+    days = np.concatenate(list(lay_out_days(people, intervals, protocol, horizon_days=spec.horizon_days)))
     return Pathways(people, days, spec.state_keys)
 
 
@@ -90,11 +91,12 @@ def build_yearly_days(
         raise NotEstimable(Fault("pathway", "a window before go-live begins before the study"))
     people = _anchored(tables, protocol, "after", adoption)
     inside = [k for k, group in enumerate(spec.groups) if group in groups]
-    intervals = _intervals(tables, protocol)
+    intervals = read_state_intervals(tables, protocol)
     found = people.drop(columns=["period", "cell", "anchor", "death", "until", "group"])
     for back in range(windows + 1):
         start = np.datetime64(adoption - back * span, "D")
-        days = np.concatenate(list(_lay_out(people.assign(anchor=start), intervals, protocol)))
+        rows = people.assign(anchor=start)
+        days = np.concatenate(list(lay_out_days(rows, intervals, protocol, horizon_days=spec.horizon_days)))
         seen = np.maximum((days != UNSEEN).sum(axis=1), 1)
         name = f"days_before_{back}" if back else "days_after"
         found[name] = np.isin(days, inside).sum(axis=1) * spec.horizon_days / seen
@@ -117,7 +119,7 @@ def _anchored(tables: Tables, protocol: Protocol, period: str, date: dt.date) ->
     return rows[as_days(rows["until"]) > day].reset_index(drop=True)
 
 
-def _intervals(tables: Tables, protocol: Protocol) -> pd.DataFrame:
+def read_state_intervals(tables: Tables, protocol: Protocol) -> pd.DataFrame:
     """Everything that puts a person into a state: `person_id, state, start, end` (never null), state by place."""
     sources = (
         ("ward_stays", "ward_type", "ward_types", ""),
@@ -141,9 +143,14 @@ def _intervals(tables: Tables, protocol: Protocol) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
-def _lay_out(people: pd.DataFrame, intervals: pd.DataFrame, protocol: Protocol) -> Iterator[np.ndarray]:
-    """States by day of each chunk of people, int8, shape (chunk, horizon)."""
-    horizon, states = protocol.pathway.horizon_days, protocol.pathway.state_keys
+def lay_out_days(
+    people: pd.DataFrame, intervals: pd.DataFrame, protocol: Protocol, *, horizon_days: int
+) -> Iterator[np.ndarray]:
+    """States by day of each chunk of people, int8, shape (chunk, horizon).
+
+    `people` has `person_id`, `anchor` (the first day), `death` and `until` (the first day not seen).
+    """
+    horizon, states = horizon_days, protocol.pathway.state_keys
     for first in range(0, len(people), _CHUNK):
         rows = people.iloc[first : first + _CHUNK].reset_index(drop=True)
         anchor = as_days(rows["anchor"])

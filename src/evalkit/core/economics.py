@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from evalkit.core.outcomes import Frozen
-from evalkit.core.pathway import PlaceGroup
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -16,14 +15,14 @@ Persistence = Literal["holds", "fades", "stops"]
 
 
 class ValuedDays(Frozen):
-    """Days in kinds of place that people value, such as days at home; the unit is a day a person and quarter."""
+    """Days in states of the pathway that people value, such as days at home; the unit is a day."""
 
     kind: Literal["days"]
     key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     label: str
     plain: str
     unit: str = "day"
-    places: tuple[PlaceGroup, ...] = Field(min_length=1)
+    states: tuple[str, ...] = Field(min_length=1)
     max_threshold_gbp: Positive = 500.0
 
 

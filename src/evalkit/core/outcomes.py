@@ -24,6 +24,11 @@ AreaDesign = Literal[
     "imputation", "its_reml_ar", "its_level", "its_ml_ar", "its_newey_west", "its_prais_winsten",
     "controlled_its", "controlled_its_level", "its_poisson", "controlled_its_poisson",
 ]  # fmt: skip
+Perspective = Literal["nhs", "local_authority", "nhs_and_local_authority", "public_sector"]
+# Designs that may be set beside the primary one for costs.
+CostDesign = Literal[
+    "additive_did", "dr_difference_did", "dr_proportion_did", "gamma_glm_did", "two_part_did",
+]  # fmt: skip
 NAIVE = "before_after"
 
 
@@ -86,13 +91,17 @@ class RateOutcome(_Outcome):
 
 
 class CostOutcome(_Outcome):
-    """Public cost per person and quarter, alive or dead, over the period after adoption."""
+    """Public cost per person and quarter, alive or dead, over the period after adoption.
+
+    `public_sector` adds to the NHS and the council what `housing_week.<setting>` says that others pay, such as housing
+    benefit.
+    """
 
     kind: Literal["cost"]
-    perspective: Literal["nhs", "local_authority", "nhs_and_local_authority"]
+    perspective: Perspective
     include_programme: bool = True
     estimator: Literal["log_link_did_bootstrap"] = "log_link_did_bootstrap"
-    sensitivity: tuple[Literal["additive_did"], ...] = ()
+    sensitivity: tuple[CostDesign, ...] = ()
     scale: Literal["gbp_per_person_quarter"] = "gbp_per_person_quarter"
 
 

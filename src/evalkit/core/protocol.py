@@ -8,206 +8,28 @@ import json
 import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from evalkit.core.dates import PeriodName, Window, period_starts
+from evalkit.core.dates import Window
+from evalkit.core.economics import Economics, ValuedDays, ValuedScore, WhatIf
 from evalkit.core.errors import Fault, ProtocolError, suggest_name
 from evalkit.core.estimand import Estimand
-from evalkit.core.outcomes import NAIVE, AreaDesign, Frozen, Outcome, RateOutcome
+from evalkit.core.outcomes import NAIVE, Frozen, Outcome, RateOutcome
 from evalkit.core.pathway import DAYS_IN_HOSPITAL, INSTITUTION_DAYS, RECURRENCE, AfterDischarge, Pathway, PathwayState
-
-DisclosureProfile = Literal["strict", "acro", "nhse_sde", "opensafely", "mhsds_publication", "hes"]
-
-
-class Study(Frozen):
-    """What is evaluated and the question asked of it.
-
-    `background` holds paragraphs for the academic report, in Markdown; they may cite `[@key]` what
-    `report/references.bib` lists. `readers` says on the title page whom the peer report is for.
-    """
-
-    key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    title: str
-    service: str
-    place: str
-    question: str
-    plain_question: str
-    background: tuple[str, ...] = ()
-    readers: str = "everybody whom this concerns"
-    synthetic: bool
-    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    seed: Annotated[int, Field(ge=0)]
-
-
-class Exposure(Frozen):
-    """Who counts as exposed: everybody a treated area answers for, or people in a programme."""
-
-    by: Literal["area", "programme"]
-    programme: str = ""
-
-    @model_validator(mode="after")
-    def _programme_is_named(self) -> Exposure:
-        if (self.by == "programme") != bool(self.programme):
-            raise ValueError('`programme` is named when, and only when, by = "programme"')
-        return self
-
-
-class Areas(Frozen):
-    """Treated areas, comparators with people's records, and donors with published counts only.
-
-    `neighbours` are those of the comparators and donors into which the service may have spilled over.
-    """
-
-    treated: tuple[str, ...] = Field(min_length=1)
-    comparators: tuple[str, ...] = ()
-    donors: tuple[str, ...] = ()
-    neighbours: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _no_area_twice(self) -> Areas:
-        names = [*self.treated, *self.comparators, *self.donors]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"an area has one role only; named twice: {', '.join(twice)}")
-        strangers = sorted(set(self.neighbours) - {*self.comparators, *self.donors})
-        if strangers:
-            raise ValueError(f"neighbours must be comparators or donors; these are neither: {', '.join(strangers)}")
-        return self
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        return (*self.treated, *self.comparators, *self.donors)
-
-    @property
-    def treated_label(self) -> str:
-        """What the treated areas are called together in tables and figures."""
-        return " and ".join(self.treated) if len(self.treated) <= 3 else "Treated areas"
-
-    @property
-    def with_people(self) -> tuple[str, ...]:
-        """Areas whose people's records are expected in the tables."""
-        return (*self.treated, *self.comparators)
-
-
-class Dates(Frozen):
-    """Study dates; windows are half-open, so `end` is the first day not studied.
-
-    An empty `adoption` means that each area's own date is in the table `areas`. `baseline_start` opens the
-    pre-period of person-level analyses, and of rates whose baseline is `recent`: it may be later than
-    `study_start` so that another service's start does not fall inside. The `anticipation_days` before
-    adoption belong to neither period.
-    """
-
-    study_start: dt.date
-    baseline_start: dt.date
-    adoption: dt.date | None = None
-    end: dt.date
-    anticipation_days: Annotated[int, Field(ge=0)] = 0
-    period: PeriodName = "quarter"
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Dates:
-        if self.study_start < self.end and not len(period_starts(self.study, self.period)):
-            raise ValueError(f"no whole {self.period} lies between study_start and end")
-        if not self.study_start <= self.baseline_start < self.end:
-            raise ValueError("dates must run study_start <= baseline_start < end")
-        if self.adoption and not self.baseline_start < self.adoption < self.end:
-            raise ValueError("adoption must fall after baseline_start and before end")
-        if self.adoption and self.anticipation_start <= self.baseline_start:
-            raise ValueError("anticipation_days leave no baseline")
-        return self
-
-    @property
-    def study(self) -> Window:
-        return Window(self.study_start, self.end)
-
-    @property
-    def anticipation_start(self) -> dt.date:
-        """First day on which behaviour may have changed ahead of the start."""
-        if self.adoption is None:
-            raise ValueError("the protocol names no single adoption date")
-        return self.adoption - dt.timedelta(days=self.anticipation_days)
-
-    @property
-    def baseline(self) -> Window:
-        return Window(self.baseline_start, self.anticipation_start)
-
-    @property
-    def after(self) -> Window:
-        if self.adoption is None:
-            raise ValueError("the protocol names no single adoption date")
-        return Window(self.adoption, self.end)
-
-
-class Population(Frozen):
-    """Who is studied. `washout_days` decides who is eligible, `lookback_days` what is known about them.
-
-    A discharge is eligible if the person was out of hospital for the `washout_days` before that admission.
-    """
-
-    label: str
-    min_age_years: Annotated[int, Field(ge=0)] = 18
-    max_age_years: Annotated[int, Field(le=120)] = 120
-    washout_days: Annotated[int, Field(ge=0)] = 0
-    lookback_days: Annotated[int, Field(ge=0)] = 730
-    eligible_use_days: Annotated[int, Field(ge=1)] = 365
-
-    @model_validator(mode="after")
-    def _ages_in_order(self) -> Population:
-        if self.min_age_years >= self.max_age_years:
-            raise ValueError("min_age_years must be below max_age_years")
-        return self
-
-
-class Robustness(Frozen):
-    """What rates by area are tried against: other designs, and how far trends may have parted.
-
-    `relative_magnitudes` are multiples of the largest break between neighbouring steps before adoption
-    (Rambachan and Roth 2023, REStud 90:2555). `anticipation_periods` date adoption back; `placebo_sized`
-    are the designs whose false alarms are counted on the study's own untreated areas.
-    """
-
-    designs: tuple[AreaDesign, ...] = ()
-    relative_magnitudes: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
-    anticipation_periods: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    placebo_sized: tuple[AreaDesign, ...] = ()
-
-
-class RiskModel(Frozen):
-    """The readmission risk model: developed on discharges before `develop_until`, validated after."""
-
-    horizon_days: Annotated[int, Field(ge=1)] = 90
-    develop_until: dt.date
-    models: tuple[Literal["logistic", "gradient_boosting"], ...] = ("logistic", "gradient_boosting")
-    min_events_per_predictor: Annotated[float, Field(gt=0)] = 10
-
-
-class Inference(Frozen):
-    """How much computing an interval may take."""
-
-    bootstrap_replicates: Annotated[int, Field(ge=100)] = 500
-    permutations: Annotated[int, Field(ge=99)] = 999
-
-
-class Disclosure(Frozen):
-    """Which profile guards the way out."""
-
-    profile: DisclosureProfile = "strict"
-
-
-class Claim(Frozen):
-    """Something the service said of itself, to be set beside what is found."""
-
-    key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    text: str
-    source: str
-    checked: Literal["seen", "seed", "remembered"]
-    outcome: str = ""
-    relative_change: float | None = None
-    amount_gbp: float | None = None
-    note: str = ""
+from evalkit.core.sections import (
+    Areas,
+    Claim,
+    Dates,
+    Disclosure,
+    Exposure,
+    Inference,
+    Population,
+    RiskModel,
+    Robustness,
+    Study,
+)
 
 
 class Protocol(Frozen):
@@ -224,6 +46,7 @@ class Protocol(Frozen):
     risk_model: RiskModel | None = None
     pathway: Pathway | None = None
     after_discharge: AfterDischarge | None = None
+    economics: Economics | None = None
     disclosure: Disclosure = Disclosure()
     claims: tuple[Claim, ...] = ()
 
@@ -242,6 +65,7 @@ class Protocol(Frozen):
                 if other == outcome.key or other not in [o.key for o in self.outcomes_of("rate")]:
                     problems.append(f'outcome "{outcome.key}" is displaced to "{other}", which is not another rate')
         problems += self._people_problems()
+        problems += self._money_problems()
         if self.exposure.by == "area" and not (self.areas.comparators or self.areas.donors):
             problems.append("an evaluation by area needs comparators or donors")
         if problems:
@@ -262,6 +86,20 @@ class Protocol(Frozen):
             if self.after_discharge.subgroups_of not in known:
                 problems.append(f"after_discharge.subgroups_of is not a readmission outcome: {', '.join(known)}")
         return problems
+
+    def _money_problems(self) -> list[str]:
+        """Costs without a year of prices, and valued days in states that no pathway has."""
+        if self.economics is None:
+            text = "a cost outcome needs an [economics] section, which says in what year's money costs are"
+            return [text] if self.outcomes_of("cost") else []
+        known = self.pathway.state_keys if self.pathway else ()
+        named = [(v.key, state) for v in self.economics.valued if v.kind == "days" for state in v.states]
+        return [
+            f'economics.valued "{key}" counts days in "{state}", which is no state of [pathway]. '
+            f"{suggest_name(state, known)}".strip()
+            for key, state in named
+            if state not in known
+        ]
 
     @cached_property
     def digest(self) -> str:
@@ -365,8 +203,9 @@ def _read_text(path: Path) -> str:
 
 
 def _fault(item: dict[str, Any], where: str) -> Fault:
-    # Pydantic puts the union's tag into the path of a faulty outcome; a reader of TOML never wrote it.
-    steps = [s for i, s in enumerate(item["loc"]) if not (i == 2 and item["loc"][0] == "outcomes" and s in _KINDS)]
+    # Pydantic puts the union's tag into the path of a faulty entry; a reader of TOML never wrote it.
+    tag = {"outcomes": 2, "economics": 3}.get(str(item["loc"][0]) if item["loc"] else "")
+    steps = [s for i, s in enumerate(item["loc"]) if not (i == tag and s in (*_KINDS, *_VALUED))]
     place = ".".join(str(step + 1) if isinstance(step, int) else step for step in steps)
     place = f"{where}, {place}" if place else where
     if item["type"] == "extra_forbidden":
@@ -380,6 +219,7 @@ def _fault(item: dict[str, Any], where: str) -> Fault:
 
 
 _KINDS = ("readmission", "rate", "cost")
+_VALUED = {"days": ValuedDays, "score": ValuedScore}
 _OUTCOME_MODELS = dict(zip(_KINDS, get_args(get_args(Outcome)[0]), strict=True))
 
 
@@ -390,9 +230,13 @@ def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
         return list(_OUTCOME_MODELS[str(location[2])].model_fields)
     if location[:2] == ("pathway", "states"):
         return list(PathwayState.model_fields)
+    if location[:2] == ("economics", "valued") and len(location) > 3:
+        return list(_VALUED[str(location[3])].model_fields)
+    if location[:2] == ("economics", "what_if"):
+        return list(WhatIf.model_fields)
     section = {
         "study": Study, "exposure": Exposure, "areas": Areas, "dates": Dates, "population": Population,
         "inference": Inference, "robustness": Robustness, "risk_model": RiskModel, "pathway": Pathway,
-        "after_discharge": AfterDischarge, "disclosure": Disclosure, "claims": Claim,
+        "after_discharge": AfterDischarge, "economics": Economics, "disclosure": Disclosure, "claims": Claim,
     }[str(location[0])]  # fmt: skip
     return list(section.model_fields)

@@ -77,5 +77,5 @@ ICD10_PATTERN = r"^[A-Z][0-9]{2}(\.[0-9A-Z]{1,4})?$"
 _WARD_TYPES = tuple(CODES["ward_type"])
 RESOURCE_PATTERN = (
     rf"^(ward_day\.({'|'.join([*_WARD_TYPES, 'out_of_area'])})"
-    rf"|placement_week\.({'|'.join(CODES['setting'])})|contact|programme_week\..+)$"
+    rf"|(placement|housing)_week\.({'|'.join(CODES['setting'])})|contact|programme_(week|set_up)\..+)$"
 )

@@ -168,7 +168,8 @@ _COLUMNS: dict[str, dict[str, Column]] = {
         "start": _start("in the place"),
         "end": _end("in the place"),
         "weekly_cost_gbp": _column(
-            "number", "Weekly price.", null="priced from `unit_costs`", check=_NOT_NEGATIVE, unit="GBP per week"
+            "number", "Weekly price, in money of the financial year in which the placement began.",
+            null="priced from `unit_costs`", check=_NOT_NEGATIVE, unit="GBP per week",
         ),
         "funder": _column("text", "Who pays.", codes="funder"),
         "provider": _column("text", "Who runs the place.", null="not known, or nobody runs it"),
@@ -208,15 +209,24 @@ _COLUMNS: dict[str, dict[str, Column]] = {
     },
     "unit_costs": {
         "resource": _column(
-            "text", "`ward_day.<ward type>`, `ward_day.out_of_area`, `placement_week.<setting>`, `contact` or "
-            "`programme_week.<programme>`.",
+            "text", "`ward_day.<ward type>`, `ward_day.out_of_area`, `placement_week.<setting>`, `contact`, "
+            "`programme_week.<programme>`, `programme_set_up.<programme>` (once, to start it) or "
+            "`housing_week.<setting>` (what others than the NHS and the council pay, such as housing benefit).",
             check=_RESOURCE,
         ),
         "unit": _column("text", "What the price is for: day, week, contact."),
         "price_gbp": _column("number", "Price.", check=_NOT_NEGATIVE, unit="GBP per unit"),
-        "price_year": _column("whole number", "Year of the price.", unit="year"),
+        "price_year": _column(
+            "whole number", "Financial year of the price, by its first calendar year.", unit="year"
+        ),
         "source": _column("text", "Where the price comes from."),
         "verified": _column("yes/no", "The price was seen in that source."),
+    },
+    "price_index": {
+        "year": _column("whole number", "Financial year, by its first calendar year.", unit="year"),
+        "level": _column("number", "What the same things cost; only ratios count.", check=_POSITIVE),
+        "source": _column("text", "Where the level comes from."),
+        "verified": _column("yes/no", "The level was seen in that source."),
     },
     "budgets": {
         "programme": _column("text", "Programme."),
@@ -259,6 +269,7 @@ INFO: Mapping[str, TableInfo] = MappingProxyType({
     "activities": TableInfo("event", "One row an activity recorded.", (), "date"),
     "health_checks": TableInfo("event", "One row a physical health check.", (), "date"),
     "unit_costs": TableInfo("reference", "One row a price.", ("resource",)),
+    "price_index": TableInfo("reference", "One row a year: puts prices of one year in money of another.", ("year",)),
     "budgets": TableInfo("reference", "One row a programme and year.", ("programme", "year")),
     "areas": TableInfo("area", "One row an area.", ("area",)),
     "area_counts": TableInfo("area", "Published or pre-counted events by area and period.",

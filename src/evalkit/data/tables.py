@@ -165,7 +165,7 @@ def _open_source(connection: Engine, source: Source) -> tuple[ir.Table | None, l
 
 def _typed_table(connection: Engine, raw: ir.Table, source: Source) -> tuple[list[Finding], ir.Table | None]:
     name = source.table
-    findings, cast = [], {}
+    findings, cast = _currency_findings(raw, name), {}
     for column in (column for column in column_names(name) if column in raw.columns):
         kind = type_name(name, column)
         if can_hold(raw[column].type(), kind):
@@ -179,6 +179,19 @@ def _typed_table(connection: Engine, raw: ir.Table, source: Source) -> tuple[lis
     table = hold(connection, name, raw.select(**cast))
     findings += _cell_findings(raw, table, name)
     return findings, table if len(cast) == len(column_names(name)) else None
+
+
+def _currency_findings(raw: ir.Table, name: str) -> list[Finding]:
+    """Money in anything but pounds, where a column of its own says so: it would be added up as pounds otherwise."""
+    column = next((c for c in raw.columns if c.lower() == "currency"), None)
+    if column is None or not any(c.endswith("_gbp") for c in column_names(name)):
+        return []
+    said = raw[column].cast("string").strip().upper()
+    count = _counts(raw.aggregate(other=(said.notnull() & ~said.isin(["GBP", ""])).sum()))["other"]  # noqa: PD004
+    if not count:
+        return []
+    text = f"{plural(count, 'row')} in another currency than GBP: put all money in pounds and drop the column"
+    return [Finding("error", name, column, "other_currency", count, text)]
 
 
 def _cell_findings(raw: ir.Table, table: ir.Table, name: str) -> list[Finding]:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from evalkit.core.errors import Fault, ParameterError, suggest_name
-from evalkit.core.protocol import DisclosureProfile
+from evalkit.core.sections import DisclosureProfile
 
 Zeros = Literal["suppress", "show"]
 Steps = Literal["nearest", "midpoint6"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from evalkit.simulate.effects import Shocks, alliance_effects, draw_shocks, no_effects
 from evalkit.simulate.events import Lives, Rows, live, take
-from evalkit.simulate.pathways import true_state_days
+from evalkit.simulate.pathways import true_home_days, true_state_days
 from evalkit.simulate.people import Draws, Floats, Ints, People, area_sizes, draw_chances, draw_people
 from evalkit.simulate.settings import WorldSettings
 from evalkit.simulate.truth import Counts, count_rates, go_live_cohort, true_costs, true_readmissions
@@ -20,7 +20,7 @@ class Block:
     """What is kept of a block.
 
     `people`, `severity` and `lives` (as lived, with the alliance) are of those whose records are
-    written; counts are of everybody; `readmissions`, `costs` and `state_days` hold both worlds for the treated area.
+    written; counts are of everybody; `readmissions`, `costs`, `state_days` and `home_days` hold both worlds for the treated area.
     """
 
     people: People
@@ -32,6 +32,7 @@ class Block:
     readmissions: dict[str, Floats]
     costs: Floats
     state_days: Floats
+    home_days: Floats
 
 
 def simulate_blocks(settings: WorldSettings, *, seed: int) -> Iterator[Block]:
@@ -73,6 +74,7 @@ def live_block(settings: WorldSettings, people: People, draws: Draws, shocks: Sh
         readmissions=true_readmissions(settings, reached, reached_draws, shocks, with_, effects),
         costs=true_costs(settings, reached, with_, without, cohort),
         state_days=true_state_days(settings, reached, with_, without, cohort),
+        home_days=true_home_days(settings, reached, with_, without, cohort),
     )
 
 

@@ -29,10 +29,18 @@ def count_state_days(people: People, lives: Lives, cohort: Ints, *, start: int) 
 
     Who leaves London is followed no longer: their days are scaled up to the year.
     """
+    days = lay_out_states(people, lives, cohort, start=start, horizon=HORIZON_DAYS)
+    seen = (days >= 0).sum(axis=1, keepdims=True)
+    counts = np.stack([(days == k).sum(axis=1) for k in range(len(STATES))], axis=1)
+    return counts * (HORIZON_DAYS / np.maximum(seen, 1))
+
+
+def lay_out_states(people: People, lives: Lives, cohort: Ints, *, start: int, horizon: int) -> Ints:
+    """The state of each person of `cohort` on each day, places in `STATES`, -1 once gone; (len(cohort), horizon)."""
     n = len(cohort)
     number = np.full(people.size, -1)
     number[cohort] = np.arange(n)
-    days = np.full((n, HORIZON_DAYS), STATES.index("not_recorded"), dtype=np.int8)
+    days = np.full((n, horizon), STATES.index("not_recorded"), dtype=np.int8)
     sources = [
         (lives.stays.person, _places(WARDS, _OF_WARD)[lives.stays.ward], lives.stays),
         (lives.placements.person, _places(SETTINGS, _OF_SETTING)[lives.placements.setting], lives.placements),
@@ -41,19 +49,17 @@ def count_state_days(people: People, lives: Lives, cohort: Ints, *, start: int) 
     for state in range(len(STATES) - 3, -1, -1):
         for person, places, rows in sources:
             of = (places == state) & (number[person] >= 0)
-            begin = np.clip(rows.start[of] - start, 0, HORIZON_DAYS)
-            end = np.clip(rows.end[of] - start, 0, HORIZON_DAYS)
-            edges = np.zeros((n, HORIZON_DAYS + 1), dtype=np.int16)
+            begin = np.clip(rows.start[of] - start, 0, horizon)
+            end = np.clip(rows.end[of] - start, 0, horizon)
+            edges = np.zeros((n, horizon + 1), dtype=np.int16)
             np.add.at(edges, (number[person[of]], begin), 1)
             np.add.at(edges, (number[person[of]], end), -1)
-            days[np.cumsum(edges, axis=1)[:, :HORIZON_DAYS] > 0] = state
-    day = start + np.arange(HORIZON_DAYS)
+            days[np.cumsum(edges, axis=1)[:, :horizon] > 0] = state
+    day = start + np.arange(horizon)
     days[day >= people.death_day[cohort][:, None]] = STATES.index("dead")
     left = (day >= people.leave_day[cohort][:, None]) & (people.death_day[cohort] > people.leave_day[cohort])[:, None]
     days[left] = -1
-    seen = (~left).sum(axis=1, keepdims=True)
-    counts = np.stack([(days == k).sum(axis=1) for k in range(len(STATES))], axis=1)
-    return counts * (HORIZON_DAYS / np.maximum(seen, 1))
+    return days
 
 
 def _places(names: tuple[str, ...], of: dict[str, str]) -> Ints:
@@ -65,3 +71,19 @@ def true_state_days(settings: WorldSettings, people: People, with_: Lives, witho
     """Days in each state with the alliance and without it, shape (len(cohort), len(STATES), 2)."""
     start = Calendar(settings).adoption
     return np.stack([count_state_days(people, lives, cohort, start=start) for lives in (with_, without)], 2)
+
+
+# What people value, as in `protocols/ipsa.toml`: days in these states.
+VALUED = {"days_at_home": ("floating_support", "own_tenancy"), "days_in_own_tenancy": ("own_tenancy",)}
+
+
+def true_home_days(settings: WorldSettings, people: People, with_: Lives, without: Lives, cohort: Ints) -> Floats:
+    """Valued days a quarter after adoption in both worlds, shape (len(cohort), len(VALUED), 2); none once gone."""
+    calendar = Calendar(settings)
+    quarters = np.count_nonzero(calendar.quarters >= calendar.adoption) - 1
+    horizon = int(calendar.end - calendar.adoption)
+    found = []
+    for lives in (with_, without):
+        days = lay_out_states(people, lives, cohort, start=calendar.adoption, horizon=horizon)
+        found.append([np.isin(days, [STATES.index(s) for s in states]).sum(axis=1) for states in VALUED.values()])
+    return np.transpose(np.array(found, dtype=np.float64), (2, 1, 0)) / quarters

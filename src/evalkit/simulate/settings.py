@@ -243,10 +243,14 @@ class CostPart(_Frozen):
 
 
 class MoneyPart(_Frozen):
-    """Prices and budgets, in pounds of `price_year`."""
+    """Prices and budgets, in pounds of `price_year`.
+
+    `treated_price_change`: how much less (or more) the treated area pays for placements that begin from adoption on.
+    """
 
     price_year: int
     inflation_a_year: float
+    treated_price_change: float = 0.0
     price_log_sd: Rate
     price_missing: Share
     funder: dict[str, Share]
@@ -324,7 +328,9 @@ class WorldSettings(_Frozen):
         """The same world with an alliance that changes nothing and costs nothing: the null case."""
         factors = ("rehab_factor", "acute_stay_factor", "entry_factor", "readmission_factor", "discharge_factor")
         off: dict[str, float] = dict.fromkeys(factors, 1.0) | {"enrol_a_year": 0.0}
-        return self.changed(alliance=off | {"out_of_area_share": self.hospital.rehab_out_of_area})
+        return self.changed(
+            alliance=off | {"out_of_area_share": self.hospital.rehab_out_of_area}, money={"treated_price_change": 0.0}
+        )
 
 
 def load_settings(path: Path | str) -> WorldSettings:

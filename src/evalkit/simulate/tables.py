@@ -7,9 +7,10 @@ import datetime as dt
 import numpy as np
 import pyarrow as pa
 
+from evalkit.core.prices import financial_year
 from evalkit.simulate.blocks import Block
 from evalkit.simulate.events import ACUTE_WARD, COMPONENTS, DIED, REHAB_WARD, SECURE_WARD, TRANSFER, Lives
-from evalkit.simulate.money import draw_contacts, living_at, placement_prices
+from evalkit.simulate.money import draw_contacts, index_level, living_at, placement_prices
 from evalkit.simulate.people import FAR, STEP_DAYS, Calendar, Floats, Ints, People, area_sizes, choose, normal, uniform
 from evalkit.simulate.settings import ETHNIC_GROUPS, SETTINGS, WARDS, WorldSettings
 from evalkit.simulate.truth import RATES, Counts
@@ -57,12 +58,21 @@ def world_tables(settings: WorldSettings, counts: Counts) -> dict[str, pa.Table]
     original = round(money.budget_per_person_gbp * int(area_sizes(settings)[areas.index(settings.areas.treated)]), 2)
     adopted = [settings.dates.adoption if name == settings.areas.treated else None for name in areas]
     costs = money.unit_costs
+    last = financial_year(np.array([settings.dates.end], dtype="datetime64[D]"))[0]
+    index_years = list(
+        range(min(settings.dates.history_start.year, money.price_year) - 25, max(int(last), money.price_year) + 1)
+    )
     return {
         "unit_costs": pa.table({
             "resource": list(costs), "unit": [c.unit for c in costs.values()],
             "price_gbp": [c.price_gbp for c in costs.values()],
             "price_year": [money.price_year] * len(costs), "source": [c.source for c in costs.values()],
             "verified": [c.verified for c in costs.values()],
+        }),
+        "price_index": pa.table({
+            "year": index_years, "level": [round(float(x), 6) for x in index_level(settings, np.array(index_years))],
+            "source": [f"Simulated: {100 * money.inflation_a_year:g}% a year"] * len(index_years),
+            "verified": [False] * len(index_years),
         }),
         "budgets": pa.table({
             "programme": ["ipsa"] * len(years), "year": list(years), "original_gbp": [original] * len(years),

@@ -210,12 +210,17 @@ def go_live_cohort(settings: WorldSettings, people: People, without: Lives, trea
 
 
 def true_costs(settings: WorldSettings, people: People, with_: Lives, without: Lives, cohort: Ints) -> Floats:
-    """Public cost in both worlds, GBP a person and quarter, shape (len(cohort), 2)."""
+    """Cost in both worlds, GBP of `price_year` a person and quarter, shape (len(cohort), 4, 2).
+
+    In order: all of it, placements at the prices paid and at unit prices, and what of all the NHS bears.
+    """
     calendar = Calendar(settings)
     quarters = np.count_nonzero(calendar.quarters >= calendar.adoption) - 1
-    spent = [public_cost(settings, people, lives, start=calendar.adoption, end=calendar.end)
-             for lives in (with_, without)]  # fmt: skip
-    return np.stack(spent, axis=1)[cohort] / quarters
+    worlds = ((with_, settings.money.treated_price_change), (without, 0.0))
+    spent = [public_cost(settings, people, lives, start=calendar.adoption, end=calendar.end, fall=fall)
+             for lives, fall in worlds]  # fmt: skip
+    both = [np.stack([cost.total, cost.placements, cost.standard_placements, cost.nhs], axis=1) for cost in spent]
+    return np.stack(both, axis=2)[cohort] / quarters
 
 
 def summarise(
@@ -225,6 +230,7 @@ def summarise(
     readmissions: dict[str, Floats],
     costs: Floats,
     state_days: Floats,
+    home_days: dict[str, float],
 ) -> dict[str, float]:
     """The truth by estimand key; what is undefined in this cohort (no event, nobody) is left out."""
     calendar = Calendar(settings)
@@ -242,11 +248,25 @@ def summarise(
         name = f"readmission_{horizon}d.risk_difference"
         truth[name] = _mean(change[whole], weight[whole])
         truth[f"{name}.att"] = _mean(change[whole], np.ones(int(whole.sum())))
-    truth["public_cost.gbp_per_person_quarter"] = _mean(costs[:, 0] - costs[:, 1], np.ones(len(costs)))
+    if len(costs):
+        truth |= summarise_costs(costs.mean(axis=0))
+        truth |= {f"valued_{key}.days_per_person_quarter": float(x) for key, x in home_days.items()}
     for name, days in zip(STATES, (state_days[..., 0] - state_days[..., 1]).T, strict=True):
         truth[f"pathway_{name}.days_per_person"] = _mean(days, np.ones(len(days)))
     truth["institution_days.days_per_person"] = sum(truth[f"pathway_{name}.days_per_person"] for name in INSTITUTIONS)
     return {key: float(f"{value:.10g}") for key, value in sorted(truth.items()) if np.isfinite(value)}
+
+
+def summarise_costs(means: Floats) -> dict[str, float]:
+    """Effects on cost from the means of `true_costs`, shape (4, 2), with the alliance and without it.
+
+    Price is (r1 - r0)(S1 + S0) / 2 with r = paid / S, of placements alone, and use the rest (Bennet 1920).
+    """
+    (total, total_0), (paid, paid_0), (unit, unit_0), (nhs, nhs_0) = means
+    price = (paid / unit - paid_0 / unit_0) * (unit + unit_0) / 2 if min(unit, unit_0) > 0 else 0.0
+    effect = {"": total - total_0, "_use": total - total_0 - price, "_price": price, "_nhs": nhs - nhs_0}
+    found = {f"public_cost{name}.gbp_per_person_quarter": float(value) for name, value in effect.items()}
+    return found | {"public_cost.relative_change": float(total / total_0 - 1) if total_0 else float("nan")}
 
 
 def _mean(values: Floats, weights: Floats) -> float:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from evalkit.core.errors import Fault, OutputError
 from evalkit.simulate.blocks import Block, simulate_blocks
+from evalkit.simulate.pathways import VALUED
 from evalkit.simulate.settings import WorldSettings
 from evalkit.simulate.tables import person_tables, world_tables
 from evalkit.simulate.truth import Counts, summarise
@@ -114,6 +115,7 @@ class _Sums:
         self.readmissions: list[dict[str, np.ndarray]] = []
         self.costs: list[np.ndarray] = []
         self.state_days: list[np.ndarray] = []
+        self.home_days: list[np.ndarray] = []
         self.enrolled = 0
 
     def add(self, block: Block) -> None:
@@ -124,6 +126,7 @@ class _Sums:
         self.readmissions.append(block.readmissions)
         self.costs.append(block.costs)
         self.state_days.append(block.state_days)
+        self.home_days.append(block.home_days)
         self.enrolled += len(np.unique(block.lives.episodes.person))
 
     @property
@@ -133,11 +136,13 @@ class _Sums:
     def truth(self, settings: WorldSettings) -> dict[str, float]:
         readmissions = {k: np.concatenate([part[k] for part in self.readmissions]) for k in self.readmissions[0]}
         costs, state_days = np.concatenate(self.costs), np.concatenate(self.state_days)
-        return summarise(settings, *self.blocks[0][1:], readmissions, costs, state_days)
+        home = np.concatenate(self.home_days).mean(axis=0) if len(costs) else np.full((len(VALUED), 2), np.nan)
+        home_days = dict(zip(VALUED, home[:, 0] - home[:, 1], strict=True))
+        return summarise(settings, *self.blocks[0][1:], readmissions, costs, state_days, home_days)
 
     def about(self, settings: WorldSettings, seed: int, rows: dict[str, int]) -> dict[str, object]:
         costs = np.concatenate(self.costs)
-        mean = costs.mean(axis=0) if len(costs) else np.full(2, np.nan)
+        mean = costs[:, 0].mean(axis=0) if len(costs) else np.full(2, np.nan)
         return {
             "name": settings.world.name,
             "seed": seed,

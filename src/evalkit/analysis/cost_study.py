@@ -1,0 +1,155 @@
+"""The cohort at go-live with what each person cost and gained, laid out as columns that share one bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from evalkit.analysis.study import Study
+from evalkit.cohort.cohort import build_cohort
+from evalkit.cohort.costs import PersonCosts, build_costs
+from evalkit.cohort.features import PERSON_FEATURES, derive_person_features
+from evalkit.cohort.residence import COMPARATORS, derive_residence, followed_until
+from evalkit.cohort.valued import build_valued_days
+from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.outcomes import CostOutcome
+from evalkit.core.prices import discount_factors, financial_year
+from evalkit.estimators.costs.cells import CellMeans, CostColumns, compute_cell_means
+from evalkit.estimators.costs.log_link_did import CostData
+
+PLACEMENTS = "placements"
+
+
+@dataclass(frozen=True)
+class CostStudy:
+    """Costs of the cohort, days that people value, and which periods lie before and after.
+
+    `people`: one row a person with `person_id`, `group` and the features that are balanced. `valued`: key -> days,
+    (n, T). `until` (n,): the first day on which a person is followed no longer; the dead are followed to the end.
+    """
+
+    outcome: CostOutcome
+    costs: PersonCosts
+    valued: Mapping[str, np.ndarray]
+    people: pd.DataFrame
+    before: np.ndarray
+    after: np.ndarray
+    until: np.ndarray
+    discount: np.ndarray
+
+    @property
+    def treated(self) -> np.ndarray:
+        return (self.people["group"] != COMPARATORS).to_numpy()
+
+    @property
+    def covariates(self) -> pd.DataFrame:
+        return self.people[list(PERSON_FEATURES)]
+
+    @property
+    def years(self) -> np.ndarray:
+        """The financial year of each period, by its first calendar year."""
+        return financial_year(self.costs.starts)
+
+    def years_after(self) -> dict[int, np.ndarray]:
+        """Which periods after adoption lie in each financial year, in order."""
+        return {int(y): self.after & (self.years == y) for y in np.unique(self.years[self.after])}
+
+    def data(self) -> CostData:
+        """Mean cost per quarter before and after, with what the weights balance."""
+        total = self.costs.total
+        return CostData(total[:, self.before].mean(axis=1), total[:, self.after].mean(axis=1), self.treated,
+                        self.covariates)  # fmt: skip
+
+
+def build_cost_study(study: Study, outcome: CostOutcome) -> CostStudy:
+    """The cohort at go-live with its cost per person and period.
+
+    Raises NotEstimable where there is no adoption date, no comparison area or nothing to price.
+    """
+    dates, economics = study.protocol.dates, study.protocol.economics
+    if dates.adoption is None or study.protocol.exposure.by != "area" or not study.protocol.areas.comparators:
+        raise NotEstimable(
+            Fault(
+                "protocol", "costs need exposure by area, one adoption date and a comparison area with people's records"
+            )
+        )
+    if not study.tables.has("people"):
+        raise NotEstimable(Fault("tables", "there is no table people"))
+    cohort = build_cohort(study.tables, study.protocol)
+    people = cohort.people.drop(columns="age_years")
+    adoption = np.datetime64(dates.adoption, "D")
+    day = np.full(len(people), adoption)
+    until = followed_until(derive_residence(study.tables, study.protocol), people["person_id"], day)
+    died = people["death_date"].notna().to_numpy() & (until >= people["death_date"].to_numpy().astype("datetime64[D]"))
+    people = people[["person_id", "group"]].join(derive_person_features(people, day))
+    costs = build_costs(study.tables, study.protocol, outcome, people["person_id"])
+    before = costs.starts >= np.datetime64(dates.baseline.start)
+    before &= costs.ends <= np.datetime64(dates.baseline.end)
+    after = costs.starts >= adoption
+    if not (before.any() and after.any()):
+        raise NotEstimable(Fault("dates", "no whole period lies in the baseline, or none after adoption"))
+    days = tuple(v for v in economics.valued if v.kind == "days")
+    valued = {}
+    if days:
+        valued = build_valued_days(study.tables, study.protocol, days, people["person_id"], starts=costs.starts,
+                                   ends=costs.ends)  # fmt: skip
+    years = np.maximum((costs.starts - adoption).astype(np.int64), 0) / 365.25
+    end = np.datetime64(dates.end, "D")
+    return CostStudy(outcome, costs, valued, people, before, after, np.where(died, end, until),
+                     discount_factors(years, economics.discount_rate))  # fmt: skip
+
+
+def lay_out_columns(found: CostStudy) -> CostColumns:
+    """Every quantity of which a mean is wanted, before and after, per person and quarter.
+
+    `part.<name>` at prices paid, `standard_placements` and `nhs_placements`, `housing` where priced; `year.<year>` and
+    `year_nhs.<year>`, cost in one financial year after adoption, against the whole baseline; `discounted`; `days.<key>`
+    and `discounted_days.<key>`.
+    """
+    costs, columns = found.costs, {f"part.{name}": cost for name, cost in found.costs.parts.items()}
+    columns |= {"standard_placements": costs.standard_placements, "nhs_placements": costs.nhs_placements}
+    if costs.housing is not None and "housing" not in costs.parts:
+        columns["housing"] = costs.housing
+    columns |= {f"days.{key}": days for key, days in found.valued.items()}
+    both = {name: (c[:, found.before].mean(axis=1), c[:, found.after].mean(axis=1)) for name, c in columns.items()}
+    total, nhs = costs.total, costs.nhs
+    later = {"discounted": total} | {f"discounted_days.{key}": days for key, days in found.valued.items()}
+    both |= {
+        name: (c[:, found.before].mean(axis=1), (c * found.discount)[:, found.after].mean(axis=1))
+        for name, c in later.items()
+    }
+    for year, inside in found.years_after().items():
+        both[f"year.{year}"] = (total[:, found.before].mean(axis=1), total[:, inside].mean(axis=1))
+        both[f"year_nhs.{year}"] = (nhs[:, found.before].mean(axis=1), nhs[:, inside].mean(axis=1))
+    before, after = (np.column_stack([pair[side] for pair in both.values()]) for side in (0, 1))
+    return CostColumns(before, after, tuple(both), found.treated, found.covariates)
+
+
+def compute_means(study: Study, found: CostStudy) -> CellMeans:
+    """Means of all columns under one set of draws of people, from the outcome's own generator."""
+    replicates = study.protocol.inference.bootstrap_replicates
+    return compute_cell_means(lay_out_columns(found), replicates=replicates, rng=study.rng(found.outcome.key))
+
+
+def total_shares(found: CostStudy) -> dict[str, float]:
+    """The columns that add up to the total."""
+    return {f"part.{name}": 1.0 for name in found.costs.parts}
+
+
+def nhs_shares(found: CostStudy) -> dict[str, float]:
+    """The columns that add up to what the NHS bears."""
+    own = {f"part.{name}": 1.0 for name in ("wards", "contacts") if name in found.costs.parts}
+    if "programme" in found.costs.parts:
+        own["part.programme"] = found.costs.joint_nhs_share
+    return own | {"nhs_placements": 1.0}
+
+
+def council_shares(found: CostStudy) -> dict[str, float]:
+    """The columns that add up to what the council bears."""
+    rest = {name: share for name, share in total_shares(found).items() if name != "part.housing"}
+    for name, share in nhs_shares(found).items():
+        rest[name] = rest.get(name, 0.0) - share
+    return rest

@@ -1,0 +1,104 @@
+"""The effect on cost seen in other ways: by payer, part, year and price, all from one set of draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from evalkit.analysis.cost_study import CostStudy, council_shares, nhs_shares, total_shares
+from evalkit.analysis.study import Study
+from evalkit.core.errors import NotEstimable
+from evalkit.estimators.costs.cells import CellMeans, MeanEffect, compute_proportional_effect
+
+PART_LABELS = {
+    "wards": "Wards", "placements": "Placements", "contacts": "Contacts with teams",
+    "programme": "The programme itself", "housing": "Housing, paid by others",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of looking at the effect: a mean effect, or why there is none.
+
+    `split` marks the two halves of the total that have no counterfactual of their own.
+    """
+
+    key: str
+    label: str
+    effect: MeanEffect | None
+    reason: str = ""
+    split: bool = False
+
+
+def build_variants(study: Study, found: CostStudy, means: CellMeans, total: MeanEffect) -> list[Variant]:
+    """All variants in the order in which tables show them."""
+    economics, shares = study.protocol.economics, total_shares(found)
+    split = _split_price(means, total) if "placements" in found.costs.parts else []
+    variants = [Variant("all", "Everything, as planned", total), *split]
+    sums: list[tuple[str, str, Mapping[str, float]]] = [
+        ("payer.nhs", "What the NHS bears", nhs_shares(found)),
+        ("payer.local_authority", "What the council bears", council_shares(found)),
+    ]
+    if found.outcome.perspective in ("nhs", "local_authority"):
+        sums = []
+    sums += [
+        (f"part.{name}", PART_LABELS[name], {f"part.{name}": 1.0}) for name in found.costs.parts if name != "programme"
+    ]
+    if "programme" in found.costs.parts:
+        rest = {name: 1.0 for name in shares if name != "part.programme"}
+        sums.append(("without_programme", "Without the cost of the programme itself", rest))
+    if "housing" in means.names:
+        sums.append(("public_sector", "With housing, which others pay for", shares | {"housing": 1.0}))
+    sums.append(("discounted", f"Discounted at {100 * economics.discount_rate:g}% a year", {"discounted": 1.0}))
+    for name in found.costs.parts:
+        low, high = 1 - economics.price_change, 1 + economics.price_change
+        for word, factor in (("low", low), ("high", high)):
+            text = (
+                f"{PART_LABELS[name]}: prices {'less' if word == 'low' else 'more'} {100 * economics.price_change:g}%"
+            )
+            sums.append((f"prices.{name}.{word}", text, shares | {f"part.{name}": factor}))
+    for word, factor in (("low", 1 - economics.price_change), ("high", 1 + economics.price_change)):
+        text = f"All prices {'less' if word == 'low' else 'more'} {100 * economics.price_change:g}%"
+        sums.append((f"prices.all.{word}", text, dict.fromkeys(shares, factor)))
+    sums += [
+        (f"year.{year}", f"In {year}/{(year + 1) % 100:02d}", {f"year.{year}": 1.0}) for year in found.years_after()
+    ]
+    if "stayed" in means.names:
+        sums.append(("stayed", "Had nobody moved away (weighted for those who did)", {"stayed": 1.0}))
+    return variants + [_variant(key, label, means, mix) for key, label, mix in sums]
+
+
+def _variant(key: str, label: str, means: CellMeans, shares: Mapping[str, float]) -> Variant:
+    try:
+        return Variant(key, label, compute_proportional_effect(means.pick(shares)))
+    except NotEstimable as refusal:
+        return Variant(key, label, None, refusal.reason)
+
+
+def _split_price(means: CellMeans, total: MeanEffect) -> list[Variant]:
+    """The effect as a change of use and a change of price, which add up to it in every draw.
+
+    Only placements have prices of their own. With paid cost P, cost at unit prices S and r = P / S, of the treated as
+    they were and as they would have been, price is (r1 - r0)(S1 + S0) / 2 and the rest of the effect is use (Bennet
+    1920, Journal of the Royal Statistical Society 83:455).
+    """
+    try:
+        paid = compute_proportional_effect(means.pick({"part.placements": 1.0}))
+        unit = compute_proportional_effect(means.pick({"standard_placements": 1.0}))
+    except NotEstimable as refusal:
+        return [Variant("fixed_prices", "Use alone", None, refusal.reason, split=True),
+                Variant("prices_alone", "Prices alone", None, refusal.reason, split=True)]  # fmt: skip
+    point = _price_part(np.array([paid.actual, paid.counterfactual]), np.array([unit.actual, unit.counterfactual]))
+    draws = _price_part(paid.draws, unit.draws)
+    price = MeanEffect(float(point), 0.0, np.column_stack([draws, np.zeros(len(draws))]))
+    rest = total.difference_draws - draws
+    use = MeanEffect(total.difference - float(point), 0.0, np.column_stack([rest, np.zeros(len(rest))]))
+    return [Variant("fixed_prices", "Use alone, at the same prices", use, split=True),
+            Variant("prices_alone", "Prices alone, for the same use", price, split=True)]  # fmt: skip
+
+
+def _price_part(paid: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    ratio = paid / unit
+    return (ratio[..., 0] - ratio[..., 1]) * (unit[..., 0] + unit[..., 1]) / 2
