@@ -17,6 +17,8 @@ from evalkit.estimators.costs.cells import (
     compute_cell_means,
     compute_proportional_effect,
 )
+from evalkit.estimators.costs.did_rows import CostDid
+from evalkit.estimators.costs.glm_did import GlmDidOptions, TwoPartDidOptions, fit_glm_did, fit_two_part_did
 from evalkit.estimators.costs.log_link_did import CostData, estimate_additive_cost_did, estimate_cost_before_after
 from evalkit.simulate.cost_worlds import COVARIATES, RESOURCES, CostSettings, simulate_costs
 
@@ -25,6 +27,13 @@ REPLICATES = 200  # bootstrap draws
 GBP, RATIO = "GBP a quarter", "ratio"
 BOTH = {GBP: "difference", RATIO: "ratio"}
 VOLUME = {"GBP a quarter, volume": "volume.difference", "ratio, volume": "volume.ratio"}
+
+MODELS: dict[str, Callable] = {
+    "gamma model": fit_glm_did,
+    "Poisson model": partial(fit_glm_did, options=GlmDidOptions(family="poisson")),
+    "two-part, gamma": fit_two_part_did,
+    "two-part, log least squares": partial(fit_two_part_did, options=TwoPartDidOptions(second="log_ols")),
+}
 
 
 def draw_costs(**changes: float | str) -> Callable:
@@ -64,7 +73,7 @@ def read_costs(data: dict) -> CostData:
     )  # fmt: skip
 
 
-def found_of_effect(effect: MeanEffect, measures: tuple[str, str]) -> dict[str, Found]:
+def found_of_effect(effect: MeanEffect | CostDid, measures: tuple[str, str]) -> dict[str, Found]:
     """Difference and ratio, under these two names."""
     found = {measures[0]: Found(effect.difference, *effect.interval(LEVEL))}
     try:
@@ -93,6 +102,20 @@ def enter_weighted(*, proportional: str = "holds", additive: str = "holds") -> t
     )
 
 
+def run_model(data: dict, *, fit: Callable, clustered: str = "no") -> dict[str, Found]:
+    """A regression with a log link; with `clustered` "yes", errors by cluster."""
+    cluster = data["frame"]["cluster"].to_numpy() if clustered == "yes" else None
+    return found_of_effect(fit(read_costs(data), cluster=cluster), (GBP, RATIO))
+
+
+def enter_models(*names: str, fails: tuple[str, ...] = (), clustered: str = "no") -> tuple[Entrant, ...]:
+    """Regressions of `MODELS`, of which those in `fails` are known to be wrong here."""
+    return tuple(
+        Entrant(name, BOTH, partial(run_model, fit=MODELS[name], clustered=clustered), fails=name in fails)
+        for name in names
+    )
+
+
 def enter_plain() -> tuple[Entrant, ...]:
     """Those that adjust for nothing."""
     return tuple(
@@ -117,12 +140,12 @@ def build_cost_worlds() -> tuple[World, ...]:
 def _skewed_worlds() -> tuple[World, ...]:
     heavy = {"noise": "lognormal", "trait": 0.5, "spread": 2.0}
     return tuple(
-        World(name, title, draw_costs(**settings), (*enter_weighted(), *enter_plain()))
-        for name, title, settings in (
-            ("cost_gamma", "Gamma costs, worse people treated; a quarter less cost, or no effect", {}),
-            ("cost_lognormal", "Lognormal costs with a heavy tail", heavy),
+        World(name, title, draw_costs(**settings), (*enter_weighted(), *enter_models(*models), *enter_plain()))
+        for name, title, settings, models in (
+            ("cost_gamma", "Gamma costs, worse people treated; a quarter less cost, or no effect", {}, tuple(MODELS)[:2]),
+            ("cost_lognormal", "Lognormal costs with a heavy tail", heavy, tuple(MODELS)[:2]),
             ("cost_zeros", "A quarter cost nothing before; the service acts on whether and how much",
-             {"zeros": 0.25, "use_effect": -0.5}),
+             {"zeros": 0.25, "use_effect": -0.5}, tuple(MODELS)),
         )
     )  # fmt: skip
 
@@ -148,7 +171,7 @@ def _trend_worlds() -> tuple[World, ...]:
     return (
         World(
             "cost_trends_ratio", "Costs move in proportion, and the treated cost 2.7 times as much for no known reason",
-            draw_costs(**gap), enter_weighted(additive="fails"), (1,),
+            draw_costs(**gap), (*enter_weighted(additive="fails"), *enter_models("gamma model", fails=("gamma model",))), (1,),
         ),
         World(
             "cost_trends_pounds", "Costs move in pounds, and the treated cost 4,000 more for no known reason",
@@ -171,7 +194,8 @@ def _wrong_worlds() -> tuple[World, ...]:
         ),
         World(
             "cost_wrong_outcome", "The trend depends on squares and products of covariates",
-            draw_costs(nonlinear="outcome", **trends), enter_weighted(), (1,),
+            draw_costs(nonlinear="outcome", **{**trends, "severity_trend": 0.1}),
+            (*enter_weighted(), *enter_models("gamma model", fails=("gamma model",))), (1,),
         ),
     )  # fmt: skip
 
@@ -180,7 +204,7 @@ def _clustered_world() -> World:
     return World(
         "cost_clusters", "People of 30 practices, which differ in use of the service and in what happened to cost",
         draw_costs(clusters=30, cluster_sd=0.5, cluster_pull=2.0, trait=0.2, spread=0.2),
-        enter_weighted(proportional="fails", additive="fails"), (1,),
+        (*enter_weighted(proportional="fails", additive="fails"), *enter_models("gamma model", clustered="yes")), (1,),
     )  # fmt: skip
 
 
@@ -189,7 +213,7 @@ def _recent_worlds() -> tuple[World, ...]:
     return (
         World(
             "cost_recent", "Both sides were chosen when their cost was high",
-            draw_costs(recent="everybody"), (*enter_weighted(), *enter_plain()[1:]),
+            draw_costs(recent="everybody"), (*enter_weighted(), *enter_models("gamma model"), *enter_plain()[1:]),
         ),
         World(
             "cost_recent_treated", "The treated alone were chosen when their cost was high: nothing here is right",

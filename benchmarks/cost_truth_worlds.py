@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from cost_truth_people import build_cost_worlds
+from cost_truth_value import build_value_worlds
 
-WORLDS = {world.name: world for world in (*build_cost_worlds(),)}
+WORLDS = {world.name: world for world in (*build_cost_worlds(), *build_value_worlds())}

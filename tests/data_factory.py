@@ -182,6 +182,10 @@ def tables() -> dict[str, pd.DataFrame]:
             "resource unit price_gbp price_year source verified",
             [(resource, unit, 420.5, 2016, "assumed", False) for resource, unit in _PRICED],
         ),
+        "price_index": _frame(
+            "year level source verified",
+            [(year, 1.02 ** (year - 2015), "assumed", False) for year in range(1990, 2020)],
+        ),
         "budgets": _frame("programme year original_gbp actual_gbp", [("ipsa", 2015, 12200000.0, 10200000.0)]),
         "areas": _dates(areas, "adoption_date"),
         "area_counts": _frame("area period_start outcome count person_time", counts).astype(

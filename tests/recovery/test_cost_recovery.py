@@ -11,7 +11,12 @@ import pytest
 from evalkit.core.dates import Window
 from evalkit.core.errors import NotEstimable
 from evalkit.core.estimand import Estimand
-from evalkit.estimators.people.costs import CostData, compute_cost_effect, estimate_cost_before_after, estimate_cost_did
+from evalkit.estimators.costs.log_link_did import (
+    CostData,
+    compute_cost_effect,
+    estimate_cost_before_after,
+    estimate_cost_did,
+)
 
 WINDOW = Window(dt.date(2015, 4, 1), dt.date(2018, 7, 1))
 ESTIMAND = Estimand("public_cost", "ATT", "people", WINDOW, "gbp_per_person_quarter")
@@ -36,7 +41,8 @@ def test_bias_and_coverage():
     _, truth = draw(10**6, n=500_000)  # the effect in the population that the draws are taken from
     for seed in range(120):
         data, _ = draw(seed)
-        found, _ = estimate_cost_did(data, ESTIMAND, replicates=200, level=0.95, rng=np.random.default_rng(seed))
+        effect = compute_cost_effect(data, replicates=200, rng=np.random.default_rng(seed))
+        found = estimate_cost_did(effect, ESTIMAND, level=0.95, n_people=int(data.treated.sum()))
         covered.append(found.lower <= truth <= found.upper)
         errors.append(found.value - truth)
     assert abs(np.mean(errors)) <= 3 * np.std(errors) / np.sqrt(len(errors))

@@ -105,9 +105,9 @@ def build_cost_study(study: Study, outcome: CostOutcome) -> CostStudy:
 def lay_out_columns(found: CostStudy) -> CostColumns:
     """Every quantity of which a mean is wanted, before and after, per person and quarter.
 
-    `part.<name>` at prices paid, `standard_placements` and `nhs_placements`, `housing` where priced; `year.<year>` and
-    `year_nhs.<year>`, cost in one financial year after adoption, against the whole baseline; `discounted`; `days.<key>`
-    and `discounted_days.<key>`.
+    `part.<name>` at prices paid and `discounted.<name>`; `standard_placements` and `nhs_placements`; `housing` where
+    priced; cost in one financial year after adoption against the whole baseline, of all (`year.<year>`), of the NHS
+    (`year_nhs`) and of other services than the programme (`year_rest`); `days.<key>` and `discounted_days.<key>`.
     """
     costs, columns = found.costs, {f"part.{name}": cost for name, cost in found.costs.parts.items()}
     columns |= {"standard_placements": costs.standard_placements, "nhs_placements": costs.nhs_placements}
@@ -115,15 +115,16 @@ def lay_out_columns(found: CostStudy) -> CostColumns:
         columns["housing"] = costs.housing
     columns |= {f"days.{key}": days for key, days in found.valued.items()}
     both = {name: (c[:, found.before].mean(axis=1), c[:, found.after].mean(axis=1)) for name, c in columns.items()}
-    total, nhs = costs.total, costs.nhs
-    later = {"discounted": total} | {f"discounted_days.{key}": days for key, days in found.valued.items()}
+    later = {f"discounted.{name}": cost for name, cost in costs.parts.items()}
+    later |= {f"discounted_days.{key}": days for key, days in found.valued.items()}
     both |= {
         name: (c[:, found.before].mean(axis=1), (c * found.discount)[:, found.after].mean(axis=1))
         for name, c in later.items()
     }
-    for year, inside in found.years_after().items():
-        both[f"year.{year}"] = (total[:, found.before].mean(axis=1), total[:, inside].mean(axis=1))
-        both[f"year_nhs.{year}"] = (nhs[:, found.before].mean(axis=1), nhs[:, inside].mean(axis=1))
+    rest = costs.total - costs.parts.get("programme", 0.0)
+    for kind, cost in (("year", costs.total), ("year_nhs", costs.nhs), ("year_rest", rest)):
+        base = cost[:, found.before].mean(axis=1)
+        both |= {f"{kind}.{year}": (base, cost[:, within].mean(axis=1)) for year, within in found.years_after().items()}
     before, after = (np.column_stack([pair[side] for pair in both.values()]) for side in (0, 1))
     return CostColumns(before, after, tuple(both), found.treated, found.covariates)
 

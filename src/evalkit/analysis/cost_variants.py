@@ -51,7 +51,13 @@ def build_variants(study: Study, found: CostStudy, means: CellMeans, total: Mean
         sums.append(("without_programme", "Without the cost of the programme itself", rest))
     if "housing" in means.names:
         sums.append(("public_sector", "With housing, which others pay for", shares | {"housing": 1.0}))
-    sums.append(("discounted", f"Discounted at {100 * economics.discount_rate:g}% a year", {"discounted": 1.0}))
+    sums.append(
+        (
+            "discounted",
+            f"Discounted at {100 * economics.discount_rate:g}% a year",
+            {f"discounted.{name}": 1.0 for name in found.costs.parts},
+        )
+    )
     for name in found.costs.parts:
         low, high = 1 - economics.price_change, 1 + economics.price_change
         for word, factor in (("low", low), ("high", high)):

@@ -80,6 +80,8 @@ class Economics(Frozen):
     All money is put in money of `price_year` (a financial year, by its first calendar year) by the table `price_index`.
     `joint_nhs_share` of what is jointly funded, and of the programme, falls on the NHS and the rest on the council.
     `price_sd` is the coefficient of variation of a price that was not verified, for the probabilistic analysis.
+    `between_place_sd` says how much the logarithm of actual / counterfactual cost would vary between places, which one
+    place cannot show: `what_if` asks for it.
     """
 
     price_year: Annotated[int, Field(ge=1990, le=2100)]
@@ -90,6 +92,7 @@ class Economics(Frozen):
     impact_years: Annotated[int, Field(ge=1, le=20)] = 5
     persistence: tuple[Persistence, ...] = ("holds", "fades", "stops")
     psa_draws: Annotated[int, Field(ge=1000, le=100_000)] = 5000
+    between_place_sd: NotNegative | None = None
     valued: tuple[Valued, ...] = ()
     what_if: tuple[WhatIf, ...] = ()
 
@@ -99,4 +102,6 @@ class Economics(Frozen):
             twice = sorted({k for k in keys if keys.count(k) > 1})
             if twice:
                 raise ValueError(f"{what} key used twice: {', '.join(twice)}")
+        if self.what_if and self.between_place_sd is None:
+            raise ValueError("what_if needs between_place_sd: how much places differ, which one place cannot show")
         return self

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from evalkit.core.errors import Fault, ParameterError
+from evalkit.core.errors import Fault
 from evalkit.core.prices import PriceIndex
 from evalkit.core.result import Check
 from evalkit.economics.budget_table import select_budgets
@@ -18,14 +18,15 @@ from evalkit.economics.effects import (
     QUARTERS_PER_YEAR,
     Ranged,
     YearEffect,
-    level_faults,
+    draws_vary,
     list_years,
+    log_spread,
     map_range,
     ratio_range,
-    refuse,
     sort_years,
     year_label,
 )
+from evalkit.economics.faults import level_faults, refuse
 
 ClaimIs = Literal["below", "inside", "above", "not_compared"]
 ALL_YEARS = "all"
@@ -37,8 +38,8 @@ _WORDS: dict[ClaimIs, str] = {
     "not_compared": "The saving claimed cannot be set against the saving estimated.",
 }
 SCOPE = (
-    "The effect was estimated on the cost of the people studied. All that the budget paid for is taken to have moved in "
-    "the same proportion, which no table shows."
+    "The effect was estimated on the cost of the people studied. All that the budget paid for, the service "
+    "itself included, is taken to have moved in the same proportion, which no table shows."
 )
 EXACT = "Budgets are taken as exact: the range holds only the uncertainty of the effect."
 NOMINAL = (
@@ -143,7 +144,7 @@ def compare_budgets(
     years = sort_years(effects)
     table = select_budgets(budgets, programme)
     ratios = _Ratios.of(years)
-    rows = table.reindex([e.year for e in years])
+    rows = table.reindex(list(ratios.years))
     share = ratios.quarters / QUARTERS_PER_YEAR
     nominal = _terms("nominal", rows.to_numpy() * share[:, None], ratios, _reasons(rows), level)
     real = _real(rows, share, ratios, real_terms, level)
@@ -181,6 +182,8 @@ def _no_ratio(e: YearEffect) -> str:
     empty = int((e.draws <= 0).any(axis=1).sum())
     if empty:
         return f"{label}: in {empty:,} of {len(e.draws):,} draws nothing was spent, so a ratio has no meaning."
+    if not draws_vary(e.draws[:, 1] / e.draws[:, 0]):
+        return f"{label}: the draws do not differ, so there is no range."
     return ""
 
 
@@ -235,6 +238,8 @@ def _terms(
 ) -> BudgetTerms:  # fmt: skip
     """Rows from amounts (K, 2) of original and actual budgets, already pro rata and in one kind of money."""
     original, actual = reasons
+    refused = np.array([[bool(r) for r in original], [bool(r) for r in actual]]).T
+    amounts = np.where(refused, _NAN, amounts)
     rows = tuple(
         _row(str(year), year_label(year), float(ratios.quarters[k]), amounts[k], ratios.point[k], ratios.draws[:, k],
              _join(original[k], actual[k]), _join(actual[k], ratios.reasons[k]), level)
@@ -264,7 +269,7 @@ def _row(
     if not claimed_reason:
         claimed, claimed_share = original - actual, 1 - actual / original
     if not estimated_reason:
-        ranged = ratio_range(ratio, draws, level)
+        ranged = ratio_range(ratio, log_spread(draws), level)
         counterfactual, saving = map_range(ranged, actual, 0.0), map_range(ranged, actual, -actual)
         share = Ranged(1 - 1 / ranged.value, 1 - 1 / ranged.lower, 1 - 1 / ranged.upper)
     claim_is: ClaimIs = "not_compared"
@@ -315,6 +320,4 @@ def spent_by_year(terms: BudgetTerms) -> dict[int, float]:
     Raises ParameterError that lists the years whose actual budget cannot be used.
     """
     refuse(Fault(row.label, row.estimated_reason) for row in terms.years if row.estimated_reason)
-    if not terms.years:
-        raise ParameterError(Fault("budgets", "there is no year in them"))
     return {int(row.key): row.actual_gbp for row in terms.years}

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from evalkit.core.errors import Fault, ParameterError
+from evalkit.core.errors import Fault
+from evalkit.economics.faults import is_finite, refuse
 
 QUARTERS_PER_YEAR = 4
 MIN_DRAWS = 100  # below this the spread of draws is itself too uncertain for an interval
@@ -54,39 +55,12 @@ class Ranged:
     upper: float | np.ndarray = _NAN
 
 
-def refuse(faults: Iterable[Fault]) -> None:
-    """Raise one ParameterError with all faults, if there are any."""
-    found = list(faults)
-    if found:
-        raise ParameterError(found)
-
-
-def is_number(value: object) -> bool:
-    """Whether it is one finite number, and no yes or no."""
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return number and bool(np.isfinite(value))
-
-
-def number_faults(where: str, value: object, *, least: float, unit: str) -> list[Fault]:
-    """What is wrong with one amount that is `least` or more."""
-    if is_number(value) and value >= least:
-        return []
-    return [Fault(where, "missing, infinite or too low", repr(value), f"{least:g} or more, {unit}")]
-
-
-def level_faults(level: object) -> list[Fault]:
-    """What is wrong with the level of an interval."""
-    if is_number(level) and 0 < level < 1:
-        return []
-    return [Fault("level", "must lie between 0 and 1", repr(level), "a share, such as 0.95")]
-
-
 def period_faults(effect: PeriodEffect | YearEffect, where: str) -> list[Fault]:
     """What is wrong with point values and draws; a cost of 0 is allowed here."""
     faults = [
         Fault(f"{where}, {name}", "a cost is missing, infinite or negative", repr(value), "0 or more, GBP")
         for name, value in (("actual", effect.actual), ("counterfactual", effect.counterfactual))
-        if not (is_number(value) and value >= 0)
+        if not (is_finite(value) and value >= 0)
     ]
     draws = effect.draws
     if not isinstance(draws, np.ndarray) or draws.ndim != 2 or draws.shape[1] != 2 or draws.dtype.kind not in "fiu":
@@ -111,9 +85,9 @@ def sort_years(effects: Sequence[YearEffect], *, where: str = "effects") -> tupl
     faults = [] if given else [Fault(where, "there is no year in it")]
     for e in given:
         name = f"{where}, {e.year}"
-        if not is_number(e.year) or e.year != int(e.year):
+        if not is_finite(e.year) or e.year != int(e.year):
             faults.append(Fault(name, "a financial year is wanted, by its first calendar year", repr(e.year)))
-        if not (is_number(e.quarters) and 0 < e.quarters <= QUARTERS_PER_YEAR + _SLACK):
+        if not (is_finite(e.quarters) and 0 < e.quarters <= QUARTERS_PER_YEAR + _SLACK):
             faults.append(Fault(name, "quarters of the year in the study", repr(e.quarters), "above 0, up to 4"))
         faults += period_faults(e, name)
     years = [e.year for e in given]
@@ -145,13 +119,20 @@ def normal_range(value: np.ndarray | float, draws: np.ndarray, level: float) -> 
     return Ranged(value, value - half, value + half)
 
 
-def ratio_range(value: float, draws: np.ndarray, level: float, *, extra_log_sd: float = 0.0) -> Ranged:
-    """A positive ratio with an interval normal on the log scale, as the relative change of cost has it.
+def log_spread(draws: np.ndarray, extra_log_sd: float = 0.0) -> float:
+    """Standard deviation of the logarithm of positive draws (B,), widened by an independent one that they lack."""
+    return math.hypot(float(np.log(draws).std(ddof=1)), extra_log_sd)
 
-    `extra_log_sd` widens it by a spread of the logarithm that the draws (B,) do not hold.
-    """
-    half = stats.norm.ppf(0.5 + level / 2) * math.hypot(float(np.log(draws).std(ddof=1)), extra_log_sd)
+
+def ratio_range(value: float, log_sd: float, level: float) -> Ranged:
+    """A positive ratio with an interval normal on the log scale, as the relative change of cost has it."""
+    half = stats.norm.ppf(0.5 + level / 2) * log_sd
     return Ranged(float(value), float(value * math.exp(-half)), float(value * math.exp(half)))
+
+
+def draws_vary(draws: np.ndarray) -> bool:
+    """Whether positive draws (B,) differ by more than rounding."""
+    return bool(np.ptp(draws) > 1e-12 * draws.max())
 
 
 def map_range(ratio: Ranged, slope: float, intercept: float) -> Ranged:

@@ -1,4 +1,4 @@
-"""Incremental cost-effectiveness ratios: the frontier of several strategies, and one ratio and what may be said of it."""
+"""Incremental cost-effectiveness ratios: the frontier of several strategies, and one ratio and what it says."""
 
 from __future__ import annotations
 

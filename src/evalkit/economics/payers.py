@@ -13,19 +13,19 @@ from evalkit.core.result import Check
 from evalkit.economics.effects import (
     Ranged,
     YearEffect,
-    level_faults,
     list_years,
+    log_spread,
     normal_range,
     ratio_range,
-    refuse,
     sort_years,
 )
+from evalkit.economics.faults import is_finite, level_faults, refuse
 
 _COVERED = 1e-6  # relative difference of the payers' costs from the whole that is arithmetic alone
 REMAINDER = (
-    "The payers' savings need not add up to the whole: what would have been spent is carried forward in proportion, for "
-    "each payer by the trend of its own costs and for the whole by the trend of all. The remainder is stated, not shared "
-    "out."
+    "The payers' savings need not add up to the whole: what would have been spent is carried forward in proportion, "
+    "for each payer by the trend of its own costs and for the whole by the trend of all. The remainder is stated, not "
+    "shared out."
 )
 SHARE_OF_NIL = "The range of the whole saving holds none at all, and a share of what may be nothing has no meaning."
 PAID_ALIKE = "The budget is taken to have been paid for by each payer in the proportions of the people's own cost."
@@ -127,7 +127,7 @@ def _split_faults(
         if found != years:
             faults.append(Fault(name, "its years are not those of the total", list_years(found), list_years(years)))
     for year, amount in spent_gbp.items():
-        if not (isinstance(amount, (int, float, np.number)) and np.isfinite(amount) and amount > 0):
+        if not (is_finite(amount) and amount > 0):
             faults.append(Fault(f"spent_gbp, {year}", "missing, zero or negative", repr(amount), "more than 0, GBP"))
     draws = {len(e.draws) for effects in (whole, *parts.values()) for e in effects}
     if len(draws) > 1:
@@ -152,7 +152,7 @@ def _own_reason(name: str, point: np.ndarray, draws: np.ndarray) -> str:
 
 
 def _own_share(point: np.ndarray, draws: np.ndarray, level: float) -> Ranged:
-    ratio = ratio_range(point[0] / point[1], draws[:, 0] / draws[:, 1], level)
+    ratio = ratio_range(point[0] / point[1], log_spread(draws[:, 0] / draws[:, 1]), level)
     return Ranged(1 - ratio.value, 1 - ratio.upper, 1 - ratio.lower)
 
 
@@ -161,7 +161,7 @@ def _checks(uncovered: float, remainder_share: float) -> tuple[Check, ...]:
     return (
         Check("payers_pay_all", covered, uncovered,
               "The payers' actual costs add up to the whole." if covered else
-              "The payers' actual costs do not add up to the whole: part of the remainder is paid by others, or twice."),
+              "The payers' actual costs do not add up to the whole: some is paid by others, or counted twice."),
         Check("remainder", None, remainder_share, REMAINDER),
         Check("paid_alike", None, math.nan, PAID_ALIKE),
     )  # fmt: skip

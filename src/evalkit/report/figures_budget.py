@@ -19,7 +19,7 @@ from evalkit.report.phrases import number
 _FILLS = ("#7a3e6e", "#f0c987", "#bcd9ee", "#005a9c", "#a64b00", "#dfe3e8")
 _HATCHES = ("", "...", "\\\\\\", "", "///", "xxx")
 _DARK = frozenset({"#7a3e6e", "#005a9c", "#a64b00"})
-_VOLUME, _PRICE = style.TREATED, style.OTHER
+_VOLUME, _PRICE = style.INK, style.OTHER
 _BUDGETS = {  # column: fill, hatch, edge
     "original": ("white", "///", style.MUTED), "counterfactual": ("#bcd9ee", "...", style.TREATED),
     "actual": (style.TREATED, "", style.TREATED),
@@ -199,7 +199,7 @@ def plot_budget(rows: pd.DataFrame, *, names: Mapping[str, str]) -> Figure:
                 ax.plot([row.lower, row.upper], [at, at], color=style.INK, linewidth=2, solid_capstyle="butt")
                 ax.plot([row.lower, row.upper], [at, at], "|", color=style.INK, markersize=9, markeredgewidth=2)
                 end = max(size, row.upper)
-            ax.text(end, at, f" {big_pounds(size)}", va="center", fontsize=9, color=style.INK)
+            ax.text(end, at, f"  {big_pounds(size)}", va="center", fontsize=9, color=style.INK)
     ax.set_xlim(0, 1.25 * top)
     ax.set_ylim(3.9 * max(len(table), 1) - 1.3, -1.5)
     ax.set_yticks([])

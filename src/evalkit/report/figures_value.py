@@ -271,25 +271,24 @@ def plot_variants(rows: pd.DataFrame, *, x: str) -> Figure:
     `rows` have `label`, `group`, `value`, `lower`, `upper`, `unit`, `status`, in order.
     """
     places = _variant_places(rows)
-    figure, axes = style.narrow_figure(0.42 * (len(rows) + 0.75 * rows["group"].nunique()) + 1.2)
+    names = [f"{style.fit(str(r.label), 2.2, 9, lines=2)}\n{_variant_number(r)}" for r in rows.itertuples()]
+    lines = max((name.count("\n") + 1 for name in names), default=1)
+    figure, axes = style.narrow_figure((0.15 * lines + 0.12) * (len(rows) + 0.75 * rows["group"].nunique()) + 1.2)
     ax = axes[0, 0]
     style.effect_axis(ax, rows, null=0.0, along="x")
     ax.axvline(0, color=style.INK, linewidth=1)
     groups = list(dict.fromkeys(rows["group"]))
-    ticks, names = [], []
     for (at, row), look in zip(places, [groups.index(g) for g in rows["group"]], strict=True):
         colour = style.group_style(look)["color"]
         if np.isfinite(row.value):
             style.draw_interval(ax, at, (row.value, row.lower, row.upper), along="x", color=colour, width=2,
                                 marker=_GROUP_MARKS[look % len(_GROUP_MARKS)], fill=look % 2 == 0)  # fmt: skip
-        ticks.append(at)
-        names.append(f"{style.fit(str(row.label), 2.3, 9, lines=1)}\n{_variant_number(row)}")
-    ax.set_yticks(ticks, names, fontsize=9)
+    ax.set_yticks([at for at, _ in places], names, fontsize=9)
     for group in groups:
         first = min(at for (at, row) in places if row.group == group)
         ax.text(-0.02, first - 0.88, group, transform=ax.get_yaxis_transform(), fontsize=9.5, fontweight="bold",
                 color=style.INK, va="center", ha="right")  # fmt: skip
-    ax.set_ylim(max(ticks, default=0) + 0.7, -0.5)
+    ax.set_ylim(max((at for at, _ in places), default=0) + 0.7, -0.5)
     ax.grid(visible=False)
     ax.tick_params(axis="y", length=0)
     money_axis(ax, "x")

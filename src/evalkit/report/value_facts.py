@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 GBP = "GBP per person-quarter"
 MILLION = 1e6
 NORMAL_95 = 1.959963984540054
-VariantGroup = Literal["As planned", "Price basis", "Payer", "Kind of service", "Sensitivity", "Price", "Financial year"]
+VariantGroup = Literal[
+    "As planned", "Price basis", "Payer", "Kind of service", "Sensitivity", "Price", "Financial year"
+]
 _GROUPS: tuple[tuple[str, VariantGroup], ...] = (
     ("all", "As planned"),
     ("fixed_prices", "Price basis"), ("prices_alone", "Price basis"), ("payer.", "Payer"), ("public_sector", "Payer"),

@@ -20,7 +20,8 @@ class Block:
     """What is kept of a block.
 
     `people`, `severity` and `lives` (as lived, with the alliance) are of those whose records are
-    written; counts are of everybody; `readmissions`, `costs`, `state_days` and `home_days` hold both worlds for the treated area.
+    written; counts are of everybody; `readmissions`, `costs`, `state_days` and `home_days`
+    hold both worlds for the treated area.
     """
 
     people: People

@@ -26,8 +26,8 @@ class CensoredCostSettings:
     """What `simulate_censored_costs` draws from; the defaults are 600 people, half treated as in a trial.
 
     Up to `horizon_days` people cost `running_gbp` a quarter, times exp(`severity_cost` x severity), a lasting gamma
-    factor of variance `trait` and a passing one of variance `spread` a period of `period_days`; `entry_gbp` on
-    the first day and `death_gbp` in the last period of a life. The service multiplies the running cost by
+    factor of variance `trait` and a passing one of variance `spread` a period of `period_days`; `entry_gbp`
+    at entry and `death_gbp` at death. The service multiplies the running cost by
     exp(`effect`). People die at `deaths_per_year` times exp(`severity_death` x severity), of either side alike, and all
     deaths are known. Before that they move away, at `moves_comparison` or `moves_treated` a year times
     exp(`severity_moves` x severity); what they cost elsewhere is not seen. `selection` is the log odds of the service a
@@ -56,11 +56,11 @@ class CensoredCostSettings:
 def simulate_censored_costs(
     settings: CensoredCostSettings, *, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, float]]:
-    """Draw people, what each of their periods cost, and the truth.
+    """Draw people, what they cost and when, and the truth.
 
     People: `person`, `treated` (0/1), `severity`, `exit` (days from entry: death, moving away or the horizon, whichever
-    is first) and `complete` (1 unless the person moved away). Periods: `person`, `start`, `stop` (days), `cost` (GBP),
-    in the order of people and time, up to `exit`. Truth as `compute_censored_cost_truth`.
+    is first) and `complete` (1 unless the person moved away). Records: `person`, `start`, `stop` (days), `cost` (GBP),
+    in the order of people and time, up to `exit`; what is spent in a moment starts and stops then. Truth as `compute_censored_cost_truth`.
 
     Raises ParameterError, all faults at once, for settings out of range.
     """
@@ -87,15 +87,18 @@ def simulate_censored_costs(
     passing = _gamma(settings.spread, (n, periods), rng)
     days = np.clip(end[:, None] - start, 0, stop - start)
     cost = rate[:, None] * passing * days
-    cost[:, 0] += settings.entry_gbp * _gamma(settings.spread, n, rng)
+    entry = settings.entry_gbp * _gamma(settings.spread, n, rng)
     died = np.flatnonzero((death < horizon) & (death <= away))
-    cost[died, np.searchsorted(stop, death[died])] += settings.death_gbp * _gamma(settings.spread, len(died), rng)
+    last_days = settings.death_gbp * _gamma(settings.spread, len(died), rng)
     person, place = np.nonzero(days > 0)
-    history = pd.DataFrame({
-        "person": person, "start": start[place], "stop": np.minimum(stop[place], end[person]),
-        "cost": cost[person, place],
+    records = pd.DataFrame({
+        "person": np.concatenate([np.arange(n), person, died]),
+        "start": np.concatenate([np.zeros(n), start[place], end[died]]),
+        "stop": np.concatenate([np.zeros(n), np.minimum(stop[place], end[person]), end[died]]),
+        "cost": np.concatenate([entry, cost[person, place], last_days]),
     })  # fmt: skip
-    return people, history, compute_censored_cost_truth(settings)
+    records = records.sort_values(["person", "start", "stop"], ignore_index=True)
+    return people, records, compute_censored_cost_truth(settings)
 
 
 def compute_censored_cost_truth(settings: CensoredCostSettings) -> dict[str, float]:

@@ -32,17 +32,20 @@ class DrCostOptions:
     ----------
     scale_of_trend : without the service, mean cost of like people would have moved by the same pounds ("difference")
         or by the same proportion ("proportion")
-    method : "improved" takes weights that give the comparison exactly the treated's covariates (per pound spent
-        before, in proportion) and an outcome model fitted with these weights; "traditional" takes maximum likelihood
-        on each side. Both are doubly robust; the improved one never has a counterfactual below nought in proportion.
-    errors : "influence" stacks the estimating equations of all fits; "bootstrap" draws people, or whole clusters
+    method_in_pounds : counts for "difference" alone. "improved" (Sant'Anna and Zhao's DRDID) takes weights that give
+        the comparison exactly the treated's covariates and least squares with these weights; "traditional" maximum
+        likelihood and least squares. In proportion there is one method: weights per pound spent that balance exactly
+        were tried and left out, since with skewed costs they rest on few people and bootstrap draws ran away
+    errors : "influence" stacks the estimating equations of all fits; "bootstrap" draws people, or whole clusters, and
+        fits everything anew
     correction : of influence errors, for small samples; see `influence.compute_clustered_error`. "leverage" and
-        "jackknife" leave out each cluster in turn, with everything fitted anew in proportion, in one step in pounds
+        "jackknife" leave out each cluster in turn, in proportion with everything fitted anew, in pounds in one step;
+        with them and "clusters" quantiles are of t with clusters less one degrees of freedom
     replicates : draws of the bootstrap
     """
 
     scale_of_trend: Literal["difference", "proportion"] = "proportion"
-    method: Literal["improved", "traditional"] = "improved"
+    method_in_pounds: Literal["improved", "traditional"] = "improved"
     errors: Literal["influence", "bootstrap"] = "influence"
     correction: Correction = "leverage"
     replicates: int = 999
@@ -115,10 +118,10 @@ def compute_dr_cost_draws(comparison: Comparison, counts: np.ndarray, *, options
     sides = build_sides(comparison)
     weights = comparison.sampling[None]
     if options.scale_of_trend == "proportion":
-        base = fit_proportion(sides, weights, method=options.method, start=None)
+        base = fit_proportion(sides, weights)
         refuse_unfitted(base)
         start = {name: values[0] for name, values in base.coefficients.items()}
-    elif options.method == "improved":
+    elif options.method_in_pounds == "improved":
         tilt = _fit_tilt(sides, weights, start=None)
         _refuse_tilt(tilt)
         start = tilt.coefficients[0]
@@ -127,8 +130,8 @@ def compute_dr_cost_draws(comparison: Comparison, counts: np.ndarray, *, options
     for at in range(0, len(counts), size):
         drawn = counts[at : at + size] * comparison.sampling
         if options.scale_of_trend == "proportion":
-            parts.append(fit_proportion(sides, drawn, method=options.method, start=start).means)
-        elif options.method == "improved":
+            parts.append(fit_proportion(sides, drawn, start=start).means)
+        elif options.method_in_pounds == "improved":
             parts.append(_compute_difference(sides, drawn, start))
         else:
             parts.append(_compute_traditional_difference(comparison, drawn))
@@ -155,77 +158,65 @@ def draw_counts(comparison: Comparison, *, replicates: int, rng: np.random.Gener
     return drawn[:, cluster]
 
 
-def fit_proportion(
-    sides: Sides, weights: np.ndarray, *, method: str, start: dict[str, np.ndarray] | None
-) -> ProportionFits:
+def fit_proportion(sides: Sides, weights: np.ndarray, *, start: dict[str, np.ndarray] | None = None) -> ProportionFits:
     """Trend in proportion, weights, and means under each row of `weights` (B, n).
 
     psi = mean_T(Y_b r) + mean_T(Y_b) sum_C w (Y_a - r Y_b) / sum_C w Y_b, with w = odds(x) m1(x) / m0(x), the odds
-    that a pound spent before on people like x was spent on the treated. If r is right the second term has mean nought
-    whatever w; if w is right then sum_C w r Y_b stands for sum_T r Y_b, so that r cancels. The improved method
-    solves sum_C w Y_b x = sum_T Y_b x with log w linear in x, then r with weights w: the second term is nought.
+    that a pound spent before on people like x was spent on the treated; m1, m0 mean cost before of T and of C. If r
+    is right the second term has mean nought whatever w is; if w is right sum_C w r Y_b stands for sum_T r Y_b
+    whatever r is, so that r cancels. Dividing by sum_C w Y_b, for which sum_T Y_b stands, is Hajek's normalisation.
     """
     t = sides.people.treated
     of_t, of_c = weights[:, t], weights[:, ~t]
-    start = start or {}
-    target = (of_t * sides.before_t) @ sides.x_t
-    if method == "improved":
-        tilt = fit_exponential(sides.basis_c, of_c * sides.before_c, target, start=start.get("tilt"))
-        w, coefficients = tilt.mean, {"tilt": tilt.coefficients}
-    else:
-        coefficients = _fit_likelihoods(sides, of_t, of_c, weights, target, start)
-        log_w = (coefficients["odds"] + coefficients["before_t"] - coefficients["before_c"]) @ sides.x_c.T
-        w = np.exp(log_w - log_w.max(axis=1, keepdims=True))  # their level is of no account
-    own = of_c * w if method == "improved" else of_c
-    usable = np.isfinite(own).all(axis=1)
-    own = np.where(usable[:, None], own, 0.0)
-    trend = fit_exponential(
-        sides.basis_c, own * sides.before_c, (own * sides.after_c) @ sides.x_c, start=start.get("trend")
-    )  # fmt: skip
-    coefficients["trend"] = trend.coefficients
-    trend_t = np.exp(np.minimum(trend.coefficients @ sides.x_t.T, _LARGE))
+    coefficients, trend = _fit_models(sides, of_t, of_c, weights, start or {})
+    log_w = (coefficients["odds"] + coefficients["before_t"] - coefficients["before_c"]) @ sides.x_c.T
+    w = np.exp(log_w - log_w.max(axis=1, keepdims=True))  # their level is of no account
+    trend_t = np.exp(np.minimum(coefficients["trend"] @ sides.x_t.T, _LARGE))
     people = of_t.sum(axis=1)
     people = np.where(people > 0, people, np.nan)
     actual, before = (of_t @ sides.after_t) / people, (of_t @ sides.before_t) / people
-    counterfactual = ((of_t * trend_t) @ sides.before_t) / people
-    if method == "traditional":
-        rest = sides.after_c - trend.mean * sides.before_c
-        counterfactual = counterfactual + before * (of_c * w * rest).sum(axis=1) / ((of_c * w) @ sides.before_c)
-    return ProportionFits(trend_t, trend.mean, w, coefficients, np.column_stack([actual, counterfactual]))
+    own = of_c * w
+    spent = own @ sides.before_c
+    shift = (own * (sides.after_c - trend * sides.before_c)).sum(axis=1) / np.where(spent > 0, spent, np.nan)
+    counterfactual = ((of_t * trend_t) @ sides.before_t) / people + before * shift
+    return ProportionFits(trend_t, trend, w, coefficients, np.column_stack([actual, counterfactual]))
 
 
-def _fit_likelihoods(
-    sides: Sides,
-    of_t: np.ndarray,
-    of_c: np.ndarray,
-    weights: np.ndarray,
-    target: np.ndarray,
-    start: dict[str, np.ndarray],
-) -> dict[str, np.ndarray]:
-    """Coefficients (B, q) of the log odds of being treated and of the log mean cost before on either side."""
+def _fit_models(
+    sides: Sides, of_t: np.ndarray, of_c: np.ndarray, weights: np.ndarray, start: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Coefficients (B, q) of the log odds of being treated, of both sides' log mean cost before and of the
+    comparison's log trend, and its trend r (B, n_c)."""
     people = sides.people
     odds = fit_logistic_draws(
         add_intercept(people.covariates), people.treated.astype(np.float64), weights, base=people.sampling
     )  # fmt: skip
-    before_t = fit_exponential(sides.basis_t, of_t, target, start=start.get("before_t"))
-    spent = (of_c * sides.before_c) @ sides.x_c
-    before_c = fit_exponential(sides.basis_c, of_c, spent, start=start.get("before_c"))
-    return {"odds": odds.coefficients, "before_t": before_t.coefficients, "before_c": before_c.coefficients}
+    spent_t, spent_c = of_t * sides.before_t, of_c * sides.before_c
+    before_t = fit_exponential(sides.basis_t, of_t, spent_t @ sides.x_t, start=start.get("before_t"))
+    before_c = fit_exponential(sides.basis_c, of_c, spent_c @ sides.x_c, start=start.get("before_c"))
+    after_c = (of_c * sides.after_c) @ sides.x_c
+    trend = fit_exponential(sides.basis_c, spent_c, after_c, start=start.get("trend"))
+    return {
+        "odds": odds.coefficients,
+        "before_t": before_t.coefficients,
+        "before_c": before_c.coefficients,
+        "trend": trend.coefficients,
+    }, trend.mean
 
 
 def refuse_unfitted(fits: ProportionFits) -> None:
     """NotEstimable, naming the model, where one has no solution for everybody."""
     models = {
-        "tilt": "no weights give the comparison the covariates of the treated, per pound spent before",
-        "before_t": "the model of the treated's cost before runs to infinity: nothing was spent in one of its groups",
-        "before_c": "the model of the comparison's cost before runs to infinity: nothing was spent in one of its groups",
-        "trend": "the model of the comparison's trend runs to infinity: nothing was spent in one of its groups",
+        "before_t": "the treated's cost before",
+        "before_c": "the comparison's cost before",
+        "trend": "the comparison's trend",
     }
-    for name, what in models.items():
-        if name in fits.coefficients and not np.isfinite(fits.coefficients[name][0]).all():
+    for name, whose in models.items():
+        if not np.isfinite(fits.coefficients[name][0]).all():
             raise NotEstimable(
-                Fault("costs", what, next_step="Join rare categories, leave a covariate out, or compare like people.")
-            )
+                Fault("costs", f"the model of {whose} runs to infinity: in one of its groups nothing was spent",
+                      next_step="Join rare categories, leave a covariate out, or compare like people.")
+            )  # fmt: skip
 
 
 def _fit_tilt(sides: Sides, weights: np.ndarray, *, start: np.ndarray | None) -> ExponentialFit:

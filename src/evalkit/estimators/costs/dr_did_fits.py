@@ -5,8 +5,8 @@ its minimum solves sum_i x_i (b_i - a_i exp(x_i'g)) = 0: a Poisson quasi-score w
 no more of the distribution than its mean (zeros and skew are allowed). With t the sum over another side it solves
 sum_i a_i exp(x_i'g) x_i = t: weights that give one side the covariates of the other (inverse-probability tilting).
 
-Source: Gourieroux, Monfort and Trognon 1984, Econometrica 52:701 (quasi-likelihood); Graham, Pinto and Egel 2012, REStud
-79:1053 (tilting); Sant'Anna and Zhao 2020, J Econometrics 219:101, section 3.1.
+Source: Gourieroux, Monfort and Trognon 1984, Econometrica 52:701 (quasi-likelihood); Graham, Pinto and Egel 2012,
+REStud 79:1053 (tilting); Sant'Anna and Zhao 2020, J Econometrics 219:101, section 3.1.
 """
 
 from __future__ import annotations

@@ -56,15 +56,14 @@ def compute_dr_cost_means(comparison: Comparison, *, options: DrCostOptions) -> 
     if options.scale_of_trend == "difference":
         return _compute_difference(comparison, options)
     sides = build_sides(comparison)
-    fits = fit_proportion(sides, comparison.sampling[None], method=options.method, start=None)
+    fits = fit_proportion(sides, comparison.sampling[None])
     refuse_unfitted(fits)
     t = comparison.treated
-    compute = _influence_improved if options.method == "improved" else _influence_traditional
     actual, counterfactual = fits.means[0]
     influence = np.zeros((len(comparison), 2))
     mass = comparison.sampling[t] / comparison.sampling[t].sum()
     influence[t, 0] = mass * (sides.after_t - actual)
-    influence[:, 1] = compute(sides, fits)
+    influence[:, 1] = _compute_influence(sides, fits)
     weights = np.zeros(len(comparison))
     weights[~t] = comparison.sampling[~t] * fits.weights[0] * sides.before_c
     left_out = _leave_out(comparison, fits.means[0], options)
@@ -73,7 +72,7 @@ def compute_dr_cost_means(comparison: Comparison, *, options: DrCostOptions) -> 
 
 def _compute_difference(comparison: Comparison, options: DrCostOptions) -> DrCostMeans:
     means = compute_effect_means(
-        comparison, build_difference_plan(options.method), sampling=comparison.sampling[None], rng=None,
+        comparison, build_difference_plan(options.method_in_pounds), sampling=comparison.sampling[None], rng=None,
         errors="stacked",
     )  # fmt: skip
     combine = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]])  # from c after, t after, c before, t before
@@ -106,24 +105,7 @@ def _gram(x: np.ndarray, v: np.ndarray) -> np.ndarray:
     return (x * v[:, None]).T @ x
 
 
-def _influence_improved(sides: Sides, fits: ProportionFits) -> np.ndarray:
-    """Influence values (n,) of psi = mean_T(Y_b r), r fitted with weights w that balance pounds spent before."""
-    t, s = sides.people.treated, sides.people.sampling
-    w, r = fits.weights[0], fits.trend_c[0]
-    per_person = 1 / s[t].sum()
-    own = s[~t] * w
-    rest = sides.after_c - r * sides.before_c
-    by_trend = (s[t] * sides.before_t * fits.trend_t[0]) @ sides.x_t * per_person
-    pull = np.linalg.solve(_gram(sides.x_c, own * r * sides.before_c), by_trend)
-    by_tilt = np.linalg.solve(_gram(sides.x_c, own * sides.before_c), _gram(sides.x_c, own * rest) @ pull)
-    values = np.empty(len(s))
-    values[t] = per_person * s[t] * (sides.before_t * fits.trend_t[0] - fits.means[0, 1])
-    values[t] += s[t] * sides.before_t * (sides.x_t @ by_tilt)
-    values[~t] = own * rest * (sides.x_c @ pull) - own * sides.before_c * (sides.x_c @ by_tilt)
-    return values
-
-
-def _influence_traditional(sides: Sides, fits: ProportionFits) -> np.ndarray:
+def _compute_influence(sides: Sides, fits: ProportionFits) -> np.ndarray:
     """Influence values (n,) of psi with odds, m1, m0 and r by quasi-likelihood."""
     people = sides.people
     t, s = people.treated, people.sampling

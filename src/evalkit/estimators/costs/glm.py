@@ -121,8 +121,8 @@ def fit_glm(
 
     With A = sum w h'^2 / V x x' and u_i = w_i (y_i - mu_i) h' / V x_i: "model" phi A^-1, phi Pearson's dispersion;
     "HC0" A^-1 (sum u u') A^-1; "HC1" that times n / (n - p); "cluster" A^-1 (sum_g u_g u_g') A^-1 times G / (G - 1)
-    times (n - 1) / (n - p), u_g the sum over a cluster. A is the expected information, as in R; Stata's robust error of a
-    link that is not canonical takes the observed one.
+    times (n - 1) / (n - p), u_g the sum over a cluster. A is the expected information, as in R; Stata's robust error of
+    a link that is not canonical takes the observed one.
 
     Parameters
     ----------

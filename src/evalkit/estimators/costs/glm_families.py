@@ -27,7 +27,7 @@ LINKS: dict[str, tuple[str, ...]] = {
     "inverse_gaussian": ("log", "identity", "sqrt"),
     "binomial": ("logit", "probit"),
 }
-_LARGEST_LOG = 200.0  # of a mean: its cube and the cube's inverse can still be written
+_LARGEST_LOG = 150.0  # of a mean: its fourth power and the inverse of that can still be written
 _POWER = {"gaussian": 0, "poisson": 1, "gamma": 2, "inverse_gaussian": 3}  # of the mean, in the variance
 
 
@@ -130,11 +130,15 @@ def compute_working(y: np.ndarray, eta: np.ndarray, family: Family, link: Link) 
     return Working(mu, (y - mu) * share, slope * share)
 
 
-def compute_curvature(y: np.ndarray, eta: np.ndarray, family: Family, link: Link) -> tuple[np.ndarray, np.ndarray]:
-    """Quasi-score of each row and the curvature for a step towards its root: observed for the gamma's log link.
+def is_convex(family: Family, link: Link) -> bool:
+    """Whether `compute_curvature` is nowhere negative, so that it can be stepped with from anywhere."""
+    return family == "binomial" or (family, link) in (("gaussian", "identity"), ("poisson", "log"), ("gamma", "log"))
 
-    There the deviance is convex, log mu + y / mu = eta + y e^-eta, so that its own second derivative y / mu serves;
-    with other links that are not canonical it can be negative, and the expected information takes its place.
+
+def compute_curvature(y: np.ndarray, eta: np.ndarray, family: Family, link: Link) -> tuple[np.ndarray, np.ndarray]:
+    """Quasi-score of each row and minus its derivative by the linear predictor (the expected one for probit).
+
+    That is h'^2 / V - (y - mu) (h'' / V - h'^2 V' / V^2), which for the gamma's log link is y / mu.
     """
     if (family, link) == ("gamma", "log"):
         ratio = np.clip(eta, -_LARGEST_LOG, _LARGEST_LOG)
@@ -142,7 +146,11 @@ def compute_curvature(y: np.ndarray, eta: np.ndarray, family: Family, link: Link
         ratio *= y
         return ratio - 1, ratio
     working = compute_working(y, eta, family, link)
-    return working.score, working.information
+    if is_convex(family, link):
+        return working.score, working.information
+    variance, power = compute_variance(working.mean, family), _POWER[family]
+    bend = compute_bend(eta, link) / variance - power * compute_slope(eta, link) ** 2 / (working.mean * variance)
+    return working.score, working.information - (y - working.mean) * bend
 
 
 def _working_binomial(y: np.ndarray, eta: np.ndarray, link: Link) -> Working:

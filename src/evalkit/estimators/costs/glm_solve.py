@@ -1,10 +1,10 @@
 """Iteratively reweighted least squares of many weighted replicates at once, the design made orthonormal first.
 
 X' diag(v_b) X of all replicates is one product (B, n) @ (n, p (p + 1) / 2). Steps are Newton's where the deviance is
-convex (canonical links, and the gamma's log link), else Fisher's; short ones are taken with the curvature of the step
-before. For the gamma with a log link Fisher's information never changes, but steps then shrink by a constant factor and
-some twenty are needed where Newton's need five. Convergence is judged by steps: a step of s standard deviations of the
-predictor changes the deviance by about s^2 of it only.
+convex (canonical links, and the gamma's log link) and near the estimate, else Fisher's; short ones are taken with the
+curvature of the step before. For the gamma with a log link Fisher's information never changes, but steps then shrink
+by a constant factor and some twenty are needed where Newton's need five. Convergence is judged by steps: a step of s
+standard deviations of the predictor changes the deviance by about s^2 of it only.
 
 Source: McCullagh and Nelder 1989, Generalized Linear Models, 2nd ed., section 2.5 (Fisher scoring); R's glm.fit (step
 halving where the deviance is infinite or grows).
@@ -23,6 +23,7 @@ from evalkit.estimators.costs.glm_families import (
     compute_curvature,
     compute_objective,
     compute_working,
+    is_convex,
     is_inside,
 )
 
@@ -136,7 +137,8 @@ def _solve_chunk(problem: Problem, weights: np.ndarray, start: np.ndarray) -> So
         if stale.any():
             rows = slice(None) if stale.all() else stale
             v = curvature if len(curvature) == 1 else curvature[rows]
-            inverse[active[stale]], flat[active[stale]] = _invert_curvature(problem, eta, v, here, rows)
+            near = before[active[stale]] <= _LONG
+            inverse[active[stale]], flat[active[stale]] = _invert_curvature(problem, eta, v, here, rows, near)
         step = np.einsum("bij,bj->bi", inverse[active], gradient)
         reach = np.abs(step).max(axis=1) / scale
         settled = reach <= problem.tolerance
@@ -154,19 +156,25 @@ def _solve_chunk(problem: Problem, weights: np.ndarray, start: np.ndarray) -> So
 
 
 def _invert_curvature(
-    problem: Problem, eta: np.ndarray, curvature: np.ndarray, weights: np.ndarray, rows: slice | np.ndarray
+    problem: Problem, eta: np.ndarray, v: np.ndarray, weights: np.ndarray, rows: slice | np.ndarray, near: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Inverse curvature of the chosen replicates (b, p, p) and which are flat (b,).
 
-    Where the observed curvature is flat, as with costs of nought, the expected information takes its place.
+    The expected information takes the place of the observed one, `v`, where that is flat, as with costs of nought, and
+    where the deviance is not convex far from the estimate or at all.
     """
     chosen = weights[rows]
-    inverse, flat = _invert(_information(problem, curvature, chosen))
-    if flat.any():
+    observed = _information(problem, v, chosen)
+    inverse, poor = _invert(observed)
+    if not is_convex(problem.family, problem.link):
+        poor |= ~near
+        safe = np.where(poor[:, None, None], np.eye(observed.shape[1]), observed)
+        poor |= ~(np.linalg.eigvalsh(safe)[:, 0] > 0)
+    if poor.any():
         expected = compute_working(problem.y, eta, problem.family, problem.link).information
-        v = expected if len(expected) == 1 else expected[rows][flat]
-        inverse[flat], flat[flat] = _invert(_information(problem, v, chosen[flat]))
-    return inverse, flat
+        v = expected if len(expected) == 1 else expected[rows][poor]
+        inverse[poor], poor[poor] = _invert(_information(problem, v, chosen[poor]))
+    return inverse, poor
 
 
 def _is_bounded(problem: Problem) -> bool:

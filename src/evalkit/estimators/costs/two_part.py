@@ -27,7 +27,6 @@ from evalkit.estimators.costs.stacking import (
     People,
     build_averages,
     compute_covariance,
-    compute_glm_influence,
 )
 
 MIN_SIDE = 10  # people with a cost, and without one, below which a first part describes a handful of people

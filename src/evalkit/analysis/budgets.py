@@ -1,0 +1,125 @@
+"""The budget: what was claimed to be saved, what was, who bore it, what it means in years to come and elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+from evalkit.analysis.cost_study import total_shares
+from evalkit.analysis.costs import CostFindings
+from evalkit.analysis.study import Study
+from evalkit.cohort.price_list import build_price_list
+from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.economics.budget import BudgetComparison, RealTerms, compare_budgets, spent_by_year
+from evalkit.economics.effects import PeriodEffect, YearEffect
+from evalkit.economics.impact import BudgetImpact, ImpactPlan, compute_budget_impact
+from evalkit.economics.payers import PayerSplit, split_by_payer
+from evalkit.economics.what_if import WhatIfOptions, WhatIfResult, estimate_what_if
+from evalkit.estimators.costs.cells import MeanEffect, compute_proportional_effect
+
+_QUARTERS = {"quarter": 1.0, "year": 4.0}
+
+
+def year_effects(study: Study, findings: CostFindings, kind: str) -> list[YearEffect]:
+    """The effect on one kind of cost (`year`, `year_nhs`, `year_rest` or `year_council`) in each financial year.
+
+    Raises NotEstimable as `compute_proportional_effect`.
+    """
+    found, effects = findings.found, []
+    for year, within in found.years_after().items():
+        mix = {f"year.{year}": 1.0, f"year_nhs.{year}": -1.0} if kind == "year_council" else {f"{kind}.{year}": 1.0}
+        effect = compute_proportional_effect(findings.means.pick(mix))
+        quarters = float(within.sum()) * _QUARTERS[study.protocol.dates.period]
+        effects.append(YearEffect(year, quarters, effect.actual, effect.counterfactual, effect.draws))
+    return effects
+
+
+def compare_study_budgets(study: Study, findings: CostFindings) -> BudgetComparison:
+    """The budgets of the protocol's programme against what would have been spent; see `compare_budgets`.
+
+    Raises NotEstimable where there is no table budgets, or they cannot be used.
+    """
+    if not study.tables.has("budgets"):
+        raise NotEstimable(Fault("tables", "there is no table budgets, so no claim on the budget can be checked"))
+    prices = build_price_list(study.tables, study.protocol)
+    real = RealTerms(prices.index, prices.price_year) if prices.index is not None else None
+    try:
+        return compare_budgets(
+            study.tables.read("budgets"), year_effects(study, findings, "year"), level=study.level,
+            programme=_programme(study), real_terms=real,
+        )  # fmt: skip
+    except ParameterError as error:
+        raise NotEstimable(error.faults) from None
+
+
+def split_study_payers(study: Study, findings: CostFindings, budgets: BudgetComparison) -> PayerSplit:
+    """Which of the NHS and the council bore the saving; see `split_by_payer`.
+
+    Raises NotEstimable where one payer bears all by the perspective chosen, or the budgets cannot be used.
+    """
+    if findings.found.outcome.perspective in ("nhs", "local_authority"):
+        raise NotEstimable(Fault("outcome.perspective", "one payer alone is looked at, so there is nothing to split"))
+    payers = {"nhs": "year_nhs", "local_authority": "year_council"}
+    try:
+        return split_by_payer(
+            spent_by_year(budgets.nominal), year_effects(study, findings, "year"),
+            {name: year_effects(study, findings, kind) for name, kind in payers.items()}, level=study.level,
+        )  # fmt: skip
+    except ParameterError as error:
+        raise NotEstimable(error.faults) from None
+
+
+def project_impact(study: Study, findings: CostFindings) -> BudgetImpact:
+    """What the service costs over years to come, under each persistence; see `compute_budget_impact`.
+
+    Raises NotEstimable where the years observed cannot be carried on.
+    """
+    economics, people = study.protocol.economics, int(findings.found.treated.sum())
+    running = programme_cost(findings) * 4 * people
+    plan = ImpactPlan(people, economics.impact_years, set_up_cost(study), running, economics.discount_rate,
+                      economics.persistence)  # fmt: skip
+    try:
+        return compute_budget_impact(year_effects(study, findings, "year_rest"), plan, level=study.level)
+    except ParameterError as error:
+        raise NotEstimable(error.faults) from None
+
+
+def ask_what_if(study: Study, findings: CostFindings) -> list[WhatIfResult]:
+    """The same service in each place that the protocol asks about; see `estimate_what_if`.
+
+    Raises NotEstimable as it does.
+    """
+    economics = study.protocol.economics
+    if not economics.what_if:
+        return []
+    effect = rest_effect(findings)
+    options = WhatIfOptions(programme_cost(findings), economics.between_place_sd, study.level)
+    period = PeriodEffect(effect.actual, effect.counterfactual, effect.draws)
+    return [estimate_what_if(place, period, options=options) for place in economics.what_if]
+
+
+def rest_effect(findings: CostFindings) -> MeanEffect:
+    """The effect on everything but the cost of the programme itself."""
+    shares = {name: share for name, share in total_shares(findings.found).items() if name != "part.programme"}
+    return compute_proportional_effect(findings.means.pick(shares))
+
+
+def programme_cost(findings: CostFindings) -> float:
+    """What the programme itself cost, GBP per person-quarter of the treated; 0 where it is not counted."""
+    cost = findings.found.costs.parts.get("programme")
+    return 0.0 if cost is None else float(cost[findings.found.treated][:, findings.found.after].mean())
+
+
+def set_up_cost(study: Study) -> float:
+    """What it cost once to start the programme, GBP of the price year; 0 where no price is given."""
+    prices = build_price_list(study.tables, study.protocol)
+    return float(prices.price.get(f"programme_set_up.{_programme(study)}", 0.0))
+
+
+def _programme(study: Study) -> str:
+    protocol = study.protocol
+    named = protocol.exposure.programme or (protocol.pathway.programme if protocol.pathway else "")
+    if named or not study.tables.has("budgets"):
+        return named
+    known: Sequence[str] = sorted(set(study.tables.read("budgets", ["programme"])["programme"]))
+    return known[0] if len(known) == 1 else ""
