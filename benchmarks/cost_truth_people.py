@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from person_truth_types import Entrant, Found, World, found_of, name_estimand
+from person_truth_types import Entrant, Found, World, found_of, name_estimand, or_refused
 
 from evalkit.core.errors import NotEstimable
 from evalkit.estimators.costs.cells import (
@@ -18,6 +18,7 @@ from evalkit.estimators.costs.cells import (
     compute_proportional_effect,
 )
 from evalkit.estimators.costs.did_rows import CostDid
+from evalkit.estimators.costs.dr_did import DrCostOptions, build_cost_comparison, estimate_dr_cost_did
 from evalkit.estimators.costs.glm_did import GlmDidOptions, TwoPartDidOptions, fit_glm_did, fit_two_part_did
 from evalkit.estimators.costs.log_link_did import CostData, estimate_additive_cost_did, estimate_cost_before_after
 from evalkit.simulate.cost_worlds import COVARIATES, RESOURCES, CostSettings, simulate_costs
@@ -108,6 +109,47 @@ def run_model(data: dict, *, fit: Callable, clustered: str = "no") -> dict[str, 
     return found_of_effect(fit(read_costs(data), cluster=cluster), (GBP, RATIO))
 
 
+def run_doubly_robust(data: dict, *, options: DrCostOptions, clustered: str = "no") -> dict[str, Found]:
+    costs = read_costs(data)
+    cluster = data["frame"]["cluster"].to_numpy() if clustered == "yes" else None
+    comparison = build_cost_comparison(costs.before, costs.after, costs.treated, costs.covariates, cluster=cluster)
+    return {
+        measure: or_refused(partial(
+            estimate_dr_cost_did, comparison, name_estimand(scale, "ATT"), options=options, level=LEVEL,
+            rng=data["rng"],
+        ))
+        for measure, scale in ((GBP, "gbp_per_person_quarter"), (RATIO, "rate_ratio"))
+    }  # fmt: skip
+
+
+def enter_doubly_robust(
+    *, proportion: str = "holds", pounds: str = "holds", clustered: str = "no"
+) -> tuple[Entrant, ...]:
+    """Both scales of trend, with influence errors."""
+    return tuple(
+        Entrant(
+            f"doubly robust, in {words}", BOTH,
+            partial(run_doubly_robust, options=DrCostOptions(scale_of_trend=scale), clustered=clustered),
+            fails=says == "fails",
+        )
+        for words, scale, says in (("proportion", "proportion", proportion), ("pounds", "difference", pounds))
+    )  # fmt: skip
+
+
+def enter_bootstrapped() -> tuple[Entrant, ...]:
+    """The doubly robust with bootstrap errors, of fewer replicates since they take longer."""
+    return tuple(
+        Entrant(
+            f"doubly robust, in {words}, bootstrap", BOTH,
+            partial(run_doubly_robust, options=DrCostOptions(
+                scale_of_trend=scale, errors="bootstrap", replicates=REPLICATES
+            )),
+            share=0.25,
+        )
+        for words, scale in (("proportion", "proportion"), ("pounds", "difference"))
+    )  # fmt: skip
+
+
 def enter_models(*names: str, fails: tuple[str, ...] = (), clustered: str = "no") -> tuple[Entrant, ...]:
     """Regressions of `MODELS`, of which those in `fails` are known to be wrong here."""
     return tuple(
@@ -128,24 +170,23 @@ def enter_plain() -> tuple[Entrant, ...]:
 
 def build_cost_worlds() -> tuple[World, ...]:
     return (
-        *_skewed_worlds(),
-        _price_world(),
-        *_trend_worlds(),
-        *_wrong_worlds(),
-        _clustered_world(),
-        *_recent_worlds(),
-    )
+        *_skewed_worlds(), _price_world(), *_trend_worlds(), *_wrong_worlds(), _clustered_world(), *_recent_worlds()
+    )  # fmt: skip
 
 
 def _skewed_worlds() -> tuple[World, ...]:
-    heavy = {"noise": "lognormal", "trait": 0.5, "spread": 2.0}
+    one_part, both_parts = tuple(MODELS)[:2], tuple(MODELS)
     return tuple(
-        World(name, title, draw_costs(**settings), (*enter_weighted(), *enter_models(*models), *enter_plain()))
+        World(
+            name, title, draw_costs(**settings),
+            (*enter_weighted(), *enter_doubly_robust(), *enter_bootstrapped(), *enter_models(*models), *enter_plain()),
+        )
         for name, title, settings, models in (
-            ("cost_gamma", "Gamma costs, worse people treated; a quarter less cost, or no effect", {}, tuple(MODELS)[:2]),
-            ("cost_lognormal", "Lognormal costs with a heavy tail", heavy, tuple(MODELS)[:2]),
+            ("cost_gamma", "Gamma costs, worse people treated; a quarter less cost, or no effect", {}, one_part),
+            ("cost_lognormal", "Lognormal costs with a heavy tail",
+             {"noise": "lognormal", "trait": 0.5, "spread": 2.0}, one_part),
             ("cost_zeros", "A quarter cost nothing before; the service acts on whether and how much",
-             {"zeros": 0.25, "use_effect": -0.5}, tuple(MODELS)),
+             {"zeros": 0.25, "use_effect": -0.5}, both_parts),
         )
     )  # fmt: skip
 
@@ -168,34 +209,40 @@ def _price_world() -> World:
 def _trend_worlds() -> tuple[World, ...]:
     """The treated cost more for reasons nobody can see, so that it matters in what costs move alike."""
     gap = {"gap": 1.0, "trend": 0.5, "severity_trend": 0.1, "trait": 0.2, "spread": 0.2}
+    model = enter_models("gamma model", fails=("gamma model",))  # knows no trend that differs by severity
     return (
         World(
             "cost_trends_ratio", "Costs move in proportion, and the treated cost 2.7 times as much for no known reason",
-            draw_costs(**gap), (*enter_weighted(additive="fails"), *enter_models("gamma model", fails=("gamma model",))), (1,),
+            draw_costs(**gap),
+            (*enter_weighted(additive="fails"), *enter_doubly_robust(pounds="fails"), *model), (1,),
         ),
         World(
             "cost_trends_pounds", "Costs move in pounds, and the treated cost 4,000 more for no known reason",
-            draw_costs(trends="pounds", **gap), enter_weighted(proportional="fails"), (1,),
+            draw_costs(trends="pounds", **gap),
+            (*enter_weighted(proportional="fails"), *enter_doubly_robust(proportion="fails"), *model), (1,),
         ),
     )  # fmt: skip
 
 
 def _wrong_worlds() -> tuple[World, ...]:
     trends = {"trend": 0.4, "severity_trend": 0.3, "trait": 0.2, "spread": 0.2}
-    fails = {"proportional": "fails", "additive": "fails"}
+    weighted = enter_weighted(proportional="fails", additive="fails")
+    model = enter_models("gamma model", fails=("gamma model",))
     return (
         World(
             "cost_wrong_propensity", "The service depends on squares and products of covariates; trends in proportion",
-            draw_costs(nonlinear="propensity", **trends), enter_weighted(**fails), (1,),
+            draw_costs(nonlinear="propensity", **trends), (*weighted, *enter_doubly_robust(pounds="fails"), *model),
+            (1,),
         ),
         World(
             "cost_wrong_propensity_pounds", "The same with trends in pounds",
-            draw_costs(nonlinear="propensity", trends="pounds", **trends), enter_weighted(**fails), (1,),
+            draw_costs(nonlinear="propensity", trends="pounds", **trends),
+            (weighted[1], enter_doubly_robust()[1], *model), (1,),
         ),
         World(
             "cost_wrong_outcome", "The trend depends on squares and products of covariates",
             draw_costs(nonlinear="outcome", **{**trends, "severity_trend": 0.1}),
-            (*enter_weighted(), *enter_models("gamma model", fails=("gamma model",))), (1,),
+            (*enter_weighted(), *enter_doubly_robust(), *model), (1,),
         ),
     )  # fmt: skip
 
@@ -204,19 +251,28 @@ def _clustered_world() -> World:
     return World(
         "cost_clusters", "People of 30 practices, which differ in use of the service and in what happened to cost",
         draw_costs(clusters=30, cluster_sd=0.5, cluster_pull=2.0, trait=0.2, spread=0.2),
-        (*enter_weighted(proportional="fails", additive="fails"), *enter_models("gamma model", clustered="yes")), (1,),
+        (
+            *enter_weighted(proportional="fails", additive="fails"), *enter_doubly_robust(clustered="yes"),
+            *enter_models("gamma model", clustered="yes"),
+        ),
+        (1,),
     )  # fmt: skip
 
 
 def _recent_worlds() -> tuple[World, ...]:
-    fails = {"proportional": "fails", "additive": "fails"}
     return (
         World(
             "cost_recent", "Both sides were chosen when their cost was high",
-            draw_costs(recent="everybody"), (*enter_weighted(), *enter_models("gamma model"), *enter_plain()[1:]),
+            draw_costs(recent="everybody"),
+            (*enter_weighted(), *enter_doubly_robust(), *enter_models("gamma model"), *enter_plain()[1:]),
         ),
         World(
             "cost_recent_treated", "The treated alone were chosen when their cost was high: nothing here is right",
-            draw_costs(recent="treated"), enter_weighted(**fails),
+            draw_costs(recent="treated"),
+            (
+                *enter_weighted(proportional="fails", additive="fails"),
+                *enter_doubly_robust(proportion="fails", pounds="fails"),
+                *enter_models("gamma model", fails=("gamma model",)),
+            ),
         ),
     )  # fmt: skip

@@ -12,10 +12,10 @@ from evalkit.economics.draws import Psa
 from evalkit.economics.net_benefit import compute_incremental_benefit
 from evalkit.estimators.costs.cells import compute_additive_effect, compute_proportional_effect
 
-THRESHOLD_GBP = 300.0  # a day at home
+THRESHOLD_GBP = 500.0  # a day at home
 EFFECT = {"effect": 0.12, "days_effect": 5.0, "heterogeneity": 0.2}
 WITH, WITHOUT = "with", "without"
-BENEFIT, AT_ICER = f"net benefit at {THRESHOLD_GBP:g} GBP a day", "net benefit at the true ratio of cost to effect"
+BENEFIT, AT_ICER = f"net benefit at {THRESHOLD_GBP:g} GBP a day", "net benefit at the true cost of a day"
 
 
 def draw_value(people: int, effect: int, rng: np.random.Generator) -> tuple[dict, dict[str, float]]:

@@ -91,7 +91,9 @@ def main() -> None:
         np.abs(found.evpi_gbp - evpi).max() / np.abs(evpi).max(),
     )
     print(f"{asked.draws:,} draws x {asked.strategies} strategies x {asked.thresholds} thresholds: CEAC, CEAF, EVPI")
-    print(f"  evalkit  {clock:7.3f} s of the clock, {work:7.3f} s of the processor (wanted: under {SECONDS_WANTED:g} s)")
+    print(
+        f"  evalkit  {clock:7.3f} s of the clock, {work:7.3f} s of the processor (wanted: under {SECONDS_WANTED:g} s)"
+    )
     print(f"  loop     {loop_clock:7.3f} s of the clock, {loop_work:7.3f} s of the processor")
     print(f"  ratio    {loop_work / work:7.1f} of the processor; values differ by {far:.1e} at most")
     for names in (["p1"], [f"p{j + 1}" for j in range(5)]):
@@ -103,8 +105,8 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         grown, seconds = pool.apply(measure_memory, million)
     held, all_at_once = (8 * million[0] * million[1] * factor / 2**20 for factor in (2, million[2]))
-    print(f"1,000,000 draws x {asked.strategies} x 21 thresholds: {seconds:.1f} s, peak {grown:,.0f} MB over the draws' "
-          f"{held:,.0f} MB; net benefits held at once would take {all_at_once:,.0f} MB")  # fmt: skip
+    print(f"1,000,000 draws x {asked.strategies} x 21 thresholds: {seconds:.1f} s, peak {grown:,.0f} MB over draws "
+          f"of {held:,.0f} MB; net benefits held at once would take {all_at_once:,.0f} MB")  # fmt: skip
     ok = clock < SECONDS_WANTED and far < AGREEMENT and grown < all_at_once / 4
     print("all as wanted" if ok else "NOT as wanted")
     raise SystemExit(0 if ok else 1)

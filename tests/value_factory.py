@@ -27,27 +27,13 @@ SPENT_BEFORE = {"wards": 6590.0, "placements": 9210.0, "contacts": 180.0, "progr
 WHY = "costs: too few people on one side to weight them"
 N = {"n_people": 230.0}
 NORMAL = NormalDist()
-ECONOMICS = {
-    "price_year": 2016,
-    "valued": [
-        {"kind": "days", "key": "days_at_home", "label": "Days at home", "plain": "days in their own place or with "
-         "family", "states": ["floating_support", "own_tenancy"], "max_threshold_gbp": 500.0},
-        {"kind": "score", "key": "dialog", "label": "DIALOG mean score", "plain": "how people rate their lives",
-         "instrument": "DIALOG", "max_threshold_gbp": 5000.0},
-    ],
-    "what_if": [
-        {"key": "as_here", "label": "a borough like this one", "people": 230},
-        {"key": "dear_start", "label": "a borough that starts anew", "people": 400, "set_up_gbp": 900000.0},
-    ],
-}  # fmt: skip
 
 
-def value_protocol(*, economics: bool = True, synthetic: bool = True) -> Protocol:
-    """The default study with the economics of this file; without economics it has no cost outcome either."""
+def value_protocol(*, economics: bool = True) -> Protocol:
+    """The default study; without economics it has no cost outcome either."""
     content = tomllib.loads((ROOT / "protocols" / "ipsa.toml").read_text(encoding="utf-8"))
-    content["economics"] = ECONOMICS if economics else None
-    content["study"] |= {"synthetic": synthetic}
     if not economics:
+        del content["economics"]
         content["outcomes"] = [o for o in content["outcomes"] if o["kind"] != "cost"]
         content["claims"] = [c for c in content["claims"] if c.get("outcome") != "public_cost"]
     return Protocol.model_validate_json(json.dumps(content, default=str))
@@ -167,7 +153,7 @@ def evaluation(protocol: Protocol, world: World) -> list[Results]:
     cost, sd_cost = COST[world], HALF / 1.96
     plane, curve, information = [], [], []
     for valued in protocol.economics.valued:
-        scale = 1.0 if valued.key == "days_at_home" else 0.05
+        scale = 1.0 if valued.kind == "days" else 0.05
         effect, sd = scale * DAYS[world], scale * DAYS_HALF / 1.96
         plane += _plane_cells(valued.key, valued.label, cost, effect, sd_cost, sd)
         most = valued.max_threshold_gbp
@@ -280,11 +266,11 @@ def what_if(protocol: Protocol, world: World) -> Results:
     for place in protocol.economics.what_if:
         saving = -COST[world] * place.people * 4
         cells += [
-            Cell(place.key, "people", place.people, "statistic", unit="people", label=place.label),
-            stat(place.key, "saving", saving, HALF * place.people * 4, unit=YEAR, label=place.label),
-            stat(place.key, "set_up", place.set_up_gbp, unit="GBP", label=place.label),
-            stat(place.key, "net_year_one", saving - place.set_up_gbp, unit="GBP", label=place.label),
+            Cell(place.key, "people", place.people, "statistic", unit="people", label=place.key),
+            stat(place.key, "saving", saving, HALF * place.people * 4, unit=YEAR, label=place.key),
+            stat(place.key, "set_up", place.set_up_gbp, unit="GBP", label=place.key),
+            stat(place.key, "net_year_one", saving - place.set_up_gbp, unit="GBP", label=place.key),
             stat(place.key, "break_even_ratio", place.set_up_gbp / saving if saving > 0 else math.nan, unit="ratio",
-                 label=place.label),
+                 label=place.key),
         ]  # fmt: skip
     return Results.from_cells("what_if", cells)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
 from evalkit.analysis.cost_study import total_shares
 from evalkit.analysis.costs import CostFindings
 from evalkit.analysis.study import Study

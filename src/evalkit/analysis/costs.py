@@ -57,8 +57,8 @@ def estimate_found_costs(study: Study, findings: CostFindings) -> list[Estimate]
     return [primary, *estimate_designs(study, outcome, data), naive]
 
 
-def tabulate_costs(study: Study, findings: CostFindings) -> list[Results]:
-    """Tables of the effect, its variants, the path, the parts and the prices."""
+def tabulate_costs(study: Study, findings: CostFindings, *, ending: str = "") -> list[Results]:
+    """Tables of the effect, its variants, the path, the parts and the prices; `ending` is put behind their names."""
     found, effect, key = findings.found, findings.effect, findings.found.outcome.key
     variants = build_variants(study, findings.found, findings.means, effect)
     cells = {
@@ -69,4 +69,4 @@ def tabulate_costs(study: Study, findings: CostFindings) -> list[Results]:
         "cost_change": cost_tables.change_cells(study, found),
         "price_list": cost_tables.price_cells(study),
     }
-    return [Results.from_cells(table, rows, outcome=key) for table, rows in cells.items()]
+    return [Results.from_cells(f"{table}{ending}", rows, outcome=key) for table, rows in cells.items()]

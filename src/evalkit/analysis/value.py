@@ -31,6 +31,7 @@ _PRICES = {
     "housing": "housing_week.",
 }  # fmt: skip
 THRESHOLDS = 51
+MIN_APART = 10  # people by whom two groups must differ where both are told of
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,12 @@ def _score_means(study: Study, found: CostStudy, valued: ValuedScore) -> tuple[C
         study.tables, valued, found.people["person_id"], before=windows[0], after=windows[1]
     )
     kept = np.isfinite(before) & np.isfinite(after)
+    for side in (found.treated, ~found.treated):
+        if 0 < (~kept[side]).sum() < MIN_APART:
+            raise NotEstimable(
+                Fault("assessments", "almost everybody has an answer: numbers of those who do, beside those of all, would "
+                      "tell of the few who do not", f"fewer than {MIN_APART} without", f"none, or {MIN_APART} or more")
+            )  # fmt: skip
     share = float(kept[found.treated].mean())
     both = {
         f"discounted.{name}": (cost[:, found.before].mean(axis=1), (cost * found.discount)[:, found.after].mean(axis=1))

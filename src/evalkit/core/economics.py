@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 
 from evalkit.core.outcomes import Frozen
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Persistence = Literal["holds", "fades", "stops"]
 
@@ -40,8 +41,8 @@ class ValuedScore(Frozen):
     unit: str = "point"
     instrument: str
     max_threshold_gbp: Positive = 5000.0
-    utility_per_point: float | None = None
-    utility_at_zero: float | None = None
+    utility_per_point: Finite | None = None
+    utility_at_zero: Finite | None = None
     mapping_source: str = ""
 
     @model_validator(mode="after")
@@ -49,6 +50,8 @@ class ValuedScore(Frozen):
         given = [self.utility_per_point is not None, self.utility_at_zero is not None, bool(self.mapping_source)]
         if any(given) and not all(given):
             raise ValueError("a mapping to QALYs needs utility_per_point, utility_at_zero and mapping_source, or none")
+        if self.utility_per_point == 0:
+            raise ValueError("utility_per_point is 0, so the score would have no worth")
         return self
 
     @property
@@ -69,7 +72,7 @@ class WhatIf(Frozen):
     key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     label: str
     people: Annotated[int, Field(ge=10)]
-    price_ratio: Positive = 1.0
+    price_ratio: Annotated[float, Field(gt=0, le=10)] = 1.0
     cost_per_person_quarter_gbp: Positive | None = None
     set_up_gbp: NotNegative = 0.0
 
@@ -88,9 +91,9 @@ class Economics(Frozen):
     discount_rate: Annotated[float, Field(ge=0, lt=0.2)] = 0.035
     joint_nhs_share: Share = 0.5
     price_change: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    price_sd: Positive = 0.2
+    price_sd: Annotated[float, Field(gt=0, le=2)] = 0.2
     impact_years: Annotated[int, Field(ge=1, le=20)] = 5
-    persistence: tuple[Persistence, ...] = ("holds", "fades", "stops")
+    persistence: tuple[Persistence, ...] = Field(default=("holds", "fades", "stops"), min_length=1)
     psa_draws: Annotated[int, Field(ge=1000, le=100_000)] = 5000
     between_place_sd: NotNegative | None = None
     valued: tuple[Valued, ...] = ()
@@ -102,6 +105,8 @@ class Economics(Frozen):
             twice = sorted({k for k in keys if keys.count(k) > 1})
             if twice:
                 raise ValueError(f"{what} key used twice: {', '.join(twice)}")
+        if len(set(self.persistence)) < len(self.persistence):
+            raise ValueError(f"persistence used twice: {', '.join(self.persistence)}")
         if self.what_if and self.between_place_sd is None:
             raise ValueError("what_if needs between_place_sd: how much places differ, which one place cannot show")
         return self

@@ -14,7 +14,7 @@ _NEEDED = ("programme", "year", *AMOUNTS)
 
 
 def select_budgets(budgets: pd.DataFrame, programme: str | None) -> pd.DataFrame:
-    """Original and actual budget of one programme: index `year`, columns `original_gbp`, `actual_gbp` as floats.
+    """Original and actual budget of one programme, the only one where none is named: index `year`, columns `original_gbp`, `actual_gbp` as floats.
 
     Missing, zero and negative amounts are left in: they are refused where their number would have stood.
 
@@ -36,7 +36,7 @@ def select_budgets(budgets: pd.DataFrame, programme: str | None) -> pd.DataFrame
     years = _as_float(rows["year"])
     if not np.all(np.isfinite(years) & (years == np.round(years))):
         faults.append(Fault("budgets, year", "some are missing or no whole number"))
-    elif programme is not None or rows["programme"].nunique() == 1:
+    elif rows["programme"].nunique() == 1:
         twice = sorted({int(y) for y in years if (years == y).sum() > 1})
         faults += [Fault("budgets, year", "a year is given twice", str(y)) for y in twice]
     amounts = {name: _as_float(rows[name]) for name in AMOUNTS}
@@ -53,7 +53,7 @@ def _pick(budgets: pd.DataFrame, programme: str | None) -> tuple[pd.DataFrame, l
     if budgets["programme"].isna().any():
         return budgets, [Fault("budgets, programme", "some are missing")]
     names = sorted(str(name) for name in budgets["programme"].unique())
-    if programme is None:
+    if not programme:
         if len(names) == 1:
             return budgets, []
         step = 'Say which with programme="...".'

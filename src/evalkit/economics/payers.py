@@ -15,6 +15,7 @@ from evalkit.economics.effects import (
     YearEffect,
     list_years,
     log_spread,
+    map_range,
     normal_range,
     ratio_range,
     sort_years,
@@ -68,7 +69,8 @@ def split_by_payer(
 ) -> PayerSplit:
     """Savings by payer, sum over years of A (counterfactual of the payer - its actual) / actual of all payers.
 
-    Draw by draw, with normal intervals from the spread of the draws. Under ratio trends the counterfactuals of the
+    Draw by draw, with normal intervals from the spread of the draws; the whole has the interval of `compare_budgets`,
+    normal in the logarithm. Under ratio trends the counterfactuals of the
     payers do not add up to that of the whole; the difference is returned with its interval.
 
     Parameters
@@ -98,7 +100,9 @@ def split_by_payer(
     paid = {"": sums(whole)} | {name: sums(effects) for name, effects in parts.items()}
     saved = {name: (float(p[1] - p[0]), d[:, 1] - d[:, 0]) for name, (p, d) in paid.items()}
     all_value, all_draws = saved[""]
-    all_range = normal_range(all_value, all_draws, level)
+    spent_sum = float(paid[""][0][0])
+    ratio = ratio_range(paid[""][0][1] / spent_sum, log_spread(paid[""][1][:, 1]), level)
+    all_range = map_range(ratio, spent_sum, -spent_sum)
     no_share = SHARE_OF_NIL if all_range.lower <= 0 <= all_range.upper else ""
     rows = []
     for name in parts:
@@ -110,7 +114,7 @@ def split_by_payer(
         ))  # fmt: skip
     rest = all_value - sum(saved[name][0] for name in parts)
     rest_draws = all_draws - np.sum([saved[name][1] for name in parts], axis=0)
-    uncovered = float(1 - sum(paid[name][0][0] for name in parts) / paid[""][0][0])
+    uncovered = float(1 - sum(paid[name][0][0] for name in parts) / spent_sum)
     checks = _checks(uncovered, rest / all_value if all_value else math.nan)
     return PayerSplit(tuple(rows), all_range, normal_range(rest, rest_draws, level), uncovered, level, checks)
 
@@ -134,8 +138,9 @@ def _split_faults(
         got = ", ".join(map(str, sorted(draws)))
         faults.append(Fault("payers", "they have different numbers of draws, so they are not of one bootstrap", got))
     for e in whole:
-        if e.actual <= 0 or (e.draws[:, 0] <= 0).any():
-            faults.append(Fault(f"total, {e.year}", "in it or in a draw nothing was spent, so no part can be taken"))
+        if min(e.actual, e.counterfactual, e.draws.min()) <= 0:
+            what = "in it or in a draw nothing was spent, or would have been, so no part of it can be taken"
+            faults.append(Fault(f"total, {e.year}", what))
     return faults
 
 

@@ -34,8 +34,12 @@ OWN_COST_UNKNOWN = (
 OWN_COST_KNOWN = "What people cost there now was given, and is taken as exact."
 NO_SPREAD = "No allowance is made for how much effects differ between places, so the range is too narrow."
 ASSUMED_SPREAD = "How much effects differ between places was assumed, not estimated: one place cannot show it."
-BOTH_SIGNS = "The range runs from a saving to an extra cost: the service might cost more there than it saves."
-ONE_SIGN = "The whole range lies on one side of no change."
+BOTH_SIGNS = (
+    "The range runs from a saving to an extra cost: the service, its own cost counted, might cost more there than it "
+    "saves."
+)
+SAVES = "The whole range is a saving, the service's own cost counted."
+COSTS = "The whole range is an extra cost, the service's own cost counted."
 NO_SET_UP = "There is no set-up to pay back."
 NOT_PAID = "At this effect each person costs at least as much as is saved, so no number of people pays it back."
 NO_FALL_PAYS = "The service costs as much as everything else or more, so no fall in other costs can pay for it."
@@ -65,8 +69,10 @@ class WhatIfResult:
     `relative_change`: of other costs, with the range for a new place. `saving_gbp_per_year` is on other services,
     `net_saving_gbp_per_year` less the service's own cost, `net_year_one_gbp` less the set-up too.
     `break_even_relative_change` is the change of other costs that pays for the running of the service, and
-    `..._year_one` for the set-up as well within a year. Probabilities read the spread of log R as that of what is true. `people_to_repay`: fewest people at which the set-up is
-    repaid in a year. Reasons say why a number is not there.
+    `..._year_one` for the set-up as well within a year.
+    `people_to_repay`: fewest people at which the set-up is repaid in a year. `probability_*` read the spread of log R
+    as that of what is true: of a saving net of the service's own cost, and of a repaid set-up in a year.
+    Reasons say why a number is not there.
     """
 
     key: str
@@ -127,12 +133,13 @@ def estimate_what_if(place: WhatIf, effect: PeriodEffect, *, options: WhatIfOpti
     even_first, first_reason = _break_even((all_programme + place.set_up_gbp) / all_base)
     net_per_person = map_range(ratio, -base * QUARTERS_PER_YEAR, (base - programme) * QUARTERS_PER_YEAR)
     fewest, people_reason = _people_to_repay(place.set_up_gbp, net_per_person)
+    net = map_range(ratio, -all_base, all_base - all_programme)
     return WhatIfResult(
         place.key, place.people, base, map_range(ratio, 1.0, -1.0), map_range(ratio, -all_base, all_base),
-        all_programme, map_range(ratio, -all_base, all_base - all_programme), place.set_up_gbp,
-        map_range(ratio, -all_base, all_base - all_programme - place.set_up_gbp), even, even_first, even_reason,
-        first_reason, _probability_below(even, ratio.value, log_sd),
-        _probability_below(even_first, ratio.value, log_sd), fewest, people_reason, options.level, _checks(place, options, ratio),
+        all_programme, net, place.set_up_gbp, map_range(ratio, -all_base, all_base - all_programme - place.set_up_gbp),
+        even, even_first, even_reason, first_reason, _probability_below(even, ratio.value, log_sd),
+        _probability_below(even_first, ratio.value, log_sd), fewest, people_reason, options.level,
+        _checks(place, options, net),
     )  # fmt: skip
 
 
@@ -172,13 +179,13 @@ def _people_to_repay(set_up_gbp: float, net_per_person: Ranged) -> tuple[Ranged,
     )
 
 
-def _checks(place: WhatIf, options: WhatIfOptions, ratio: Ranged) -> tuple[Check, ...]:
+def _checks(place: WhatIf, options: WhatIfOptions, net: Ranged) -> tuple[Check, ...]:
     known = place.cost_per_person_quarter_gbp is not None
-    both = ratio.lower < 1 < ratio.upper
+    text = SAVES if net.lower > 0 else COSTS if net.upper <= 0 else BOTH_SIGNS
     return (
         Check("effect_carries_over", False, _NAN, CARRIES_OVER),
         Check("own_cost_known", known, _NAN, OWN_COST_KNOWN if known else OWN_COST_UNKNOWN),
         Check("between_places", None if options.between_place_sd > 0 else False, options.between_place_sd,
               ASSUMED_SPREAD if options.between_place_sd > 0 else NO_SPREAD),
-        Check("one_sign", not both, _NAN, BOTH_SIGNS if both else ONE_SIGN),
+        Check("saves_throughout", text == SAVES, net.lower, text),
     )  # fmt: skip

@@ -28,6 +28,7 @@ from evalkit.report.value_facts import (
     read_plane,
     reasons_of,
     slug,
+    tornado,
     unit_words,
     variants,
     year_words,
@@ -114,8 +115,7 @@ def show_change(release: Release) -> None:
     show_table(value_tables.change_numbers(release), id="tab-value-change",
                caption="Cost by part before and after, and its change by use and price, GBP per person-quarter",
                note="Uncontrolled means, not evidence of effect. After less before is change in use plus change in "
-                    "price; use is valued at the mean of both periods' prices or as the analysis "
-                    "states.")  # fmt: skip
+                    "price.")  # fmt: skip
     rows = release.table("cost_change")
     found = list(dict.fromkeys(rows["column"].str.rsplit("|", n=1).str[0]))
     groups = facts.treated_first(found, facts.treated_group(release.protocol))
@@ -184,14 +184,14 @@ def _show_plane(release: Release, valued: Valued) -> None:
     plane, name = read_plane(release, valued), slug(valued.key)
     head = f"#### {valued.label}\n\n"
     if plane is None:
-        show_text(f"{head}The release holds no cost against this effect.", id=f"text-value-{name}")
+        show_text(f"{head}The release holds no cost against this effect.", id=f"text-value-of-{name}")
         return
     if not plane.has_numbers:
         why = full_stop(referee_reason(plane.reason)) if plane.reason else "it is not released."
-        show_text(f"{head}No number stands here: {why}", id=f"text-value-{name}")
+        show_text(f"{head}No number stands here: {why}", id=f"text-value-of-{name}")
         return
-    show_text(head + _ratio_words(plane), id=f"text-value-{name}")
-    show_table(value_tables.plane_table(plane, inb_at_gbp=plane.threshold_gbp), id=f"tab-value-{name}",
+    show_text(head + _ratio_words(plane), id=f"text-value-of-{name}")
+    show_table(value_tables.plane_table(plane, inb_at_gbp=plane.threshold_gbp), id=f"tab-value-of-{name}",
                caption=f"Cost against effect: {valued.label}",
                note="Ranges of cost and effect are normal, from their standard deviations.")  # fmt: skip
     rows = facts.table_row(release, "cea_plane", valued.key)
@@ -252,7 +252,7 @@ def show_tornado(release: Release) -> None:
         return
     row = facts.main_row(release, cost_outcome(release))
     base = float(row["value"]) if row is not None else math.nan
-    rows = release.table("tornado")
+    rows = tornado(release)
     show_figure(figures_value.plot_tornado(rows, base=base, x=DIFFERENCE), id="fig-value-tornado",
                 caption="The effect on cost when one thing at a time is changed",
                 alt=figures_value.describe_tornado(rows, base=base, x=DIFFERENCE))  # fmt: skip
@@ -297,7 +297,11 @@ def _claim_words(release: Release) -> str:
     text += f" Saved against the counterfactual: {percent_range(estimated)}."
     if not estimated.has_range:
         return f"{text} Without an interval the claim cannot be tested."
-    end = " So does no saving at all." if estimated.lower <= 0 <= estimated.upper else " No saving lies outside it."
+    end = (
+        " So does no saving at all."
+        if estimated.lower <= 0 <= estimated.upper
+        else " No saving at all lies outside it."
+    )
     return f"{text} {RELATION_WORDS[budget_relation(claim, estimated)]}.{end}"
 
 

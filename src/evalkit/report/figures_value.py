@@ -119,7 +119,8 @@ def describe_plane(rows: pd.DataFrame, *, x: str, y: str, unit: str, threshold_g
 
 
 def _small(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    """The text within a sentence; names in capitals stay."""
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 # ---- acceptability and the value of information ---------------------------------------------------

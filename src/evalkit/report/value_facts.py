@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -143,6 +143,19 @@ def variant_words(row: str, label: str, economics: Economics | None) -> str:
     return starts_with_capital(row.replace("_", " ").replace(".", " "))
 
 
+def tornado(release: Release) -> pd.DataFrame:
+    """Rows of `tornado` with `label` in words."""
+    rows = release.table("tornado")
+    words = [str(r.label) if r.label != r.row else _changed_words(str(r.row)) for r in rows.itertuples()]
+    return rows.assign(label=words)
+
+
+def _changed_words(row: str) -> str:
+    if row.startswith("part."):
+        return f"Prices: {plain_resource(row.removeprefix('part.')).lower()}"
+    return starts_with_capital(row.replace("_", " ").replace(".", ": "))
+
+
 def year_words(year: str) -> str:
     """`2015/16` from `2015`; what is named already stays."""
     if re.fullmatch(r"\d{4}", year):
@@ -188,14 +201,24 @@ def plain_pounds(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share with its sign as per cent: `−6.7%`."""
-    return f"{100 * share:+.1f}%".replace("-", "−") if math.isfinite(share) else "not available"
+    """A share as per cent: `15.7%`, `−6.7%`."""
+    text = f"{100 * share:.1f}%".replace("-", "−") if math.isfinite(share) else "not available"
+    return text.removeprefix("−") if text == "−0.0%" else text
 
 
 def percent_range(amount: Amount) -> str:
+    return _with_ends(amount, percent)
+
+
+def change_range(amount: Amount) -> str:
+    """A relative change with its sign, and its ends: `+12.8% (+3.0% to +22.7%)`."""
+    return _with_ends(amount, lambda x: f"+{percent(x)}" if x >= 0.0005 else percent(x))
+
+
+def _with_ends(amount: Amount, words: Callable[[float], str]) -> str:
     if not amount.has_range:
-        return percent(amount.value)
-    return f"{percent(amount.value)} ({percent(amount.lower)} to {percent(amount.upper)})"
+        return words(amount.value)
+    return f"{words(amount.value)} ({words(amount.lower)} to {words(amount.upper)})"
 
 
 # ---- what is valued -------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
@@ -19,6 +20,7 @@ from evalkit.report.value_facts import (
     Amount,
     Plane,
     VariantGroup,
+    change_range,
     percent_range,
     pounds,
     pounds_range,
@@ -31,15 +33,19 @@ from evalkit.report.value_facts import (
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
-_RATIO = "ratio"
+
+Kind = Literal["money", "share", "change", "number"]
+_TOLD: dict[Kind, Callable[[Amount], str]] = {
+    "money": pounds_range, "share": percent_range, "change": change_range,
+    "number": lambda a: with_interval(a.value, a.lower, a.upper),
+}  # fmt: skip
+_PRICE_YEAR = re.compile(r"price (?:year|of) (\d{4})")
 
 
-def told(amount: Amount, *, of: str = "money") -> str:
-    """An amount of `money`, a `share` or a plain `number` as text with its interval, or why there is none."""
+def told(amount: Amount, *, of: Kind = "money") -> str:
+    """An amount as text with its interval, or why there is none."""
     if amount.has_number:
-        if of == "money":
-            return pounds_range(amount)
-        return percent_range(amount) if of == "share" else with_interval(amount.value, amount.lower, amount.upper)
+        return _TOLD[of](amount)
     if amount.status == "absent":
         return "not in this release"
     if amount.status == "suppressed":
@@ -68,9 +74,9 @@ def variant_table(release: Release, groups: Sequence[VariantGroup]) -> pd.DataFr
         cell = {c: read_amount(release, "cost_variants", str(key), c)
                 for c in ("actual", "counterfactual", "difference", "relative_change")}  # fmt: skip
         out.append({
-            "What": str(own["label"].iloc[0]), "Spent": _money(cell["actual"].value),
-            "Would have been spent": _money(cell["counterfactual"].value), "Difference": told(cell["difference"]),
-            "Relative": told(cell["relative_change"], of="share") if cell["relative_change"].has_number else "",
+            "What": str(own["label"].iloc[0]), "Spent": _bare(cell["actual"]),
+            "Would have been spent": _bare(cell["counterfactual"]), "Difference": told(cell["difference"]),
+            "Relative": told(cell["relative_change"], of="change") if cell["relative_change"].has_number else "",
         })  # fmt: skip
     return pd.DataFrame(out, columns=["What", "Spent", "Would have been spent", "Difference", "Relative"])
 
@@ -227,7 +233,7 @@ def what_if_table(release: Release) -> pd.DataFrame:
             "Where": place.label if place else str(rows.loc[rows["row"] == key, "label"].iloc[0]),
             "People": f"{people:,.0f}" if math.isfinite(people) else "not shown", "Saving": told(cell["saving"]),
             "Set-up": told(cell["set_up"]), "Net saving in year one": told(cell["net_year_one"]),
-            "Break-even ratio": number(ratio.value, _RATIO) if ratio.has_number else told(ratio, of="number"),
+            "Pays for itself from": told(ratio, of="share" if ratio.unit.startswith("share") else "number"),
         })  # fmt: skip
     return pd.DataFrame(out)
 
@@ -247,13 +253,18 @@ def price_table(release: Release) -> pd.DataFrame:
 
 
 def _source(label: str) -> tuple[str, str, str]:
-    """Source, price year and `yes` or `no` from `source; price year 2015; verified`; what is missing is "not stated"."""
+    """Source, price year and `yes` or `no` from `source; price year 2015; verified`; else "not stated"."""
     parts = [p.strip() for p in label.split(";")]
     verified = {"verified": "yes", "not verified": "no"}.get(parts[-1], "not stated")
     parts = parts[:-1] if verified != "not stated" else parts
-    year = next((p.removeprefix("price year ") for p in parts if p.startswith("price year ")), "not stated")
-    source = "; ".join(p for p in parts if not p.startswith("price year "))
-    return source or "not stated", year, verified
+    years = [found.group(1) for p in parts if (found := _PRICE_YEAR.fullmatch(p))]
+    source = "; ".join(p for p in parts if not _PRICE_YEAR.fullmatch(p))
+    return source or "not stated", next(iter(years), "not stated"), verified
+
+
+def _bare(amount: Amount) -> str:
+    """An amount without its interval; empty where the release has none, as the halves of a difference."""
+    return pounds(amount.value) if amount.has_number else "" if amount.status == "absent" else "not released"
 
 
 def _money(value: float) -> str:

@@ -60,7 +60,8 @@ def simulate_censored_costs(
 
     People: `person`, `treated` (0/1), `severity`, `exit` (days from entry: death, moving away or the horizon, whichever
     is first) and `complete` (1 unless the person moved away). Records: `person`, `start`, `stop` (days), `cost` (GBP),
-    in the order of people and time, up to `exit`; what is spent in a moment starts and stops then. Truth as `compute_censored_cost_truth`.
+    in the order of people and time, up to `exit`; what is spent in a moment starts and stops then. Truth as
+    `compute_censored_cost_truth`.
 
     Raises ParameterError, all faults at once, for settings out of range.
     """

@@ -30,7 +30,7 @@ AGE_OF_SEVERITY = 0.3
 DUAL, FORENSIC = -0.4, 0.25  # log odds at mean severity; share
 STAYING = 0.6  # correlation of the latent causes of costing anything before and after
 RECENT_PULL = 1.0  # log odds of the service a standard deviation of recent use
-MEAN_DAYS, DAYS_SD, DAYS_COST = 55.0, 14.0, -0.6  # days at home a quarter, and their correlation with cost
+MEAN_DAYS, DAYS_SD, DAYS_COST = 55.0, 14.0, -0.8  # days at home a quarter, and their correlation with cost
 _TINY = 1e-12
 
 

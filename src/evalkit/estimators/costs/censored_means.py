@@ -16,7 +16,7 @@ Source: Bang and Tsiatis 2000, Biometrika 87:329; Zhao and Tian 2001, Biometrics
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -63,7 +63,7 @@ class CensoredCostOptions:
     horizon_days: float
     estimator: CensoredEstimator = "bang_tsiatis_partitioned"
     interval_ends: tuple[float, ...] = ()
-    censoring: CensoringOptions = CensoringOptions()
+    censoring: CensoringOptions = field(default_factory=CensoringOptions)
     divide_by: Literal["people", "weights"] = "people"
     errors: Literal["influence", "published", "bootstrap"] = "influence"
     unfollowed: Literal["refuse", "nothing"] = "refuse"
@@ -248,7 +248,7 @@ def _has_ended(design: CostDesign, paths: Paths, arms: np.ndarray) -> np.ndarray
 
 
 def compute_gain(cell: RiskCell, paths: Paths, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What Zhao and Tian add on each day of censoring (B, C), means of those at risk (B, C), and their weight (B, C)."""
+    """What Zhao and Tian add on each day of censoring, means of those at risk, and their weight; (B, C) each."""
     w = weights[:, cell.rows]
     at_risk = w @ cell.there
     means = _ratio(w @ cell.running, at_risk, empty=0.0)

@@ -7,6 +7,7 @@ from typing import get_args, get_type_hints
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from evalkit.cohort.comparison import Comparison
 from evalkit.cohort.frames import choice_faults, how_many, level_faults, refuse, rng_faults, whole_faults
@@ -71,8 +72,9 @@ def estimate_dr_cost_did(
     model of the trend is right, or the weights are: odds of treatment linear on the log scale, and in proportion mean
     cost before too. Scales: gbp_per_person_quarter and mean_difference (actual less counterfactual), rate_ratio
     (actual over counterfactual; less 1 it is the relative change), whose interval is normal (t) on the log scale with
-    `se` that of the logarithm. At n = 200 with gamma and lognormal costs and 15% zeros these covered 94% to 98% with
-    the leverage correction, so that no studentised bootstrap is needed.
+    `se` that of the logarithm. In 600 worlds of 200 people with gamma or lognormal costs (coefficient of variation 2)
+    and 15% zeros, 95% intervals in proportion with the leverage correction covered 95% and 96% (ratio) and 96% and 97%
+    (difference), so that no studentised bootstrap is needed; bootstrap intervals of the ratio covered 89% to 94%.
 
     Parameters
     ----------
@@ -195,7 +197,7 @@ def _compute_error(
         kept = draws[usable]
         values = np.log(kept[:, 0] / kept[:, 1]) if ratio else kept[:, 0] - kept[:, 1]
         check = Check("bootstrap", lost == 0, lost, f"{lost:.1%} of the draws could not be estimated.")
-        return float(values.std(ddof=1)), groups - 1.0, (check,)
+        return _compute_spread(values), groups - 1.0, (check,)
     gradient = np.array([1 / means.actual, -1 / means.counterfactual]) if ratio else np.array([1.0, -1.0])
     correction, checks = options.correction, ()
     left_out = None if means.left_out is None else means.left_out @ gradient
@@ -208,6 +210,13 @@ def _compute_error(
         degrees,
         checks,
     )
+
+
+def _compute_spread(draws: np.ndarray) -> float:
+    """Standard deviation from the quartiles, as in Sant'Anna and Zhao's DRDID: a few draws of skewed costs, in which
+    the trend is carried on beyond the comparison's covariates, would decide on a plain one."""
+    low, high = np.quantile(draws, [0.25, 0.75])
+    return float((high - low) / (2 * stats.norm.ppf(0.75)))
 
 
 def _check_weights(comparison: Comparison, means: DrCostMeans, largest: float) -> tuple[Check, ...]:

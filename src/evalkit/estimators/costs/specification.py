@@ -151,7 +151,7 @@ def compute_pearson_test(y: np.ndarray, mu: np.ndarray, *, cluster: np.ndarray |
     _require_spread(mu)
     residual = y - mu
     x = np.column_stack([np.ones(len(y)), (mu - mu.mean()) / mu.std()])
-    slope, se = _fit_least_squares(x, residual, cluster)
+    slope, se = fit_least_squares(x, residual, cluster)
     spread = float(residual.std())
     if se == 0 or spread == 0:
         raise NotEstimable(Fault("Pearson test", "the model fits without error, so there is nothing to correlate"))
@@ -306,7 +306,7 @@ def _sum_squares(scores: np.ndarray, cluster: np.ndarray | None) -> np.ndarray:
     return totals.T @ totals * (groups / max(groups - 1, 1)) * ((n - 1) / (n - k))
 
 
-def _fit_least_squares(x: np.ndarray, y: np.ndarray, cluster: np.ndarray | None) -> tuple[float, float]:
+def fit_least_squares(x: np.ndarray, y: np.ndarray, cluster: np.ndarray | None) -> tuple[float, float]:
     """Slope of the second column and its robust error."""
     inverse = np.linalg.inv(x.T @ x)
     coefficients = inverse @ (x.T @ y)
@@ -318,4 +318,4 @@ def _fit_log_squares(x: np.ndarray, squares: np.ndarray, cluster: np.ndarray | N
     """The Park test by least squares; NaN where a residual is nought and has no logarithm."""
     if (squares <= 0).any():
         return math.nan, math.nan
-    return _fit_least_squares(x, np.log(squares), cluster)
+    return fit_least_squares(x, np.log(squares), cluster)

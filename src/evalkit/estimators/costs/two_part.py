@@ -298,6 +298,8 @@ def _check(
         *choice_faults("first", options.first, ("logit", "probit")),
         *choice_faults("second", options.second, ("glm", "log_ols")),
         *choice_faults("errors", options.errors, ("HC0", "cluster")),
+        *choice_faults("family", options.family, ("gamma", "poisson", "gaussian", "inverse_gaussian")),
+        *choice_faults("link", options.link, ("log", "sqrt")),
     ])  # fmt: skip
     if (
         x.ndim != 2
