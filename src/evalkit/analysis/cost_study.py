@@ -10,14 +10,17 @@ import pandas as pd
 
 from evalkit.analysis.study import Study
 from evalkit.cohort.cohort import build_cohort
+from evalkit.cohort.cost_history import CostHistory
 from evalkit.cohort.costs import PersonCosts, build_costs
 from evalkit.cohort.features import PERSON_FEATURES, derive_person_features
 from evalkit.cohort.residence import COMPARATORS, derive_residence, followed_until
 from evalkit.cohort.valued import build_valued_days
+from evalkit.core.dates import as_days
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.outcomes import CostOutcome
 from evalkit.core.prices import discount_factors, financial_year
 from evalkit.estimators.costs.cells import CellMeans, CostColumns, compute_cell_means
+from evalkit.estimators.costs.censored_weights import compute_stay_weights
 from evalkit.estimators.costs.log_link_did import CostData
 
 PLACEMENTS = "placements"
@@ -27,8 +30,9 @@ PLACEMENTS = "placements"
 class CostStudy:
     """Costs of the cohort, days that people value, and which periods lie before and after.
 
-    `people`: one row a person with `person_id`, `group` and the features that are balanced. `valued`: key -> days,
-    (n, T). `until` (n,): the first day on which a person is followed no longer; the dead are followed to the end.
+    `people`: one row a person with `person_id`, `group` and the features that are balanced, the days from adoption for
+    which they were followed (`followed_days`) and whether that was to death or to the end (`complete`). `valued`:
+    key -> days, (n, T). `discount` (T,): what a pound of each period was worth at adoption.
     """
 
     outcome: CostOutcome
@@ -37,7 +41,6 @@ class CostStudy:
     people: pd.DataFrame
     before: np.ndarray
     after: np.ndarray
-    until: np.ndarray
     discount: np.ndarray
 
     @property
@@ -83,9 +86,11 @@ def build_cost_study(study: Study, outcome: CostOutcome) -> CostStudy:
     adoption = np.datetime64(dates.adoption, "D")
     day = np.full(len(people), adoption)
     until = followed_until(derive_residence(study.tables, study.protocol), people["person_id"], day)
-    died = people["death_date"].notna().to_numpy() & (until >= people["death_date"].to_numpy().astype("datetime64[D]"))
-    people = people[["person_id", "group"]].join(derive_person_features(people, day))
+    death = as_days(people["death_date"])
+    features = derive_person_features(people, day)
+    people = people[["person_id", "group"]].assign(followed_days=np.maximum((until - day).astype(np.int64), 1))
     costs = build_costs(study.tables, study.protocol, outcome, people["person_id"])
+    people = people.assign(complete=(until >= costs.ends[-1]) | (~np.isnat(death) & (until >= death))).join(features)
     before = costs.starts >= np.datetime64(dates.baseline.start)
     before &= costs.ends <= np.datetime64(dates.baseline.end)
     after = costs.starts >= adoption
@@ -97,9 +102,30 @@ def build_cost_study(study: Study, outcome: CostOutcome) -> CostStudy:
         valued = build_valued_days(study.tables, study.protocol, days, people["person_id"], starts=costs.starts,
                                    ends=costs.ends)  # fmt: skip
     years = np.maximum((costs.starts - adoption).astype(np.int64), 0) / 365.25
-    end = np.datetime64(dates.end, "D")
-    return CostStudy(outcome, costs, valued, people, before, after, np.where(died, end, until),
-                     discount_factors(years, economics.discount_rate))  # fmt: skip
+    discount = discount_factors(years, economics.discount_rate)
+    return CostStudy(outcome, costs, valued, people, before, after, discount)
+
+
+def weigh_stay(found: CostStudy) -> tuple[np.ndarray | None, str]:
+    """One over the probability of being followed still, by group, in each period after adoption; 0 where unseen.
+
+    Shape (n, periods after); or None and why: nobody left, or nobody in a group is followed to the end.
+    """
+    if found.people["complete"].all():
+        return None, "Everybody was followed to death or to the end: nobody is to be weighted for."
+    bounds = np.concatenate(
+        [[0], (found.costs.ends - found.costs.starts[found.after][0]).astype(np.int64)[found.after]]
+    )
+    people = found.people.assign(treated=found.treated.astype(int))
+    nothing = np.zeros((len(people), len(bounds) - 1))
+    history = CostHistory.from_periods(
+        people, nothing, bounds_days=bounds, follow_up="followed_days", complete="complete", group="treated",
+        stratum="treated",
+    )  # fmt: skip
+    try:
+        return compute_stay_weights(history, bounds_days=bounds).weights, ""
+    except NotEstimable as refusal:
+        return None, refusal.reason
 
 
 def lay_out_columns(found: CostStudy) -> CostColumns:
@@ -125,6 +151,12 @@ def lay_out_columns(found: CostStudy) -> CostColumns:
     for kind, cost in (("year", costs.total), ("year_nhs", costs.nhs), ("year_rest", rest)):
         base = cost[:, found.before].mean(axis=1)
         both |= {f"{kind}.{year}": (base, cost[:, within].mean(axis=1)) for year, within in found.years_after().items()}
+    if not found.people["complete"].all():
+        weights = weigh_stay(found)
+        both["stayed"] = (
+            costs.total[:, found.before].mean(axis=1),
+            (weights * costs.total[:, found.after]).mean(axis=1),
+        )
     before, after = (np.column_stack([pair[side] for pair in both.values()]) for side in (0, 1))
     return CostColumns(before, after, tuple(both), found.treated, found.covariates)
 

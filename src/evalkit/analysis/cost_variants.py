@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalkit.analysis.cost_study import CostStudy, council_shares, nhs_shares, total_shares
+from evalkit.analysis.cost_study import CostStudy, council_shares, nhs_shares, total_shares, weigh_stay
 from evalkit.analysis.study import Study
 from evalkit.core.errors import NotEstimable
 from evalkit.estimators.costs.cells import CellMeans, MeanEffect, compute_proportional_effect
@@ -71,9 +71,11 @@ def build_variants(study: Study, found: CostStudy, means: CellMeans, total: Mean
     sums += [
         (f"year.{year}", f"In {year}/{(year + 1) % 100:02d}", {f"year.{year}": 1.0}) for year in found.years_after()
     ]
+    variants += [_variant(key, label, means, mix) for key, label, mix in sums]
+    key, label = "stayed", "Had nobody moved away (weighted for those who did)"
     if "stayed" in means.names:
-        sums.append(("stayed", "Had nobody moved away (weighted for those who did)", {"stayed": 1.0}))
-    return variants + [_variant(key, label, means, mix) for key, label, mix in sums]
+        return [*variants, _variant(key, label, means, {"stayed": 1.0})]
+    return [*variants, Variant(key, label, None, weigh_stay(found)[1])]
 
 
 def _variant(key: str, label: str, means: CellMeans, shares: Mapping[str, float]) -> Variant:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from evalkit.analysis.cost_tables import UNIT
 from evalkit.analysis.costs import CostFindings
 from evalkit.analysis.study import Study
@@ -122,9 +120,7 @@ def evppi_cells(study: Study, draws: Sequence[ValueDraws]) -> list[Cell]:
                 continue
             cells.append(Cell(row, "evppi", one.value_gbp, "mean", unit=UNIT, **shared))
             if math.isfinite(one.share_of_evpi):
-                cells.append(
-                    Cell(row, "share_of_evpi", one.share_of_evpi, "statistic", unit="share of EVPI", **shared)
-                )
+                cells.append(Cell(row, "share_of_evpi", one.share_of_evpi, "statistic", unit="share of EVPI", **shared))
     return cells
 
 

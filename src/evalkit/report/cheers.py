@@ -15,7 +15,7 @@ import pandas as pd
 
 from evalkit.report import facts
 from evalkit.report.display import show_table, show_text
-from evalkit.report.value_facts import cost_outcome, has_numbers, read_plane, slug
+from evalkit.report.value_facts import cost_outcome, has_numbers, read_plane, slug, variants
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
@@ -48,9 +48,10 @@ def show_cheers(release: Release) -> None:
         return
     table = build_cheers(release)
     missing = int((table["Where in this report"] == NOT_REPORTED).sum())
-    show_text(f"The 28 items of CHEERS 2022 [@husereau2022], looked up in this release and its protocol: "
-              f"{len(table) - missing} have a place in this report, in whole or in part, and {missing} are not "
-              "reported. Whether what stands there is enough is for the reader to judge.", id="text-cheers")  # fmt: skip
+    text = (f"The 28 items of CHEERS 2022 [@husereau2022], looked up in this release and its protocol: "
+            f"{len(table) - missing} have a place in this report, in whole or in part, and {missing} are not "
+            "reported. Whether what stands there is enough is for the reader to judge.")  # fmt: skip
+    show_text(text, id="text-cheers")
     show_table(table, id="tab-cheers", caption="CHEERS 2022: items and where they are reported",
                note="In brackets: the name of the paragraph, table or figure, which is its anchor in the HTML "
                     "report.")  # fmt: skip
@@ -78,7 +79,7 @@ def place(section: str, *ids: str) -> str:
 
 
 def _always(section: str, *ids: str) -> Where:
-    return lambda release: [place(section, *ids)]
+    return lambda _: [place(section, *ids)]
 
 
 def _if_table(table: str, section: str, *ids: str) -> Where:
@@ -139,6 +140,12 @@ def _payers(release: Release) -> list[str]:
     return [place(_VALUE, "tab-value-payers")] if borne else []
 
 
+def _variants(release: Release) -> list[str]:
+    rows = variants(release)
+    tried = rows["group"].isin(["As planned", "Price basis", "Sensitivity", "Price"])
+    return [place(_VALUE, "tab-value-variants")] if rows.loc[tried, "value"].notna().any() else []
+
+
 def _planes(release: Release) -> list[str]:
     ids = [f"tab-value-of-{slug(v.key)}" for v in release.protocol.economics.valued
            if (plane := read_plane(release, v)) is not None and plane.has_numbers]  # fmt: skip
@@ -165,13 +172,12 @@ def _checks(release: Release) -> list[str]:
 
 
 _TORNADO = _if_table("tornado", _VALUE, "fig-value-tornado")
-_VARIANTS = _if_table("cost_variants", _VALUE, "text-value-variants")
 _PRICES = _if_table("price_list", _VALUE, "tab-value-prices")
 _METHOD = _always(_VALUE, "text-value-method")
 _CLAIM = _if_table("budget", _VALUE, "text-value-claim")
 
 
-def _nowhere(release: Release) -> list[str]:
+def _nowhere(_: Release) -> list[str]:
     """Neither the protocol nor a release has a field for it."""
     return []
 
@@ -183,7 +189,8 @@ ITEMS = (
     Item(3, "Background and objectives", "Context, question, and why it matters for decisions",
          _always("Background", "text-background")),
     Item(4, "Health economic analysis plan", "Whether there was a plan, and where it is",
-         _all_of(_always("Protocol and estimands", "text-protocol"), _always("Provenance", "tab-provenance"))),
+         _all_of(_always("Protocol and estimands", "text-protocol"), _always("Provenance", "tab-provenance")),
+         "The plan is named by its digest; where it can be read is not said."),
     Item(5, "Study population", "Characteristics of the people studied", _population),
     Item(6, "Setting and location", "Context that may influence the findings",
          _always("Background", "text-background")),
@@ -196,7 +203,8 @@ ITEMS = (
          _all_of(_always("Protocol and estimands", "tab-estimands"), _valued)),
     Item(12, "Measurement of outcomes", "How benefits and harms were measured", _measured),
     Item(13, "Valuation of outcomes", "Whose values are used, and how they were found", _valuation),
-    Item(14, "Resources and costs", "How use was valued in money", _all_of(_always("Methods", "text-methods"), _PRICES)),
+    Item(14, "Resources and costs", "How use was valued in money",
+         _all_of(_always("Methods", "text-methods"), _PRICES)),
     Item(15, "Currency, price date, conversion", "Dates of quantities and prices, currency, year of conversion",
          _all_of(_METHOD, _PRICES)),
     Item(16, "Model", "Any model, why it was used, and where it is public", _model,
@@ -212,7 +220,7 @@ ITEMS = (
     Item(22, "Study parameters", "All inputs with their uncertainty and sources", _all_of(_METHOD, _PRICES)),
     Item(23, "Main results", "Mean costs and outcomes, and an overall measure", _all_of(_costs, _planes)),
     Item(24, "Effect of uncertainty", "How uncertainty about judgements, inputs and projections moves the findings",
-         _all_of(_curves, _TORNADO, _VARIANTS, _model)),
+         _all_of(_curves, _TORNADO, _variants, _model)),
     Item(25, "Engagement: effect", "What the part that people took changed", _nowhere),
     Item(26, "Findings, limits, generalisability", "Key findings, limitations, equity, what they mean elsewhere",
          _all_of(_always("Limitations", "text-limitations"), _CLAIM,

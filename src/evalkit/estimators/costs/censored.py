@@ -244,9 +244,9 @@ def _make_checks(design: CostDesign, unfitted: float) -> tuple[Check, ...]:
         largest = max(weight for weight, _ in found)
         left = min(size / observed.known[rows].sum() for (_, size), rows in zip(found, sides, strict=True))
         checks += [
-            Check("largest_weight", largest <= _LARGEST, largest,
+            Check("largest_weight", bool(largest <= _LARGEST), largest,
                   f"Largest inverse probability of being followed; above {_LARGEST:g} single people decide."),
-            Check("effective_share", left >= _LEAST_SHARE, float(left),
+            Check("effective_share", bool(left >= _LEAST_SHARE), float(left),
                   "Effective share of complete people, in the group with less, that weights leave."),
         ]  # fmt: skip
     if options.estimator in ("lin_1997", "bang_tsiatis_partitioned"):

@@ -58,7 +58,7 @@ class LinkTest:
 
 @dataclass(frozen=True)
 class PearsonTest:
-    """Correlation of residuals and fitted means; `p_value` from the robust error of the slope."""
+    """Correlation of residuals and fitted means; `p_value` from the jackknife error of the slope."""
 
     correlation: float
     p_value: float
@@ -142,20 +142,26 @@ def compute_link_test(
 def compute_pearson_test(y: np.ndarray, mu: np.ndarray, *, cluster: np.ndarray | None = None) -> PearsonTest:
     """Correlation of the residual with the fitted mean, nought where the shape of the mean is right.
 
-    The p-value is of the slope of residual on fitted mean with a robust (HC1) or clustered error, since the variance
-    of cost rises with its mean and the usual test of a correlation takes it as constant.
+    The p-value is of the slope of residual on fitted mean with an error that leaves out one row (or cluster) after
+    another (HC3, CR3): the variance of cost rises with its mean, and a few large fitted means have most of the say.
 
     Raises ParameterError as `compute_park_test`; NotEstimable with too few rows or one fitted mean for all.
     """
     _check(y, mu, cluster, positive=False)
     _require_spread(mu)
     residual = y - mu
-    x = np.column_stack([np.ones(len(y)), (mu - mu.mean()) / mu.std()])
-    slope, se = fit_least_squares(x, residual, cluster)
     spread = float(residual.std())
-    if se == 0 or spread == 0:
+    if spread <= _SAME * float(np.abs(y).max()):
         raise NotEstimable(Fault("Pearson test", "the model fits without error, so there is nothing to correlate"))
-    return PearsonTest(slope / spread, float(2 * stats.t.sf(abs(slope) / se, _degrees(len(y), 2, cluster))))
+    z, r = (mu - mu.mean()) / mu.std(), residual / spread
+    parts = np.column_stack([np.ones(len(y)), z, r, z * z, z * r])
+    totals = sum_clusters(parts, np.arange(len(y)) if cluster is None else cluster)
+    slope, left_out = _slope_of(totals.sum(axis=0)), _slope_of(totals.sum(axis=0) - totals)
+    groups = len(totals)
+    se = math.sqrt((groups - 1) / groups * float(((left_out - slope) ** 2).sum()))
+    if not (math.isfinite(se) and se > 0):
+        raise NotEstimable(Fault("Pearson test", "without one row or cluster all fitted means are the same"))
+    return PearsonTest(float(slope), float(2 * stats.t.sf(abs(slope) / se, _degrees(len(y), 2, cluster))))
 
 
 def compute_hosmer_lemeshow(
@@ -304,6 +310,14 @@ def _sum_squares(scores: np.ndarray, cluster: np.ndarray | None) -> np.ndarray:
     totals = sum_clusters(scores, cluster)
     groups = len(totals)
     return totals.T @ totals * (groups / max(groups - 1, 1)) * ((n - 1) / (n - k))
+
+
+def _slope_of(sums: np.ndarray) -> np.ndarray:
+    """Slope of r on z from sums (..., 5) of 1, z, r, z^2 and z r; NaN where z does not vary."""
+    n, z, r, zz, zr = np.moveaxis(sums, -1, 0)
+    spread = zz - z * z / n
+    varies = spread > _SAME * np.maximum(zz, _SAME)
+    return np.where(varies, (zr - z * r / n) / np.where(varies, spread, 1.0), np.nan)
 
 
 def fit_least_squares(x: np.ndarray, y: np.ndarray, cluster: np.ndarray | None) -> tuple[float, float]:
