@@ -8,6 +8,7 @@ JOBS ?= 2
 WORLDS ?= 200
 REPLICATES ?= 200
 PEOPLE_REPLICATES ?= 400
+COST_REPLICATES ?= 400
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,7 +30,7 @@ export OPENBLAS_NUM_THREADS := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup evaluate test test-quick lint format lab notebooks simulate recovery area-truth area-speed person-truth person-speed lock clean
+.PHONY: help setup evaluate test test-quick lint format lab notebooks simulate recovery area-truth area-speed person-truth person-speed cost-speed cost-truth lock clean
 
 help: ## Say what can be asked for
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -97,6 +98,12 @@ person-speed: $(READY) ## Set the estimators for people beside R (where installe
 	@test -x build/peers/bin/python || $(BIN)/python -m venv build/peers
 	build/peers/bin/python -m pip install --disable-pip-version-check --quiet -r benchmarks/peers.txt
 	$(BIN)/python benchmarks/person_speed.py --peers-python build/peers/bin/python
+
+cost-truth: $(READY) ## Bias, coverage and size of the estimators of cost, 200 and 600 people at a time, on known truth (about 15 minutes)
+	$(BIN)/python benchmarks/cost_truth.py --replicates $(COST_REPLICATES) --jobs $(JOBS)
+
+cost-speed: $(READY) ## Set bootstraps of the gamma GLM and of the doubly robust cost difference beside statsmodels (about 15 seconds)
+	$(BIN)/python benchmarks/cost_speed.py
 
 lock: $(READY) ## Bring requirements.lock and environment.yml into step with pyproject.toml (UPGRADE=--upgrade: newest versions)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal \

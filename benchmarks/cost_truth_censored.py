@@ -86,8 +86,6 @@ def build_censored_worlds() -> tuple[World, ...]:
             (
                 _enter("Bang and Tsiatis by interval, Cox, weighted", "bang_tsiatis_partitioned", of="ATT.difference",
                        weighted="yes", censoring=BY_SEVERITY),
-                _enter("Zhao and Tian, Cox, weighted", "zhao_tian", of="ATT.difference", weighted="yes",
-                       censoring=BY_SEVERITY),
                 _enter("Bang and Tsiatis by interval, Cox", "bang_tsiatis_partitioned", of="ATT.difference",
                        fails="yes", censoring=BY_SEVERITY),
                 _enter("what was seen, weighted", "available_sample", of="ATT.difference", fails="yes", weighted="yes"),

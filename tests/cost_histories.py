@@ -29,7 +29,7 @@ def draw(seed: int, *, n: int = 300, by_covariate: bool = False, saving: float =
     """Two groups who die, cost more before death and by severity x, and are lost over time; group 1 costs less.
 
     With `by_covariate` the severe are lost sooner. Deaths and losses fall on whole days. Costs are of periods of 50
-    days: a fixed part at the start, a part by severity, and a large one in the period of death.
+    days: a fixed part at the start, a part by severity, and a fixed one in the period of death.
     """
     rng = np.random.default_rng(seed)
     group = np.arange(n) % 2
@@ -44,7 +44,7 @@ def draw(seed: int, *, n: int = 300, by_covariate: bool = False, saving: float =
     begun = np.clip(np.minimum(end[:, None], starts + PERIOD) - starts, 0, None)
     costs = daily * begun
     last = (death <= lost) & (death < HORIZON)
-    costs[last, ((end[last] - 1) // PERIOD).astype(int)] += 6000.0
+    costs[last, ((end[last] - 1) // PERIOD).astype(int)] += 1000.0
     people = pd.DataFrame({"end": end, "complete": complete, "group": group, "x": x})
     return CostHistory.from_periods(
         people, costs, bounds_days=np.append(starts, HORIZON), follow_up="end", complete="complete", group="group",
@@ -66,5 +66,5 @@ def compute_truth(*, saving: float = 0.2, n: int = 400_000) -> np.ndarray:
         for start, rate in zip(starts, daily, strict=True)
     )
     usual = (level * spent).mean()
-    last = 6000.0 * (death < HORIZON).mean()
+    last = 1000.0 * (death < HORIZON).mean()
     return np.array([usual + last, usual * (1 - saving) + last])

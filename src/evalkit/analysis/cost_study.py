@@ -151,12 +151,10 @@ def lay_out_columns(found: CostStudy) -> CostColumns:
     for kind, cost in (("year", costs.total), ("year_nhs", costs.nhs), ("year_rest", rest)):
         base = cost[:, found.before].mean(axis=1)
         both |= {f"{kind}.{year}": (base, cost[:, within].mean(axis=1)) for year, within in found.years_after().items()}
-    if not found.people["complete"].all():
-        weights = weigh_stay(found)
-        both["stayed"] = (
-            costs.total[:, found.before].mean(axis=1),
-            (weights * costs.total[:, found.after]).mean(axis=1),
-        )
+    weights, _ = weigh_stay(found)
+    if weights is not None:
+        later = weights * costs.total[:, found.after]
+        both["stayed"] = (costs.total[:, found.before].mean(axis=1), later.mean(axis=1))
     before, after = (np.column_stack([pair[side] for pair in both.values()]) for side in (0, 1))
     return CostColumns(before, after, tuple(both), found.treated, found.covariates)
 

@@ -94,7 +94,8 @@ def _score_means(study: Study, found: CostStudy, valued: ValuedScore) -> tuple[C
         if 0 < (~kept[side]).sum() < MIN_APART:
             raise NotEstimable(
                 Fault("assessments", "almost everybody has an answer: numbers of those who do, beside those of all, "
-                      "would tell of the few who do not", f"fewer than {MIN_APART} without", f"none, or {MIN_APART} or more")
+                      "would tell of the few who do not",
+                      f"fewer than {MIN_APART} do not", f"none, or {MIN_APART} or more")
             )  # fmt: skip
     share = float(kept[found.treated].mean())
     both = {

@@ -48,6 +48,20 @@ def view_wide(results: Results, table: str) -> pd.DataFrame:
     return wide.map(_short).rename_axis(index=None, columns=None)
 
 
+def view_intervals(results: Results, table: str) -> pd.DataFrame:
+    """A descriptive table with each number's interval beside it, and the reason where there is none."""
+    rows = results.table(table)
+    told = [
+        r.reason
+        if np.isnan(r.value)
+        else _short(r.value) + ("" if np.isnan(r.lower) else f" ({_short(r.lower)} to {_short(r.upper)})")
+        for r in rows.itertuples()
+    ]
+    wide = rows.assign(told=told).pivot(index="row", columns="column", values="told").fillna("")
+    wide = wide.reindex(index=rows["row"].unique(), columns=rows["column"].unique())
+    return Readable(wide.rename_axis(index=None, columns=None))
+
+
 def view_checks(results: Results, table: str = "") -> pd.DataFrame:
     """Every check with what it found, of one table of estimates or of all."""
     rows = results.table(f"checks.{table}") if table else results.frame

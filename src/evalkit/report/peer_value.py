@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING
 from evalkit.core.economics import Valued
 from evalkit.report import facts, figures_budget
 from evalkit.report.display import show_figure, show_text
-from evalkit.report.phrases import full_stop, listed, service_short, signed_money, starts_with_capital
-from evalkit.report.plain import plain_reason, plain_resource
+from evalkit.report.peer_budget import show_claim, show_elsewhere, show_not_counted
+from evalkit.report.phrases import service_short, signed_money, starts_with_capital
+from evalkit.report.plain import plain_resource
 from evalkit.report.value_facts import (
     Amount,
     Plane,
-    budget_claim,
-    budget_relation,
     cost_outcome,
     has_numbers,
     is_qaly,
+    no_number,
     plain_pounds,
     read_amount,
     read_plane,
-    reasons_of,
 )
 from evalkit.report.words import Certainty
 
@@ -34,14 +33,6 @@ if TYPE_CHECKING:
 EACH = "for each person every 3 months"
 _CLEAR: tuple[Certainty, ...] = ("strong", "likely", "suggests")
 _PAYERS = {"payer.nhs": "The NHS", "payer.local_authority": "The council"}
-_NOT_COUNTED = (
-    "Help from family and friends.",
-    "What people paid themselves.",
-    "Family doctors, medicines and general hospitals.",
-    "Police, courts and prisons.",
-    "How people felt. A better life is not in the pounds.",
-)
-_BENEFITS = "Benefits, such as those that pay the rent."
 _DRAWS = 100  # answers that fit the records, for which shares are told
 _STEP = {"days": 0.1, "score": 0.01}
 
@@ -70,12 +61,13 @@ def show_who(release: Release) -> None:
     if all(a.status == "absent" for a in found.values()):
         parts.append("The NHS and the council were not looked at one by one.")
     elif not any(a.has_number for a in found.values()):
-        parts.append(_no_number(next(iter(found.values()))))
+        parts.append(no_number(next(iter(found.values()))))
     else:
         parts.append(f"This compares with what we think each would have spent without {service}. All is told "
                      f"{EACH}.")  # fmt: skip
         parts.append("\n".join(f"- **{_PAYERS[row]}:** {_change_words(a, service)}" for row, a in found.items()))
         parts.append(_who_words(*(found[row] for row in _PAYERS)))
+        parts.append("Only a few areas are compared. Something else may have happened in one of them.")
     outcome = cost_outcome(release)
     if outcome.perspective in ("nhs_and_local_authority", "public_sector"):
         share = round(100 * release.protocol.economics.joint_nhs_share)
@@ -86,17 +78,10 @@ def show_who(release: Release) -> None:
     show_text("\n\n".join(p for p in parts if p), id="text-value-who")
 
 
-def _no_number(amount: Amount) -> str:
-    if amount.status == "suppressed":
-        return "This is not released. Too few people are behind it."
-    return f"We could not work this out. {full_stop(plain_reason(amount.reason))}" if amount.reason else (
-        "We could not work this out.")  # fmt: skip
-
-
 def _change_words(amount: Amount, service: str) -> str:
     """`about £640 less. It could be £1,200 less, or £80 less. The figures suggest that …`"""
     if not amount.has_number:
-        return _no_number(amount)
+        return no_number(amount)
     best = signed_money(amount.value)
     text = "about as much as without it." if best == "no different" else f"about {best}."
     if amount.has_range:
@@ -120,7 +105,8 @@ def _who_words(nhs: Amount, council: Amount) -> str:
         return f"So it seems that both {'saved' if nhs.value < 0 else 'paid more'}."
     if any(clear):
         sure, name, other = (nhs, "NHS", "council") if clear[0] else (council, "council", "NHS")
-        return f"So it seems that the {name} {'saved' if sure.value < 0 else 'paid more'}. For the {other} we cannot tell."
+        did = "saved" if sure.value < 0 else "paid more"
+        return f"So it seems that the {name} {did}. For the {other} we cannot tell."
     return "So we cannot tell who saved and who paid."
 
 
@@ -160,7 +146,8 @@ def _use_words(use: Amount, price: Amount) -> str:
     if sure_use and sure_price:
         return "So both use and prices seem to have changed."
     if sure_use:
-        return f"So it seems that people used {'less' if use.value < 0 else 'more'} help. It is not a matter of price alone."
+        way = "less" if use.value < 0 else "more"
+        return f"So it seems that people used {way} help. It is not a matter of price alone."
     if sure_price:
         return "So what changed seems to be the prices. For use we cannot tell."
     return ""
@@ -189,7 +176,7 @@ def _gain_words(release: Release, valued: Valued, service: str) -> str:
         return f"{head} This was not worked out."
     if not plane.has_numbers:
         hidden = Amount(math.nan, math.nan, math.nan, "", "", "refused" if plane.reason else "absent", plane.reason)
-        return f"{head} {_no_number(hidden)}"
+        return f"{head} {no_number(hidden)}"
     cost, effect = plane.spread("cost"), plane.spread("effect")
     sentences = [
         f"Our best answer is {_gained(effect.value, valued)} {EACH}.",
@@ -222,7 +209,10 @@ def _price_words(plane: Plane, cost: Amount, effect: Amount, service: str) -> li
     one = "year in full health" if is_qaly(plane.valued) else plane.valued.unit
     sure = {"effect": effect.certainty() in _CLEAR, "cost": cost.certainty() in _CLEAR}
     if not any(sure.values()):
-        return [f"We cannot tell if {service} changed this, or what it cost.", f"So no price of one {one} can be given."]
+        return [
+            f"We cannot tell if {service} changed this, or what it cost.",
+            f"So no price of one {one} can be given.",
+        ]
     if not sure["effect"]:
         way = "less" if cost.value < 0 else "more"
         return [f"The figures suggest that {way} was spent.",
@@ -240,8 +230,8 @@ def _price_words(plane: Plane, cost: Amount, effect: Amount, service: str) -> li
     price = plain_pounds(plane.icer.value)
     if better:
         return [f"The figures suggest that people gained and more was spent. Each {one} more cost about {price}."]
-    return [f"The figures suggest that less was spent, but people **lost**. About {price} was saved for each {one} lost.",
-            "Is that worth it? That is not for figures to say."]  # fmt: skip
+    lost = "The figures suggest that less was spent, but people **lost**."
+    return [lost, f"About {price} was saved for each {one} lost.", "Is that worth it? Figures cannot say."]
 
 
 def _out_of_hundred(plane: Plane, service: str) -> list[str]:
@@ -250,100 +240,6 @@ def _out_of_hundred(plane: Plane, service: str) -> list[str]:
     shares = {q: round(_DRAWS * s) for q, s in plane.shares.items() if math.isfinite(s) and round(_DRAWS * s) > 0}
     if not shares:
         return []
-    told = [f"In {n} of them it {words[q]}." for q, n in sorted(shares.items(), key=lambda pair: -pair[1])]
+    # Rounded to whole answers, they need not add up to a hundred.
+    told = [f"In about {n} of them it {words[q]}." for q, n in sorted(shares.items(), key=lambda pair: -pair[1])]
     return [f"Think of {_DRAWS} answers for {service} that fit the records.", *told]
-
-
-# ---- the claim -----------------------------------------------------------------------------------------
-
-
-def show_claim(release: Release) -> None:
-    """What was claimed beside what was found, and why the old budget is the wrong yardstick."""
-    claim, service = budget_claim(release), service_short(release.protocol.study)
-    parts = ["### The saving that was promised"]
-    if claim is None:
-        parts.append("The plan lists no promise to save a share of the budget.")
-    else:
-        parts.append(f"This was said: {full_stop(claim.text)}")
-    parts.append(
-        "An old budget is what somebody meant to spend. It is not what would have been spent. Needs and prices change "
-        "in every place. So spending can fall below an old budget by itself. The fair question is: what would have "
-        f"been spent without {service}?"
-    )
-    parts += _budget_words(release, service)
-    claimed = read_amount(release, "budget", "all", "claimed_share")
-    estimated = read_amount(release, "budget", "all", "estimated_share")
-    if claimed.has_number or estimated.has_number:
-        parts.append("\n".join([
-            f"- **Beside the old budget:** {_share_words(claimed)}",
-            f"- **Beside what we think would have been spent:** {_share_words(estimated)}",
-        ]))  # fmt: skip
-    if claim is not None:
-        parts.append(_relation_words(budget_relation(claim, estimated), estimated, service))
-    show_text("\n\n".join(p for p in parts if p), id="text-value-claim")
-    rows = release.table("budget")
-    if rows[(rows["row"] != "all") & rows["value"].notna()].empty:
-        return
-    names = {"original": "The old budget", "counterfactual": f"What we think would have been spent without {service}",
-             "actual": "What was spent"}  # fmt: skip
-    show_figure(figures_budget.plot_budget(rows, names=names), id="fig-value-budget",
-                caption="The old budget, what we think would have been spent, and what was spent",
-                alt=figures_budget.describe_budget(rows, names=names))  # fmt: skip
-
-
-def _budget_words(release: Release, service: str) -> list[str]:
-    """Where what would have been spent lies beside the old budget, in all years together."""
-    original, counter = (read_amount(release, "budget", "all", c) for c in ("original", "counterfactual"))
-    if not has_numbers(release, "budget"):
-        reasons = reasons_of(release, "budget")
-        return [f"We could not set budgets beside it. {full_stop(plain_reason(reasons[0]))}" if reasons else
-                "This release holds no budgets."]  # fmt: skip
-    if not (original.has_number and counter.has_number):
-        return []
-    gap = counter.value - original.value
-    told = f"The old budget came to {plain_pounds(original.value)} in these years. Without {service}, we think "
-    told += f"{plain_pounds(counter.value)} would have been spent."
-    if abs(gap) < 0.005 * original.value:
-        return [f"{told} Here the two are about the same."]
-    if gap < 0:
-        return [f"{told} That is {plain_pounds(gap)} less. So part of the fall would have come anyway."]
-    return [f"{told} That is {plain_pounds(gap)} more. So the old budget hides part of what was saved."
-            if read_amount(release, "budget", "all", "estimated_saving").value > gap else
-            f"{told} That is {plain_pounds(gap)} more. So the old budget was too low a yardstick."]  # fmt: skip
-
-
-def _share_words(share: Amount) -> str:
-    """`16 out of 100 pounds saved. It could be 9 saved, or 23 saved.`"""
-    if not share.has_number:
-        return _no_number(share)
-    text = f"{_of_hundred(share.value)}, out of every 100 pounds."
-    if share.has_range:
-        text += f" It could be {_of_hundred(share.lower)}, or {_of_hundred(share.upper)}."
-    return starts_with_capital(text)
-
-
-def _of_hundred(share: float) -> str:
-    size = round(100 * abs(share))
-    if size == 0:
-        return "nothing saved" if share >= 0 else "less than 1 pound more spent"
-    return f"{size} pound{'' if size == 1 else 's'} {'saved' if share > 0 else 'more spent'}"
-
-
-def _relation_words(relation: str, estimated: Amount, service: str) -> str:
-    if relation == "cannot":
-        return "So the promise cannot be checked here."
-    none_inside = estimated.lower <= 0 <= estimated.upper
-    if relation == "inside" and none_inside:
-        return "The promise lies inside the range of doubt. So does no saving at all. These figures cannot settle it."
-    if relation == "inside":
-        return f"The promise lies inside the range of doubt. No saving at all lies outside it. The figures suggest that {service} saved money."
-    if none_inside:
-        return "The promise lies outside the range of doubt. No saving at all lies inside it. So we cannot tell if anything was saved."
-    if estimated.value < 0:
-        return "The promise lies outside the range of doubt. The figures suggest that **more** was spent, not less."
-    size = "less" if estimated.upper < 1 and estimated.value < estimated.upper and _below(estimated) else "more"
-    return size
-
-
-def _below(estimated: Amount) -> bool:
-    return estimated.upper < 1

@@ -15,8 +15,8 @@ from evalkit.core.outcomes import CostOutcome
 from evalkit.core.protocol import Claim
 from evalkit.report import facts
 from evalkit.report.claims import Relation
-from evalkit.report.phrases import money, starts_with_capital
-from evalkit.report.plain import plain_resource
+from evalkit.report.phrases import full_stop, money, starts_with_capital
+from evalkit.report.plain import plain_reason, plain_resource
 from evalkit.report.words import Certainty, certainty_of
 
 if TYPE_CHECKING:
@@ -94,6 +94,14 @@ def read_amount(release: Release, table: str, row: str, column: str) -> Amount:
         return ABSENT
     return Amount(float(found["value"]), float(found["lower"]), float(found["upper"]), str(found["unit"]),
                   str(found["label"]), str(found["status"]), str(found["reason"]))  # fmt: skip
+
+
+def no_number(amount: Amount) -> str:
+    """Why a number is missing, for everybody."""
+    if amount.status == "suppressed":
+        return "This is not released. Too few people are behind it."
+    return f"We could not work this out. {full_stop(plain_reason(amount.reason))}" if amount.reason else (
+        "We could not work this out.")  # fmt: skip
 
 
 def has_numbers(release: Release, table: str) -> bool:

@@ -13,7 +13,13 @@ import numpy as np
 
 from evalkit.cohort.comparison import Comparison
 from evalkit.core.errors import Fault, NotEstimable
-from evalkit.estimators.costs.dr_did_fits import Basis, ExponentialFit, build_basis, fit_exponential
+from evalkit.estimators.costs.dr_did_fits import (
+    Basis,
+    ExponentialFit,
+    build_basis,
+    fit_exponential,
+    predict_exponential,
+)
 from evalkit.estimators.people.effect_means import Plan, compute_effect_means
 from evalkit.estimators.people.effect_nuisances import OutcomeSpec, drop_redundant
 from evalkit.estimators.people.influence import Correction
@@ -21,7 +27,6 @@ from evalkit.estimators.people.logistic import add_intercept, find_redundant, fi
 from evalkit.estimators.people.weighting import WeightOptions
 
 _BLOCK = 4_000_000  # numbers held at a time
-_LARGE = 700.0  # beyond this the exponential overflows
 
 
 @dataclass(frozen=True)
@@ -171,22 +176,22 @@ def fit_proportion(sides: Sides, weights: np.ndarray, *, start: dict[str, np.nda
     coefficients, trend = _fit_models(sides, of_t, of_c, weights, start or {})
     log_w = (coefficients["odds"] + coefficients["before_t"] - coefficients["before_c"]) @ sides.x_c.T
     w = np.exp(log_w - log_w.max(axis=1, keepdims=True))  # their level is of no account
-    trend_t = np.exp(np.minimum(coefficients["trend"] @ sides.x_t.T, _LARGE))
+    trend_t, trend_c = predict_exponential(sides.x_t, trend), predict_exponential(sides.x_c, trend)
     people = of_t.sum(axis=1)
     people = np.where(people > 0, people, np.nan)
     actual, before = (of_t @ sides.after_t) / people, (of_t @ sides.before_t) / people
     own = of_c * w
     spent = own @ sides.before_c
-    shift = (own * (sides.after_c - trend * sides.before_c)).sum(axis=1) / np.where(spent > 0, spent, np.nan)
+    shift = (own * (sides.after_c - trend_c * sides.before_c)).sum(axis=1) / np.where(spent > 0, spent, np.nan)
     counterfactual = ((of_t * trend_t) @ sides.before_t) / people + before * shift
-    return ProportionFits(trend_t, trend, w, coefficients, np.column_stack([actual, counterfactual]))
+    return ProportionFits(trend_t, trend_c, w, coefficients, np.column_stack([actual, counterfactual]))
 
 
 def _fit_models(
     sides: Sides, of_t: np.ndarray, of_c: np.ndarray, weights: np.ndarray, start: dict[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+) -> tuple[dict[str, np.ndarray], ExponentialFit]:
     """Coefficients (B, q) of the log odds of being treated, of both sides' log mean cost before and of the
-    comparison's log trend, and its trend r (B, n_c)."""
+    comparison's log trend, which comes as a fit too."""
     people = sides.people
     odds = fit_logistic_draws(
         add_intercept(people.covariates), people.treated.astype(np.float64), weights, base=people.sampling
@@ -201,7 +206,7 @@ def _fit_models(
         "before_t": before_t.coefficients,
         "before_c": before_c.coefficients,
         "trend": trend.coefficients,
-    }, trend.mean
+    }, trend
 
 
 def refuse_unfitted(fits: ProportionFits) -> None:
@@ -236,7 +241,8 @@ def _refuse_tilt(tilt: ExponentialFit) -> None:
 def _compute_difference(sides: Sides, weights: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Means (B, 2) in pounds: the weights balance x, so that the weighted regression adds nothing to the mean."""
     t = sides.people.treated
-    of_t, own = weights[:, t], weights[:, ~t] * _fit_tilt(sides, weights, start=start).mean
+    of_t, tilt = weights[:, t], _fit_tilt(sides, weights, start=start)
+    own = weights[:, ~t] * predict_exponential(sides.x_c, tilt)
     people = of_t.sum(axis=1)
     people = np.where(people > 0, people, np.nan)
     trend = (own @ (sides.after_c - sides.before_c)) / own.sum(axis=1)

@@ -15,14 +15,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_CHUNK = 256  # weightings at a time: few enough for the processor's cache
+_CHUNK = 64  # weightings at a time: few enough for the processor's cache
 _BLOCK = 2_000_000  # numbers held at a time
 _ITERATIONS = 80
 _TOLERANCE = 1e-9  # of the step, in standard deviations of the linear predictor
 _LONG = 0.5  # steps longer than this must lower what is minimised
-_RUN_AWAY = 40.0  # linear predictors, from their level, at which there is no minimum
+_RUN_AWAY = 40.0  # coefficients, in standard deviations of the predictor, at which there is no minimum
+_LARGE = 700.0  # beyond this the exponential overflows
 _FLAT = 1e-11  # curvature, relative to the steepest direction, at which a direction is flat
-_REFRESH = 1e-2  # below this step the curvature of the step before is good enough
+_REFRESH = 3e-2  # below this step the curvature of the step before is good enough, while steps still shrink fast
+_ROUGH = 1e4  # condition number up to which single precision is enough for curvature (never for gradients)
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,16 @@ class Basis:
 
     q: np.ndarray
     r: np.ndarray
-    products: np.ndarray
+    products: np.ndarray  # in single precision
     rows: np.ndarray
     columns: np.ndarray
 
 
 @dataclass(frozen=True)
 class ExponentialFit:
-    """Coefficients (B, p) in terms of x and exp(x'g) (B, n); NaN where `fitted` (B,) is False: there is no minimum."""
+    """Coefficients (B, p) in terms of x; NaN where `fitted` (B,) is False: there is no minimum."""
 
     coefficients: np.ndarray
-    mean: np.ndarray
     fitted: np.ndarray
 
 
@@ -51,7 +52,7 @@ def build_basis(x: np.ndarray) -> Basis:
     q, r = np.linalg.qr(x / norms)
     q *= np.sqrt(len(x))
     rows, columns = np.triu_indices(x.shape[1])
-    return Basis(q, r * norms / np.sqrt(len(x)), q[:, rows] * q[:, columns], rows, columns)
+    return Basis(q, r * norms / np.sqrt(len(x)), (q[:, rows] * q[:, columns]).astype(np.float32), rows, columns)
 
 
 def fit_exponential(
@@ -71,79 +72,95 @@ def fit_exponential(
     for at in range(0, len(a), size):
         here = slice(at, at + size)
         parts.append(_fit_chunk(basis, a[here], np.linalg.solve(basis.r.T, target[here].T).T, start))
-    gamma, mean, fitted = (np.concatenate(piece) for piece in zip(*parts, strict=True))
+    gamma, fitted = (np.concatenate(piece) for piece in zip(*parts, strict=True))
     coefficients = np.linalg.solve(basis.r, gamma.T).T
     coefficients[~fitted] = np.nan
-    mean[~fitted] = np.nan
-    return ExponentialFit(coefficients, mean, fitted)
+    return ExponentialFit(coefficients, fitted)
+
+
+def predict_exponential(x: np.ndarray, fit: ExponentialFit) -> np.ndarray:
+    """exp(x'g), shape (B, n), of any people's x (n, p); NaN where not fitted."""
+    eta = fit.coefficients @ x.T
+    return np.exp(np.minimum(eta, _LARGE, out=eta), out=eta)
 
 
 def _fit_chunk(
     basis: Basis, a: np.ndarray, target: np.ndarray, start: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coefficients in terms of q (b, p), exp of the linear predictor (b, n), and whether fitted (b,)."""
-    scale = a.sum(axis=1)
-    goal = target @ (basis.r[:, 0])  # sum of the fitted values: the intercept is x's first column
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients in terms of q (b, p) and whether fitted (b,)."""
+    unit = basis.r[:, 0]  # q @ unit is the intercept, so that target @ unit is the sum of the fitted values
+    scale, goal = a.sum(axis=1), target @ unit
     possible = (scale > 0) & (goal > 0)
     scale = np.where(possible, scale, 1.0)
     a, target = a / scale[:, None], target / scale[:, None]
     level = np.log(np.where(possible, goal, 1.0) / scale)
-    unit = basis.r[:, 0]  # q @ unit is the intercept
     gamma = np.outer(level, unit) if start is None else np.tile(basis.r @ start, (len(a), 1))
+    inverse, last = np.empty((len(a), len(unit), len(unit))), np.full(len(a), np.inf)
     fitted, active = np.zeros(len(a), dtype=bool), np.flatnonzero(possible)
-    mean = np.ones_like(a)
-    inverse, last = np.zeros((len(a), len(unit), len(unit))), np.full(len(a), np.inf)
-    for _ in range(_ITERATIONS):
-        eta = gamma[active] @ basis.q.T
-        gone = np.abs(eta - level[active, None]).max(axis=1) > _RUN_AWAY
-        active, eta = active[~gone], eta[~gone]
-        if not len(active):
-            break
-        mean[active] = np.exp(eta)
-        mass = a[active] * mean[active]
-        gradient = target[active] - mass @ basis.q
-        stale = last[active] > _REFRESH
+    stale = np.ones(len(active), dtype=bool)
+    for iteration in range(_ITERATIONS):
+        here = slice(None) if len(active) == len(a) else active
+        shared = start is not None and not iteration
+        mass = (gamma[:1] if shared else gamma[here]) @ basis.q.T
+        mass = np.exp(np.minimum(mass, _LARGE, out=mass), out=mass) * a[here]
+        gone = np.abs(gamma[here] - level[here, None] * unit).max(axis=1, initial=0.0) > _RUN_AWAY
         if stale.any():
-            chosen = active[stale]
-            inverse[chosen], flat = _invert(basis, mass[stale])
-            active, gradient = _drop(active, gradient, chosen[flat])
-        step = np.einsum("bij,bj->bi", inverse[active], gradient)
+            rows = slice(None) if stale.all() else stale
+            inverse[active[stale]], flat = _invert(basis, mass[rows])
+            gone[stale] |= flat
+        gradient = target[here] - mass @ basis.q
+        step = np.matmul(inverse[here], gradient[:, :, None])[:, :, 0]
         reach = np.abs(step).max(axis=1, initial=0.0)
-        long = np.flatnonzero(reach > _LONG)
+        long = np.flatnonzero((reach > _LONG) & ~gone)
         if len(long):
-            step[long] = _shorten(basis, a[active[long]], target[active[long]], gamma[active[long]], step[long])
-        gamma[active] += step
-        # An old curvature still shrinks steps by a rate: about rate x step is left to go.
-        rate = np.where(np.isfinite(last[active]), reach / np.maximum(last[active], 1e-300), 1.0)
-        done = (reach <= _TOLERANCE) | ((rate < 0.05) & (rate * reach <= 0.1 * _TOLERANCE))
-        last[active] = np.where(rate > 0.3, np.inf, reach)  # slow: a new curvature next time
-        fitted[active[done]] = True
-        active = active[~done]
+            chosen = active[long]
+            step[long] = _shorten(basis, a[chosen], target[chosen], gamma[chosen], step[long])
+        gamma[here] += step
+        # With an old curvature steps shrink by a rate: about rate x step is left to go.
+        rate = np.where(np.isfinite(last[here]), reach / np.maximum(last[here], 1e-300), 1.0)
+        done = (reach <= _TOLERANCE) | ((rate < 0.1) & (rate * reach <= 0.1 * _TOLERANCE))
+        last[here] = reach
+        fitted[active[done & ~gone]] = True
+        kept = ~(done | gone)
+        active, stale = active[kept], ((reach > _REFRESH) | (rate > 0.2))[kept]
         if not len(active):
             break
-    if fitted.any():
-        mean[fitted] = np.exp(gamma[fitted] @ basis.q.T)
-    return gamma, mean, fitted
-
-
-def _drop(active: np.ndarray, gradient: np.ndarray, gone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    kept = ~np.isin(active, gone)
-    return active[kept], gradient[kept]
+    return gamma, fitted
 
 
 def _invert(basis: Basis, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inverses of q' diag(mass_b) q (b, p, p), and which are flat in some direction (b,)."""
+    """Inverses of q' diag(mass_b) q (b, p, p), and which are flat in some direction (b,).
+
+    What single precision does not settle is done again in double.
+    """
+    information = _fill(basis, (mass.astype(np.float32) @ basis.products).astype(np.float64))
+    inverse, condition = _try_inverse(information)
+    again = np.flatnonzero(~(condition < _ROUGH))
+    if len(again):
+        pairs = mass[again] @ (basis.q[:, basis.rows] * basis.q[:, basis.columns])
+        inverse[again], condition[again] = _try_inverse(_fill(basis, pairs))
+    return inverse, ~(condition < 1 / _FLAT)
+
+
+def _fill(basis: Basis, pairs: np.ndarray) -> np.ndarray:
+    """Symmetric matrices (b, p, p) from the products of pairs of columns (b, p (p + 1) / 2)."""
     p = basis.q.shape[1]
-    pairs = mass @ basis.products
-    information = np.empty((len(mass), p, p))
-    information[:, basis.rows, basis.columns] = pairs
-    information[:, basis.columns, basis.rows] = pairs
-    size = np.trace(information, axis1=1, axis2=2)[:, None, None] / p
-    information = information / np.where(size > 0, size, 1.0)
-    values = np.linalg.eigvalsh(information)
-    flat = ~(values[:, 0] > _FLAT * values[:, -1])
-    information[flat] = np.eye(p)
-    return np.linalg.inv(information) / np.where(size > 0, size, 1.0), flat
+    full = np.empty((len(pairs), p, p))
+    full[:, basis.rows, basis.columns] = pairs
+    full[:, basis.columns, basis.rows] = pairs
+    return full
+
+
+def _try_inverse(information: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Inverses (b, p, p) and about how badly conditioned they are (b,); infinite where there is none."""
+    top = np.abs(information).max(axis=(1, 2))
+    bad = ~((top > 0) & np.isfinite(top))
+    information = np.where(bad[:, None, None], np.eye(information.shape[1]), information)
+    try:
+        inverse = np.linalg.inv(information)
+    except np.linalg.LinAlgError:
+        inverse = np.linalg.pinv(information, rcond=1e-15, hermitian=True)
+    return inverse, np.where(bad, np.inf, np.abs(inverse).max(axis=(1, 2)) * top)
 
 
 def _shorten(basis: Basis, a: np.ndarray, target: np.ndarray, gamma: np.ndarray, step: np.ndarray) -> np.ndarray:

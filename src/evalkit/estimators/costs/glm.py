@@ -11,12 +11,13 @@ Cameron and Miller 2015, J Human Resources 50:317 (clusters).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
-from evalkit.cohort.frames import choice_faults, how_many, is_finite, refuse, whole_faults
+from evalkit.cohort.frames import as_numbers, choice_faults, how_many, is_finite, refuse, whole_faults
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.estimators.costs.glm_families import (
     Family,
@@ -26,6 +27,7 @@ from evalkit.estimators.costs.glm_families import (
     compute_variance,
     compute_working,
     invert_link,
+    is_inside,
     outcome_faults,
     pair_faults,
 )
@@ -74,9 +76,9 @@ class GlmModel:
     names: tuple[str, ...]
     options: GlmOptions
     bread: np.ndarray
-    scores: np.ndarray
-    linear_predictor: np.ndarray
-    mu: np.ndarray
+    scores: np.ndarray = field(repr=False)
+    linear_predictor: np.ndarray = field(repr=False)
+    mu: np.ndarray = field(repr=False)
     dispersion: float
     deviance: float
     deviance_reason: str
@@ -142,10 +144,11 @@ def fit_glm(
     NotEstimable
         Too few people, redundant columns, separation or no cost at all in a group, no convergence, all by name.
     """
-    labels = tuple(names) if names is not None else tuple(f"column {j}" for j in range(np.shape(x)[-1]))
     refuse(option_faults(options))
-    w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
-    _check(x, y, w[None, :], offset, labels, options)
+    x, y = as_numbers(np.asarray(x), "design"), as_numbers(np.asarray(y), "outcome")
+    labels = tuple(names) if names is not None else tuple(f"column {j}" for j in range(np.shape(x)[-1]))
+    w = np.ones(len(y)) if weights is None else as_numbers(np.asarray(weights), "weights")
+    _check(x, y, np.atleast_2d(w), offset, labels, options)
     _check_cluster(cluster, w, options)
     used = w > 0
     _require_rank(x[used], labels)
@@ -183,9 +186,10 @@ def fit_glm_draws(
         As `fit_glm`, of the fit to everybody; counts that are negative, missing or all nought in a replicate.
     """
     refuse(option_faults(options))
-    w = np.ones(len(y)) if base is None else np.asarray(base, dtype=np.float64)
+    x, y = as_numbers(np.asarray(x), "design"), as_numbers(np.asarray(y), "outcome")
+    w = np.ones(len(y)) if base is None else as_numbers(np.asarray(base), "base")
     labels = tuple(f"column {j}" for j in range(np.shape(x)[-1]))
-    _check(x, y, w[None, :], offset, labels, options)
+    _check(x, y, np.atleast_2d(w), offset, labels, options)
     _check(x, y, np.atleast_2d(counts), offset, labels, options)
     _require_rank(x[w > 0], labels)
     problem = _build(x, y, offset, options)
@@ -203,9 +207,13 @@ def fit_glm_draws(
 def predict_glm(
     x: np.ndarray, coefficients: np.ndarray, *, options: GlmOptions, offset: np.ndarray | None = None
 ) -> np.ndarray:
-    """Means, shape (n,) for coefficients (p,), or (B, n) for (B, p)."""
+    """Means, shape (n,) for coefficients (p,), or (B, n) for (B, p); NaN for one the family cannot have."""
     eta = coefficients @ x.T
-    return invert_link(eta if offset is None else eta + offset, options.link)
+    return _means(eta if offset is None else eta + offset, options)
+
+
+def _means(eta: np.ndarray, options: GlmOptions) -> np.ndarray:
+    return np.where(is_inside(eta, options.family, options.link), invert_link(eta, options.link), np.nan)
 
 
 def option_faults(options: GlmOptions) -> list[Fault]:
@@ -219,7 +227,7 @@ def option_faults(options: GlmOptions) -> list[Fault]:
 
 def _build(x: np.ndarray, y: np.ndarray, offset: np.ndarray | None, options: GlmOptions) -> Problem:
     return build_problem(
-        np.asarray(x, dtype=np.float64), y, offset, family=options.family, link=options.link,
+        x, y, offset, family=options.family, link=options.link,
         max_iterations=options.max_iterations, tolerance=options.tolerance,
     )  # fmt: skip
 
@@ -231,16 +239,19 @@ def _finish(
     """Dispersion, deviance and covariance at the estimate."""
     family = options.family
     eta = problem.q @ gamma + problem.offset
-    working = compute_working(problem.y, eta, family, options.link)
-    mu, n, p = working.mean, int((w > 0).sum()), x.shape[1]
-    back = np.linalg.inv(problem.r)
-    bread = back @ np.linalg.inv((problem.q * (w * working.information)[:, None]).T @ problem.q) @ back.T
-    scores = (w * working.score)[:, None] * x
+    used = w > 0  # others may have a mean that the family cannot have
+    q, y, here, n, p = problem.q[used], problem.y[used], w[used], int(used.sum()), x.shape[1]
+    working = compute_working(y, eta[used], family, options.link)
+    mean, back = working.mean, np.linalg.inv(problem.r)
+    bread = back @ np.linalg.inv((q * (here * working.information)[:, None]).T @ q) @ back.T
+    scores = np.zeros(x.shape)
+    scores[used] = (here * working.score)[:, None] * x[used]
     dispersion = 1.0
     if family != "binomial":
-        dispersion = float(w @ ((problem.y - mu) ** 2 / compute_variance(mu, family))) / (n - p)
-    deviance, deviance_reason = compute_deviance(problem.y, mu, w, family)
-    log_likelihood, log_reason = compute_log_likelihood(problem.y, mu, w, family, deviance)
+        dispersion = float(here @ ((y - mean) ** 2 / compute_variance(mean, family))) / (n - p)
+    deviance, deviance_reason = compute_deviance(y, mean, here, family)
+    log_likelihood, log_reason = compute_log_likelihood(y, mean, here, family, deviance)
+    mu = _means(eta, options)
     covariance = _covariance(bread, scores, dispersion, n, cluster, options.errors)
     return GlmModel(
         np.linalg.solve(problem.r, gamma), covariance, names, options, bread, scores, eta, mu, dispersion, deviance,
@@ -303,6 +314,8 @@ def _check_cluster(cluster: np.ndarray | None, w: np.ndarray, options: GlmOption
         raise ParameterError(
             Fault("cluster", "the shapes do not fit each other", f"{len(cluster)} for {len(w)} people")
         )
+    if pd.isna(cluster).any():
+        raise ParameterError(Fault("cluster", f"{how_many(int(pd.isna(cluster).sum()))} are empty"))
     if len(np.unique(np.asarray(cluster)[w > 0])) < 2:
         raise NotEstimable(Fault("cluster", "there is one cluster only, so no spread between clusters"))
 
@@ -312,7 +325,7 @@ def _require_rank(x: np.ndarray, names: tuple[str, ...]) -> None:
     n, p = x.shape
     if n <= p:
         raise NotEstimable(Fault(_WHERE, "there are no more people than columns", f"{p} columns", "more people"))
-    redundant = find_redundant(np.asarray(x, dtype=np.float64))
+    redundant = find_redundant(x)
     if redundant.any():
         raise NotEstimable([
             Fault(names[j], "this column is constant, or a combination of the columns before it",

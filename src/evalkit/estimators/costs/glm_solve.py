@@ -130,6 +130,8 @@ def _solve_chunk(problem: Problem, weights: np.ndarray, start: np.ndarray) -> So
     for iteration in range(problem.max_iterations):
         eta = (gamma[active] if iteration else start[None, :]) @ problem.q.T
         eta += problem.offset
+        if bounded:
+            eta = np.where(eta > 0, eta, 1.0)  # of people who were not drawn: others are kept inside
         score, curvature = compute_curvature(problem.y, eta, problem.family, problem.link)
         here = w if len(active) == count else w[active]
         gradient = here @ (problem.q * score.T) if len(score) == 1 else (here * score) @ problem.q

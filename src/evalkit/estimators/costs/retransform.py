@@ -85,11 +85,11 @@ def fit_log_ols(
         bad = how_many(int((~np.isfinite(y)).sum()))
         raise ParameterError(Fault("outcome", f"{bad} are missing or infinite"))
     log_y = np.log(y)
+    if len(y) and not np.ptp(log_y) > 0:
+        raise NotEstimable(Fault("outcome", "log cost does not vary"))
     options = GlmOptions(family="gaussian", link="identity", errors=errors)
     model = fit_glm(x, log_y, options=options, cluster=cluster, names=names)
     total = float(((log_y - log_y.mean()) ** 2).sum())
-    if not total > 0:
-        raise NotEstimable(Fault("outcome", "log cost does not vary"))
     design = np.asarray(x, dtype=np.float64)
     return LogOls(
         model, design, log_y - model.mu, math.sqrt(model.dispersion), 1 - model.deviance / total, cluster
