@@ -49,7 +49,7 @@ def draw_costs(**changes: float | str) -> Callable:
     return draw
 
 
-def read_cells(data: dict) -> CellMeans:
+def read_cells(data: dict, replicates: int = REPLICATES) -> CellMeans:
     """Means of cost, volume and days at home in the four cells, drawn once for all who ask."""
     if "cells" not in data:
         frame = data["frame"]
@@ -62,7 +62,7 @@ def read_cells(data: dict) -> CellMeans:
         columns = CostColumns(
             before, after, ("cost", "volume", "days"), frame["treated"].to_numpy() == 1, frame[list(COVARIATES)]
         )
-        data["cells"] = compute_cell_means(columns, replicates=REPLICATES, rng=data["draws"])
+        data["cells"] = compute_cell_means(columns, replicates=replicates, rng=data["draws"])
     return data["cells"]
 
 
@@ -130,7 +130,7 @@ def enter_doubly_robust(
         Entrant(
             f"doubly robust, in {words}", BOTH,
             partial(run_doubly_robust, options=DrCostOptions(scale_of_trend=scale), clustered=clustered),
-            fails=says == "fails",
+            fails=says == "fails", share=0.5 if says == "fails" else 1.0,
         )
         for words, scale, says in (("proportion", "proportion", proportion), ("pounds", "difference", pounds))
     )  # fmt: skip

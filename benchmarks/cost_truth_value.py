@@ -14,6 +14,7 @@ from evalkit.estimators.costs.cells import compute_additive_effect, compute_prop
 
 THRESHOLD_GBP = 500.0  # a day at home
 EFFECT = {"effect": 0.12, "days_effect": 5.0, "heterogeneity": 0.2}
+REPLICATES = 600  # bootstrap draws: ends of the interval are percentiles
 WITH, WITHOUT = "with", "without"
 BENEFIT, AT_ICER = f"net benefit at {THRESHOLD_GBP:g} GBP a day", "net benefit at the true cost of a day"
 
@@ -34,7 +35,7 @@ def run_benefit(data: dict) -> dict[str, Found]:
     The p-value is twice the smaller of the probabilities that the service is worth its cost and that it is not, so that
     "size" says whether the acceptability curve is calibrated: where neither is true, each must be below 2.5% in 2.5%.
     """
-    cells = read_cells(data)
+    cells = read_cells(data, REPLICATES)
     cost = compute_proportional_effect(cells.pick({"cost": 1.0}))
     days = compute_additive_effect(cells.pick({"days": 1.0}))
     psa = Psa.from_differences(
@@ -53,7 +54,7 @@ def run_benefit(data: dict) -> dict[str, Found]:
 
 def run_apart(data: dict) -> dict[str, Found]:
     """Net benefit as if cost and days had nothing to do with each other: their variances are added."""
-    cells = read_cells(data)
+    cells = read_cells(data, REPLICATES)
     cost = compute_proportional_effect(cells.pick({"cost": 1.0}))
     days = compute_additive_effect(cells.pick({"days": 1.0}))
     value = THRESHOLD_GBP * days.difference - cost.difference

@@ -4,8 +4,8 @@
 
 The loop goes over thresholds and makes net benefits of all draws and strategies anew at each, as R packages do. Both
 sides get the same draws and their values are compared. Then the value of information on 1 and on 5 parameters, and a
-million draws with the peak of memory of a process of its own, beside the bytes of the draws themselves and of all net
-benefits had they been held at once.
+million draws with the peak of memory, beside the bytes of the draws themselves and of all net benefits had they been
+held at once.
 
 Set OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1 for one thread. The fastest of some repeats is shown: others' work on
 the machine lengthens the rest.
@@ -14,9 +14,8 @@ the machine lengthens the rest.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import resource
 import time
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -65,13 +64,15 @@ def fastest(call: Callable[[], object], repeats: int) -> tuple[float, float, obj
 
 
 def measure_memory(n_draws: int, n_strategies: int, n_thresholds: int) -> tuple[float, float]:
-    """Megabytes that the process grew by at its peak once the draws were made, and seconds."""
+    """Megabytes that are taken at the peak beyond the draws themselves, and seconds (while memory is traced)."""
     psa = make_draws(n_draws, n_strategies, rng=np.random.default_rng(2))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tracemalloc.start()
     start = time.perf_counter()
     compute_acceptability(psa, np.linspace(0, 50_000, n_thresholds))
     seconds = time.perf_counter() - start
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, seconds
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 2**20, seconds
 
 
 def main() -> None:
@@ -102,10 +103,9 @@ def main() -> None:
         print(f"EVPPI of {len(names)} at GBP 20,000: {seconds:6.2f} s; GBP {one.value_gbp:,.0f}, se {one.se_gbp:,.0f}, "
               f"of an EVPI of GBP {one.evpi_gbp:,.0f}")  # fmt: skip
     million = (1_000_000, asked.strategies, 21)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        grown, seconds = pool.apply(measure_memory, million)
+    grown, seconds = measure_memory(*million)
     held, all_at_once = (8 * million[0] * million[1] * factor / 2**20 for factor in (2, million[2]))
-    print(f"1,000,000 draws x {asked.strategies} x 21 thresholds: {seconds:.1f} s, peak {grown:,.0f} MB over draws "
+    print(f"1,000,000 draws x {asked.strategies} x 21 thresholds: {seconds:.1f} s, peak {grown:,.1f} MB over draws "
           f"of {held:,.0f} MB; net benefits held at once would take {all_at_once:,.0f} MB")  # fmt: skip
     ok = clock < SECONDS_WANTED and far < AGREEMENT and grown < all_at_once / 4
     print("all as wanted" if ok else "NOT as wanted")

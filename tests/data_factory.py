@@ -40,6 +40,8 @@ period = "quarter"
 label = "adults"
 min_age_years = 18
 max_age_years = 75
+[economics]
+price_year = 2016
 [[outcomes]]
 key = "readmission_90d"
 kind = "readmission"

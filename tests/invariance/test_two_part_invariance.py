@@ -110,4 +110,6 @@ def test_tests_of_specification_do_not_know_the_currency() -> None:
     a, b = compute_park_test(y, mu), compute_park_test(1000 * y, 1000 * mu)
     assert (b.power, b.se, b.power_ols) == pytest.approx((a.power, a.se, a.power_ols), rel=1e-6)
     assert compute_pearson_test(1000 * y, 1000 * mu).p_value == pytest.approx(compute_pearson_test(y, mu).p_value)
-    assert compute_hosmer_lemeshow(1e3 * y, 1e3 * mu).statistic == pytest.approx(compute_hosmer_lemeshow(y, mu).statistic)
+    assert compute_hosmer_lemeshow(1e3 * y, 1e3 * mu).statistic == pytest.approx(
+        compute_hosmer_lemeshow(y, mu).statistic
+    )

@@ -1,7 +1,7 @@
 """Estimators of cost hold the truth of simulated people, and what a world is made to show wrong is seen to be wrong.
 
-The short version of `make cost-truth`: 80 replicates a cell. Bounds are three Monte-Carlo errors of a coverage of 95%
-(2.4 points each) and three and a half of the mean error; intervals may be a quarter wider than the spread asks for.
+The short version of `make cost-truth`: 60 replicates a cell. Bounds are three Monte-Carlo errors of a coverage of 95%
+(2.8 points each) and three and a half of the mean error; intervals may be a quarter wider than the spread asks for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import datetime as dt
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -36,12 +35,12 @@ from evalkit.estimators.costs.log_link_did import CostData, estimate_cost_before
 from evalkit.simulate.cost_events import CensoredCostSettings, simulate_censored_costs
 from evalkit.simulate.cost_worlds import COVARIATES, RESOURCES, CostSettings, simulate_costs
 
-REPLICATES = 80
+REPLICATES = 60
 DRAWS = 200  # of a bootstrap
 LOWEST = 0.95 - 3 * math.sqrt(0.95 * 0.05 / REPLICATES)
 WINDOW = Window(dt.date(2016, 4, 1), dt.date(2018, 4, 1))
 Found = tuple[float, float, float]  # value, lower, upper
-QUIET = {"trait": 0.2, "spread": 0.2}  # less noise, where what is wrong is to be seen in 80 replicates
+QUIET = {"trait": 0.2, "spread": 0.2}  # less noise, where what is wrong is to be seen in few replicates
 
 
 @dataclass(frozen=True)
@@ -159,15 +158,14 @@ def test_skewed_costs(people):
 
 
 def test_no_effect_under_a_heavy_tail():
-    settings = CostSettings(people=600, effect=0.0, noise="lognormal", trait=0.5, spread=2.0)
+    settings = CostSettings(people=400, effect=0.0, noise="lognormal", trait=0.5, spread=2.0)
     for cell in run(settings, "difference", 2, in_proportion, in_pounds, doubly_robust("difference"), gamma):
         assert cell.coverage >= LOWEST
         assert abs(cell.error) < 3.5
 
 
-@pytest.mark.parametrize("people", [200, 600])
-def test_a_quarter_that_cost_nothing(people):
-    settings = CostSettings(people=people, zeros=0.25, use_effect=-0.5)
+def test_a_quarter_that_cost_nothing():
+    settings = CostSettings(people=200, zeros=0.25, use_effect=-0.5)
     for cell in run(settings, "difference", 3, in_proportion, doubly_robust("difference"), gamma, two_part):
         holds(cell)
 
@@ -187,7 +185,7 @@ def test_a_fall_in_price_is_not_called_an_effect():
 
 def test_it_matters_in_what_costs_move_alike():
     """The treated cost far more for no known reason: each kind of trend is right in its own world alone."""
-    settings = CostSettings(people=600, gap=1.0, trend=0.5, severity_trend=0.1, **QUIET)
+    settings = CostSettings(people=300, gap=1.0, trend=0.5, severity_trend=0.1, **QUIET)
     right, also, wrong, wrong_too = run(
         settings, "difference", 5, in_proportion, doubly_robust("proportion"), in_pounds, doubly_robust("difference")
     )
@@ -206,7 +204,7 @@ def test_it_matters_in_what_costs_move_alike():
 
 
 def test_one_wrong_model_is_forgiven_by_the_doubly_robust_alone():
-    settings = CostSettings(people=600, trend=0.4, severity_trend=0.3, nonlinear="propensity", **QUIET)
+    settings = CostSettings(people=300, trend=0.4, severity_trend=0.3, nonlinear="propensity", **QUIET)
     weights, robust = run(settings, "difference", 7, in_proportion, doubly_robust("proportion"))
     assert weights.error > 6
     holds(robust)
@@ -244,12 +242,12 @@ def test_practices_count():
 
 def test_groups_chosen_for_recent_use():
     """Both sides cost less later by themselves: before and after takes it for an effect, a comparison does not."""
-    settings = CostSettings(people=400, effect=0.0, recent="everybody")
+    settings = CostSettings(people=300, effect=0.0, recent="everybody")
     *right, wrong = run(settings, "difference", 11, in_proportion, doubly_robust("difference"), gamma, before_after)
     for cell in right:
         holds(cell)
     assert wrong.error < -10
-    assert wrong.coverage < 0.2
+    assert wrong.coverage < 0.4
     settings = replace(settings, recent="treated")
     for cell in run(settings, "difference", 12, in_proportion, doubly_robust("difference")):
         assert cell.error < -10  # chosen on one side alone: nothing here mends that
@@ -308,7 +306,7 @@ def test_those_who_move_away(people):
     who stayed or died."""
     estimators = [
         *map(censored, ("bang_tsiatis", "bang_tsiatis_partitioned", "zhao_tian", "lin_1997", "lin_2000")),
-        *map(partial(censored), NAIVE),
+        *map(censored, NAIVE),
     ]
     rows, truth = [], {}
     for replicate in range(REPLICATES):

@@ -24,7 +24,7 @@ from evalkit.simulate.events import live
 from evalkit.simulate.pathways import STATES
 from evalkit.simulate.people import STEP_DAYS, Calendar, draw_chances, draw_people, overlap_propensity
 from evalkit.simulate.tables import person_ids
-from evalkit.simulate.truth import HORIZONS, RATES, count_rates
+from evalkit.simulate.truth import HORIZONS, RATES, count_rates, summarise_costs
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = load_protocol(ROOT / "protocols" / "ipsa.toml")
@@ -62,11 +62,19 @@ def same(a, b) -> bool:
     )
 
 
+# Effects on cost by use, price and payer, and on days that people value: `cost_variants` and `cea_plane` estimate them.
+OF_MONEY = {
+    "public_cost_use.gbp_per_person_quarter", "public_cost_price.gbp_per_person_quarter",
+    "public_cost_nhs.gbp_per_person_quarter", "public_cost.relative_change",
+    *(f"valued_{v.key}.days_per_person_quarter" for v in PROTOCOL.economics.valued if v.kind == "days"),
+}  # fmt: skip
+
+
 def test_the_truth_names_the_protocols_estimands(settings):
     truth = simulate_world(settings, seed=1).truth
     keys = {PROTOCOL.estimand(outcome).key for outcome in PROTOCOL.outcomes}
     keys |= {PROTOCOL.pathway_estimand(state).key for state in PROTOCOL.pathway.state_keys}
-    keys.add(f"{INSTITUTION_DAYS}.days_per_person")
+    keys |= {f"{INSTITUTION_DAYS}.days_per_person", *OF_MONEY}
     assert {key for key in truth if not key.endswith(".att")} == keys
     assert {key.removesuffix(".att") for key in truth} == keys
 
@@ -76,6 +84,7 @@ def test_without_effects_every_truth_is_exactly_null(settings):
     nulls = {PROTOCOL.estimand(o).key: PROTOCOL.estimand(o).null_value for o in PROTOCOL.outcomes}
     nulls |= {PROTOCOL.pathway_estimand(state).key: 0.0 for state in PROTOCOL.pathway.state_keys}
     nulls[f"{INSTITUTION_DAYS}.days_per_person"] = 0.0
+    nulls |= dict.fromkeys(OF_MONEY, 0.0)
     assert truth == {key: nulls[key.removesuffix(".att")] for key in truth}
 
 
@@ -144,7 +153,7 @@ def test_costs_agree_with_the_cohorts_rule(written, block):
     mine = people.loc[people["group"] == "Lambeth", "person_id"]
     costs = build_costs(written, PROTOCOL, PROTOCOL.outcome("public_cost"), mine)
     after = costs.total[:, costs.starts >= np.datetime64("2015-04-01")]
-    assert np.allclose(np.sort(after.mean(axis=1)), np.sort(block.costs[:, 0]), rtol=1e-9)
+    assert np.allclose(np.sort(after.mean(axis=1)), np.sort(block.costs[:, 0, 0]), rtol=1e-6)
 
 
 def test_days_in_each_state_agree_with_the_cohorts_rule(written, block):
@@ -275,3 +284,25 @@ def test_trends_are_parallel_without_the_alliance_and_the_truth_is_what_differs(
         truth = np.log(rate(with_, 0, after) / rate(without, 0, after))
         assert abs(found - truth) < 3 * se + 0.02, name
     assert truth > 0  # residential discharges rise
+
+
+def test_use_and_price_add_up_to_the_effect_on_cost():
+    """Weeks fall by a tenth and their price by a twentieth; wards do not change."""
+    paid, unit = np.array([90 * 0.95, 100.0]), np.array([90.0, 100.0])
+    found = summarise_costs(np.array([paid + 50, paid, unit, 0.5 * paid + 50]))
+    key = "public_cost{}.gbp_per_person_quarter"
+    assert found[key.format("")] == pytest.approx(-14.5)
+    assert found[key.format("_price")] == pytest.approx(-0.05 * 95)
+    assert found[key.format("_use")] == pytest.approx(-10 * 0.975)
+    assert found[key.format("_nhs")] == pytest.approx(-7.25)
+    assert found["public_cost.relative_change"] == pytest.approx(-14.5 / 150)
+
+
+def test_a_fall_in_price_alone_is_no_fall_in_use(settings):
+    off = settings.without_alliance()
+    truth = simulate_world(off.changed(money={"treated_price_change": -0.3}), seed=3).truth
+    price = truth["public_cost_price.gbp_per_person_quarter"]
+    assert price < -50
+    assert truth["public_cost.gbp_per_person_quarter"] == pytest.approx(price)
+    assert truth["public_cost_use.gbp_per_person_quarter"] == pytest.approx(0, abs=1e-6)
+    assert truth["valued_days_at_home.days_per_person_quarter"] == 0

@@ -32,7 +32,9 @@ SANDWICH = GlmDidOptions(errors="cluster")
 TWO_SANDWICH = TwoPartDidOptions(errors="cluster")
 
 
-def draw(n: int, *, seed: int = 0, saving: float = 0.2, kind: str = "gamma", shock: np.ndarray | None = None) -> CostData:
+def draw(
+    n: int, *, seed: int = 0, saving: float = 0.2, kind: str = "gamma", shock: np.ndarray | None = None
+) -> CostData:
     """A fifth of costs nought, the others skewed, a person's two alike; mean costs fall by 30% in both groups.
 
     The treated are 40%, dearer by exp(0.2), and save `saving` of the mean. `shock` (n,) multiplies the later cost.
@@ -169,8 +171,12 @@ def test_clusters_that_share_a_shock_widen_the_error() -> None:
         assert together.n_clusters == 30
         assert together.degrees <= 29
         assert [c.name for c in together.checks][-1] == "clusters"
-    few = fit_glm_did(data, options=SANDWICH, cluster=cluster // 3)
+        assert together.checks[-1].passed
+    few = fit_glm_did(data, options=SANDWICH, cluster=cluster // 2)
     assert few.checks[-1].passed is False
+    whole = np.where(data.treated, 0, 1 + cluster)
+    with pytest.raises(NotEstimable, match="cannot be told from the effect"):
+        fit_glm_did(data, options=SANDWICH, cluster=whole)
 
 
 def test_degrees_are_all_people_where_costs_are_normal_and_few_where_one_person_has_them() -> None:
@@ -220,7 +226,7 @@ def test_too_few_people_or_no_cost_in_a_cell_are_refused() -> None:
             estimate(few, ESTIMAND)
         with pytest.raises(NotEstimable):
             estimate(nothing, ESTIMAND)
-        with pytest.raises(NotEstimable, match="one cluster only"):
+        with pytest.raises(NotEstimable, match="in one cluster only"):
             estimate(data, ESTIMAND, cluster=np.zeros(200))
 
 
@@ -230,6 +236,21 @@ def test_a_cell_in_which_everybody_has_a_cost_has_no_two_part_model() -> None:
     with pytest.raises(NotEstimable, match="separated"):
         estimate_two_part_did(full, ESTIMAND)
     assert np.isfinite(estimate_glm_did(full, ESTIMAND).value)
+
+
+def test_costs_that_do_not_vary_have_no_error() -> None:
+    treated = np.arange(100) < 40
+    flat = CostData(np.full(100, 50.0), np.where(treated, 30.0, 40.0), treated, pd.DataFrame(index=range(100)))
+    with pytest.raises(NotEstimable, match="do not vary"):
+        estimate_glm_did(flat, ESTIMAND)
+
+
+def test_zeros_and_ones_are_sides_too() -> None:
+    data = draw(200)
+    other = CostData(data.before, data.after, data.treated.astype(int), data.covariates)
+    assert fit_glm_did(other).se == pytest.approx(fit_glm_did(data).se, rel=1e-12)
+    a, b = (compute_glm_did_bootstrap(d, replicates=20, rng=np.random.default_rng(7)) for d in (data, other))
+    np.testing.assert_array_equal(a.draws, b.draws)
 
 
 def test_a_model_that_hangs_on_one_person_has_no_jackknife() -> None:
@@ -251,6 +272,13 @@ def test_bad_input_is_named() -> None:
         for estimate in (estimate_glm_did, estimate_two_part_did):
             with pytest.raises(ParameterError, match=said):
                 estimate(wrong, ESTIMAND)
+    twins = CostData(data.before, data.after, data.treated, pd.concat([data.covariates, data.covariates], axis=1))
+    with pytest.raises(ParameterError, match="twice"):
+        estimate_glm_did(twins, ESTIMAND)
+    with pytest.raises(ParameterError, match="treated: it holds other values"):
+        estimate_glm_did(CostData(data.before, data.after, 2 * data.treated, data.covariates), ESTIMAND)
+    with pytest.raises(ParameterError, match="contrast"):
+        estimate_glm_did(data, Estimand("public_cost", "ATE", "people", WINDOW, "rate_ratio"))
     with pytest.raises(ParameterError, match="level"):
         estimate_glm_did(data, ESTIMAND, level=95)
     with pytest.raises(ParameterError, match="errors"):

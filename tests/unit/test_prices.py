@@ -186,7 +186,8 @@ def test_an_economics_section_with_a_slip_is_refused_by_name(given, match):
     ("given", "match"),
     [
         ({"people": 9}, "people"), ({"people": 10.5}, "people"), ({"price_ratio": 0}, "price_ratio"),
-        ({"price_ratio": 110}, "price_ratio"), ({"price_ratio": INF}, "price_ratio"), ({"price_ratio": NAN}, "price_ratio"),
+        ({"price_ratio": 110}, "price_ratio"), ({"price_ratio": INF}, "price_ratio"),
+        ({"price_ratio": NAN}, "price_ratio"),
         ({"set_up_gbp": -1}, "set_up_gbp"), ({"set_up_gbp": INF}, "set_up_gbp"), ({"set_up_gbp": NAN}, "set_up_gbp"),
         ({"cost_per_person_quarter_gbp": 0}, "cost_per_person_quarter_gbp"),
         ({"cost_per_person_quarter_gbp": INF}, "cost_per_person_quarter_gbp"), ({"key": "A b"}, "key"),

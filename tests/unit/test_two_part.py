@@ -57,7 +57,9 @@ def jacobian(model: TwoPartModel, function) -> np.ndarray:
     for j, value in enumerate(theta):
         step = np.zeros(len(theta))
         step[j] = 1e-5 * max(1.0, abs(value))
-        columns.append((function(unstack(model, theta + step)) - function(unstack(model, theta - step))) / (2 * step[j]))
+        columns.append(
+            (function(unstack(model, theta + step)) - function(unstack(model, theta - step))) / (2 * step[j])
+        )
     return np.stack(columns, axis=-1)
 
 
@@ -104,14 +106,14 @@ def test_errors_equal_those_of_a_bootstrap_of_people_or_clusters(second: str, si
     rng = np.random.default_rng(1)
     groups = cluster.max() + 1
     drawn = []
-    for _ in range(300):
+    for _ in range(200):
         rows = np.concatenate([np.flatnonzero(cluster == g) for g in rng.integers(groups, size=groups)])
         one = fit_two_part(x[rows], y[rows], names=NAMES, options=replace(options, errors="HC0"))
         effects = compute_two_part_effects(one, x[rows], marginal=("age",), incremental=("carer",))
         drawn.append([*effects.value, *compute_mean_cost(one, x[rows]).value])
     spread = np.std(drawn, axis=0, ddof=1)
-    # 300 draws know a standard error to about 4%, more where costs are skewed.
-    np.testing.assert_allclose([*found.se, *mean.se], spread, rtol=0.15)
+    # 200 draws know a standard error to about 5%, and worse where costs are skewed.
+    np.testing.assert_allclose([*found.se, *mean.se], spread, rtol=0.2)
 
 
 def test_clusters_widen_errors_where_people_of_a_cluster_are_alike() -> None:
@@ -121,6 +123,14 @@ def test_clusters_widen_errors_where_people_of_a_cluster_are_alike() -> None:
     together = compute_mean_cost(fit_two_part(x, y, names=NAMES, options=options, cluster=cluster), x)
     assert together.value == pytest.approx(apart.value, rel=1e-12)
     assert together.se[0] > 1.5 * apart.se[0]
+
+
+def test_clusters_of_one_are_the_plain_error_times_its_factor() -> None:
+    x, y, _ = draw()
+    plain = compute_mean_cost(fit_two_part(x, y, names=NAMES), x)
+    options = TwoPartOptions(errors="cluster")
+    alone = compute_mean_cost(fit_two_part(x, y, names=NAMES, options=options, cluster=np.arange(400)), x)
+    assert alone.se[0] == pytest.approx(plain.se[0] * np.sqrt(400 / 399), rel=1e-9)
 
 
 def test_a_contrast_of_designs_equals_the_incremental_effect() -> None:
@@ -147,7 +157,9 @@ def test_checks_say_what_they_found() -> None:
     assert [c.name for c in among] == ["link_test_first", "pearson_correlation", "hosmer_lemeshow"]
 
 
-@pytest.mark.parametrize(("paid", "said"), [(0.02, "too few for a model of how much"), (0.98, "too few for a model of any")])
+@pytest.mark.parametrize(
+    ("paid", "said"), [(0.02, "too few for a model of how much"), (0.98, "too few for a model of any")]
+)
 def test_too_few_with_or_without_a_cost_are_refused(paid: float, said: str) -> None:
     x, _, _ = draw(n=200)
     y = np.where(np.arange(200) < 200 * paid, 100.0, 0.0)
@@ -159,7 +171,7 @@ def test_too_few_with_or_without_a_cost_are_refused(paid: float, said: str) -> N
 def test_separation_of_the_first_part_is_refused_by_name() -> None:
     x, y, _ = draw()
     y = np.where(x[:, 2] == 1, np.maximum(y, 50.0), y)
-    with pytest.raises(NotEstimable, match="carer.*separated"):
+    with pytest.raises(NotEstimable, match=r"carer.*separated"):
         fit_two_part(x, y, names=NAMES)
 
 
@@ -201,5 +213,8 @@ def test_effects_refuse_what_they_do_not_know() -> None:
         compute_mean_cost(model, x[:50], people="sampled")
     with pytest.raises(ParameterError, match="columns are not the model's"):
         compute_mean_cost(model, x[:, :2])
+    root = fit_two_part(x, y, names=NAMES, options=TwoPartOptions(family="poisson", link="sqrt"))
+    with pytest.raises(NotEstimable, match="cannot be had"):
+        compute_mean_cost(root, x - np.array([0, 100.0, 0]))
     with pytest.raises(NotEstimable, match="one cluster"):
         fit_two_part(x, y, names=NAMES, options=TwoPartOptions(errors="cluster"), cluster=0 * cluster)

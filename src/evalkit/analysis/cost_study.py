@@ -161,7 +161,7 @@ def lay_out_columns(found: CostStudy) -> CostColumns:
 
 def compute_means(study: Study, found: CostStudy) -> CellMeans:
     """Means of all columns under one set of draws of people, from the outcome's own generator."""
-    replicates = study.protocol.inference.bootstrap_replicates
+    replicates = study.protocol.economics.bootstrap_replicates
     return compute_cell_means(lay_out_columns(found), replicates=replicates, rng=study.rng(found.outcome.key))
 
 

@@ -17,6 +17,9 @@ PART_LABELS = {
     "programme": "The programme itself", "housing": "Housing, paid by others",
 }  # fmt: skip
 
+STAYED = "Had nobody moved away (weighted for those who did)"
+Sum = tuple[str, str, Mapping[str, float]]  # key, label, and the columns that are added up
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -34,48 +37,60 @@ class Variant:
 
 def build_variants(study: Study, found: CostStudy, means: CellMeans, total: MeanEffect) -> list[Variant]:
     """All variants in the order in which tables show them."""
-    economics, shares = study.protocol.economics, total_shares(found)
     split = _split_price(means, total) if "placements" in found.costs.parts else []
     variants = [Variant("all", "Everything, as planned", total), *split]
-    sums: list[tuple[str, str, Mapping[str, float]]] = [
-        ("payer.nhs", "What the NHS bears", nhs_shares(found)),
-        ("payer.local_authority", "What the council bears", council_shares(found)),
-    ]
-    if found.outcome.perspective in ("nhs", "local_authority"):
-        sums = []
-    sums += [
-        (f"part.{name}", PART_LABELS[name], {f"part.{name}": 1.0}) for name in found.costs.parts if name != "programme"
-    ]
+    sums = [*_payers(found, means), *_parts(found), *_sensitivities(study, found, means)]
+    variants += [_variant(key, label, means, mix) for key, label, mix in sums]
+    if "stayed" not in means.names:
+        variants.append(Variant("stayed", STAYED, None, weigh_stay(found)[1]))
+    sums = [*_prices(study, found), *_years(found)]
+    return variants + [_variant(key, label, means, mix) for key, label, mix in sums]
+
+
+def _payers(found: CostStudy, means: CellMeans) -> list[Sum]:
+    """Who bears it: the two payers where both are looked at, and what others pay for housing."""
+    sums: list[Sum] = []
+    if found.outcome.perspective not in ("nhs", "local_authority"):
+        sums = [("payer.nhs", "What the NHS bears", nhs_shares(found)),
+                ("payer.local_authority", "What the council bears", council_shares(found))]  # fmt: skip
+    if "housing" in means.names:
+        text = "With housing, which others pay for"
+        sums.append(("public_sector", text, total_shares(found) | {"housing": 1.0}))
+    return sums
+
+
+def _parts(found: CostStudy) -> list[Sum]:
+    """Each kind of service; the programme has no cost before it and so no effect of its own."""
+    names = [name for name in found.costs.parts if name != "programme"]
+    return [(f"part.{name}", PART_LABELS[name], {f"part.{name}": 1.0}) for name in names]
+
+
+def _sensitivities(study: Study, found: CostStudy, means: CellMeans) -> list[Sum]:
+    sums: list[Sum] = []
+    shares, rate = total_shares(found), study.protocol.economics.discount_rate
     if "programme" in found.costs.parts:
         rest = {name: 1.0 for name in shares if name != "part.programme"}
         sums.append(("without_programme", "Without the cost of the programme itself", rest))
-    if "housing" in means.names:
-        sums.append(("public_sector", "With housing, which others pay for", shares | {"housing": 1.0}))
-    sums.append(
-        (
-            "discounted",
-            f"Discounted at {100 * economics.discount_rate:g}% a year",
-            {f"discounted.{name}": 1.0 for name in found.costs.parts},
-        )
-    )
-    for name in found.costs.parts:
-        low, high = 1 - economics.price_change, 1 + economics.price_change
-        for word, factor in (("low", low), ("high", high)):
-            text = (
-                f"{PART_LABELS[name]}: prices {'less' if word == 'low' else 'more'} {100 * economics.price_change:g}%"
-            )
-            sums.append((f"prices.{name}.{word}", text, shares | {f"part.{name}": factor}))
-    for word, factor in (("low", 1 - economics.price_change), ("high", 1 + economics.price_change)):
-        text = f"All prices {'less' if word == 'low' else 'more'} {100 * economics.price_change:g}%"
-        sums.append((f"prices.all.{word}", text, dict.fromkeys(shares, factor)))
-    sums += [
+    discounted = {f"discounted.{name}": 1.0 for name in found.costs.parts}
+    sums.append(("discounted", f"Discounted at {100 * rate:g}% a year", discounted))
+    return [*sums, ("stayed", STAYED, {"stayed": 1.0})] if "stayed" in means.names else sums
+
+
+def _prices(study: Study, found: CostStudy) -> list[Sum]:
+    """Each part's prices, and all of them, lower and higher by the share that the protocol names."""
+    change, shares, sums = study.protocol.economics.price_change, total_shares(found), []
+    for name in (*found.costs.parts, "all"):
+        what = "All prices" if name == "all" else f"{PART_LABELS[name]}: prices"
+        for end, word, factor in (("low", "down", 1 - change), ("high", "up", 1 + change)):
+            mix = dict.fromkeys(shares, factor) if name == "all" else shares | {f"part.{name}": factor}
+            sums.append((f"prices.{name}.{end}", f"{what} {word} by {100 * change:g}%", mix))
+    return sums
+
+
+def _years(found: CostStudy) -> list[Sum]:
+    return [
         (f"year.{year}", f"In {year}/{(year + 1) % 100:02d}", {f"year.{year}": 1.0}) for year in found.years_after()
     ]
-    variants += [_variant(key, label, means, mix) for key, label, mix in sums]
-    key, label = "stayed", "Had nobody moved away (weighted for those who did)"
-    if "stayed" in means.names:
-        return [*variants, _variant(key, label, means, {"stayed": 1.0})]
-    return [*variants, Variant(key, label, None, weigh_stay(found)[1])]
 
 
 def _variant(key: str, label: str, means: CellMeans, shares: Mapping[str, float]) -> Variant:

@@ -105,7 +105,7 @@ def _score_means(study: Study, found: CostStudy, valued: ValuedScore) -> tuple[C
     sides = [np.column_stack([pair[side] for pair in both.values()])[kept] for side in (0, 1)]
     columns = CostColumns(sides[0], sides[1], tuple(both), found.treated[kept], found.covariates[kept])
     rng = study.rng(f"{found.outcome.key}.score.{valued.key}")
-    means = compute_cell_means(columns, replicates=study.protocol.inference.bootstrap_replicates, rng=rng)
+    means = compute_cell_means(columns, replicates=study.protocol.economics.bootstrap_replicates, rng=rng)
     return means, share, int(found.treated[kept].sum())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -39,6 +40,7 @@ class CostHistory:
     covariates : float array, shape (n, p), with `names`
     record_person : int array, shape (m,), places of people
     start_days, stop_days, cost_gbp : float arrays, shape (m,)
+    recorded_days : float, the day up to which costs were recorded of whoever was followed; infinite without such a day
     days : what `stop_days` means. "half_open", as all windows of this project: the days from start up to, not with,
         stop, and a record that stops where it starts is spent at that moment. "inclusive": stop is the last day.
     """
@@ -55,6 +57,7 @@ class CostHistory:
     stop_days: np.ndarray
     cost_gbp: np.ndarray
     days: Days = "half_open"
+    recorded_days: float = math.inf
     names: tuple[str, ...] = ()
     groups: tuple[object, ...] = ()
     strata: tuple[object, ...] = ()
@@ -105,9 +108,9 @@ class CostHistory:
                                    "Leave them out, or add the people.")  # fmt: skip
         sound = not (wrong_start or wrong_stop or wrong_cost)
         faults += _record_faults(begin, end, spent, start, stop, cost) if sound else []
-        if sound and who is not None and arrays["follow_up_days"] is not None:
-            late = (who >= 0) & (end > np.where(who >= 0, arrays["follow_up_days"][np.maximum(who, 0)], np.inf))
-            faults += _late_fault(late)
+        ends = arrays["follow_up_days"]
+        if sound and who is not None and (ends > 0).any():
+            faults += _late_fault((who >= 0) & (end > ends[np.maximum(who, 0)]))
         refuse(faults)
         return cls(**arrays, record_person=who, start_days=begin, stop_days=end, cost_gbp=spent, days=days, **labels)
 
@@ -129,8 +132,9 @@ class CostHistory:
     ) -> CostHistory:
         """Build from one row a person and their costs in T periods, shape (n, T), such as those of `build_costs`.
 
-        Period k runs from `bounds_days[k]` up to, not with, `bounds_days[k + 1]`; a cost is spread over the part of
-        it in which the person was followed. In periods that begin after the follow-up a cost is 0 or missing.
+        Period k runs from `bounds_days[k]` up to, not with, `bounds_days[k + 1]`, the first from day 0; a cost is
+        spread over the part of it in which the person was followed. In periods that begin after the follow-up a
+        cost is 0 or missing.
 
         Raises ParameterError as `from_frames`, and for a shape or bounds that do not fit.
         """
@@ -157,7 +161,7 @@ class CostHistory:
         stop = np.minimum(bounds[period + 1], ends[who])
         return cls(
             **arrays, record_person=who, start_days=bounds[period], stop_days=stop, cost_gbp=costs[who, period],
-            days="half_open", **labels,
+            days="half_open", recorded_days=float(bounds[-1]), **labels,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -295,11 +299,11 @@ def _bound_faults(bounds: np.ndarray) -> list[Fault]:
         bounds.ndim == 1
         and len(bounds) > 1
         and np.isfinite(bounds).all()
-        and bounds[0] >= 0
+        and bounds[0] == 0
         and (np.diff(bounds) > 0).all()
     ):
         return []
-    return [Fault("bounds_days", "they must be days that rise from 0 or later, one more than there are periods")]
+    return [Fault("bounds_days", "they must be days that rise from 0, one more than there are periods")]
 
 
 def _weight_faults(weights: np.ndarray, name: str) -> list[Fault]:

@@ -82,7 +82,8 @@ class Economics(Frozen):
 
     All money is put in money of `price_year` (a financial year, by its first calendar year) by the table `price_index`.
     `joint_nhs_share` of what is jointly funded, and of the programme, falls on the NHS and the rest on the council.
-    `price_sd` is the coefficient of variation of a price that was not verified, for the probabilistic analysis.
+    `bootstrap_replicates` draws of people stand behind every number of cost and value, `psa_draws` of them, with prices
+    drawn too, behind the plane. `price_sd` is the coefficient of variation of a price that was not verified, for the probabilistic analysis.
     `between_place_sd` says how much the logarithm of actual / counterfactual cost would vary between places, which one
     place cannot show: `what_if` asks for it.
     """
@@ -94,6 +95,7 @@ class Economics(Frozen):
     price_sd: Annotated[float, Field(gt=0, le=2)] = 0.2
     impact_years: Annotated[int, Field(ge=1, le=20)] = 5
     persistence: tuple[Persistence, ...] = Field(default=("holds", "fades", "stops"), min_length=1)
+    bootstrap_replicates: Annotated[int, Field(ge=500)] = 2000
     psa_draws: Annotated[int, Field(ge=1000, le=100_000)] = 5000
     between_place_sd: NotNegative | None = None
     valued: tuple[Valued, ...] = ()

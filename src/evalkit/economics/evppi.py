@@ -55,8 +55,10 @@ class Evppi:
     ----------
     value_gbp : the estimate, 0 or more; not cut off at `evpi_gbp`, which a check compares it with
     se_gbp, bias_gbp : standard error, and upward bias, from the uncertainty of the regression; `value_gbp` has not
-        been corrected
-    sampling_se_gbp : standard error from there being no more draws, with the regression taken as known
+        been corrected. Parameters that are noise still come out a little above 0 where the decision is a toss-up:
+        measured, of an EVPI of 0.40, 0.008 for one and 0.034 for ten at 1,000 draws, 0.003 and 0.016 at 5,000
+    sampling_se_gbp : standard error from there being no more draws, with the regression taken as known; it and
+        `se_gbp` overlap in the error of the mean
     evpi_gbp, share_of_evpi : of all uncertainty; the share is NaN where nothing is to be gained at all
     degrees : of freedom of the regressions, the largest over strategies
     """

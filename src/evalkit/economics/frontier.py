@@ -55,8 +55,8 @@ def compute_icers(names: Sequence[str], costs_gbp: np.ndarray, effects: np.ndarr
     ND strategy before it, and the cheapest has none.
 
     Ties, as in calculate_icers of dampack: of equal costs the better dominates; of equal effects the cheaper; of
-    equals in both the one named first. Strategies on a straight line between two others stay ND (ratios equal to
-    within rounding). The cheapest is always ND, even one that a mix with doing nothing would beat.
+    equals in both the one named first. Effects that differ by rounding alone are equal, so that no ratio has nothing to
+    divide by. Strategies on a straight line between two others stay ND (ratios equal to within rounding).
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def compute_icers(names: Sequence[str], costs_gbp: np.ndarray, effects: np.ndarr
     order = np.lexsort((-effects, costs))
     costs, effects, names = costs[order], effects[order], tuple(names[j] for j in order)
     best_before = np.concatenate([[-np.inf], np.maximum.accumulate(effects)[:-1]])
-    dominated = effects <= best_before
+    dominated = effects <= best_before + _ROUNDING * np.abs(effects).max()
     kept = _lower_hull(costs, effects, np.flatnonzero(~dominated))
     status = np.where(dominated, "D", "ED").astype(object)
     status[kept] = "ND"
@@ -126,7 +126,7 @@ def _lower_hull(costs: np.ndarray, effects: np.ndarray, kept: np.ndarray) -> np.
 def _why(j: int, names: tuple[str, ...], effects: np.ndarray, status: np.ndarray, kept: np.ndarray) -> str:
     """Why a row has no ratio; empty where it has one."""
     if status[j] == "D":
-        by = int(np.flatnonzero(effects[:j] >= effects[j])[0])
+        by = int(effects[:j].argmax())
         return f'strongly dominated: "{names[by]}" costs no more and does at least as much'
     if status[j] == "ED":
         below, above = names[kept[kept < j][-1]], names[kept[kept > j][0]]

@@ -59,6 +59,11 @@ def ellipse(numbers: dict[str, float], share: float) -> np.ndarray:
     return np.column_stack([x, numbers["mean_cost"] + reach * numbers["sd_cost"] * y])
 
 
+def _has_spread(numbers: dict[str, float]) -> bool:
+    names = ("mean_cost", "mean_effect", "sd_cost", "sd_effect", "correlation")
+    return all(math.isfinite(numbers[name]) for name in names)
+
+
 def plot_plane(rows: pd.DataFrame, *, x: str, y: str, unit: str, threshold_gbp: float) -> Figure:
     """The cost-effectiveness plane: best answer, ellipses of 50% and 95%, quadrants in words, threshold line.
 
@@ -67,7 +72,7 @@ def plot_plane(rows: pd.DataFrame, *, x: str, y: str, unit: str, threshold_gbp: 
     n = plane_numbers(rows)
     figure, axes = style.narrow_figure(5.4)
     ax = axes[0, 0]
-    drawn = [ellipse(n, share) for share, _ in ELLIPSES] if math.isfinite(n["correlation"]) else []
+    drawn = [ellipse(n, share) for share, _ in ELLIPSES] if _has_spread(n) else []
     points = np.vstack([*drawn, [[n["mean_effect"], n["mean_cost"]]]])
     across, up = (float(np.nanmax(np.abs(points[:, k]), initial=0)) * 1.12 or 1.0 for k in (0, 1))
     ax.set_xlim(-across, across)
@@ -109,10 +114,13 @@ def describe_plane(rows: pd.DataFrame, *, x: str, y: str, unit: str, threshold_g
         for key, (*_, words) in _QUADRANTS.items()
     ]
     spread = (f"Standard deviations {number(n['sd_cost'], GBP)} and {style.number_text(n['sd_effect'])}, correlation "
-              f"{style.number_text(n['correlation'])}" if math.isfinite(n["correlation"]) else "")  # fmt: skip
+              f"{style.number_text(n['correlation'])}" if _has_spread(n) else "")  # fmt: skip
+    cost, effect = n["mean_cost"], n["mean_effect"]
+    best = number(cost, GBP) if math.isfinite(cost) else "not released"
     return style.sentences([
         f"Plane of cost ({_small(y)}) against effect ({_small(x)})",
-        f"Best answer: cost {number(n['mean_cost'], GBP)}, effect {style.number_text(n['mean_effect'])}", spread,
+        f"Best answer: cost {best}, effect {style.number_text(effect) if math.isfinite(effect) else 'not released'}",
+        spread,
         f"Share of draws: {', '.join(shares)}",
         f"A dotted line marks {axis_pounds(threshold_gbp)} a {unit}: below it the effect is worth its cost",
     ])  # fmt: skip
@@ -155,7 +163,7 @@ def plot_acceptability(rows: pd.DataFrame, *, unit: str, with_text: str, without
     style.name_axes(top, y="Probability of being worth its cost")
     foot.plot(at, table["evpi"], color=style.FOURTH, linewidth=2, marker="D", markersize=4.5,
               markevery=max(1, len(at) // 8))  # fmt: skip
-    foot.set_ylim(0, max(1.15 * float(np.nanmax(table["evpi"], initial=0)), 1))
+    foot.set_ylim(0, max(1.15 * float(np.nanmax(table["evpi"].to_numpy(), initial=0)), 1))
     money_axis(foot, "y")
     style.name_axes(foot, x=f"What one {unit} is worth", y="Value of knowing for certain, per person and quarter")
     for ax in (top, foot):

@@ -73,11 +73,11 @@ def placement_prices(
                     people.second_area[placements.person])  # fmt: skip
     bought = (area == treated) & (placements.start >= calendar.adoption)
     change = m.treated_price_change if fall is None else fall
-    real = standard * noise * np.where(bought, 1 + change, 1.0)
-    weekly = np.round(real * index_level(settings, financial_year(calendar.date(placements.start))), 2)
+    level = index_level(settings, financial_year(calendar.date(placements.start)))
+    weekly = np.round(standard * noise * np.where(bought, 1 + change, 1.0) * level, 2)
     unknown = (standard == 0) | (uniform(key, placements.start, 41) < m.price_missing)
     funder = choose(uniform(key, placements.start, 42), list(m.funder.values()))
-    return Prices(np.where(unknown, np.nan, weekly), np.where(unknown, standard, real), standard, funder)
+    return Prices(np.where(unknown, np.nan, weekly), np.where(unknown, standard, weekly / level), standard, funder)
 
 
 def draw_contacts(settings: WorldSettings, people: People, lives: Lives) -> Contacts:

@@ -125,6 +125,9 @@ def option_faults(options: CensoredCostOptions, history: CostHistory) -> list[Fa
     faults += censoring_faults(options.censoring, history)
     if not (is_finite(options.horizon_days) and options.horizon_days > 0):
         faults.append(Fault("horizon_days", "must be finite and positive", got=str(options.horizon_days)))
+    elif options.horizon_days > history.recorded_days:
+        what = "costs were not recorded that long"
+        faults.append(Fault("horizon_days", what, f"{options.horizon_days:g}", f"up to {history.recorded_days:g}"))
     ends = options.interval_ends
     if ends and not (all(map(is_finite, ends)) and ends[0] > 0 and (np.diff(ends) > 0).all()):
         faults.append(Fault("interval_ends", "must be positive days that rise"))

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evalkit.cohort.frames import choice_faults, codes, design_columns, refuse
+from evalkit.cohort.frames import choice_faults, codes, design_columns, numbers, refuse, require_columns
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
 from evalkit.core.result import Check, Estimate, Role
@@ -36,8 +36,10 @@ from evalkit.estimators.people.overlap import AREA_SHOCKS
 
 Errors = Literal["jackknife", "cluster"]
 MIN_CLUSTERS = 20
+MIN_SIDE_CLUSTERS = 5
 MIN_DEGREES = 10.0
-_BLOCK = 8_000_000  # numbers held at a time
+_BLOCK = 4_000_000  # numbers held at a time
+_NOUGHT = 1e-9  # of the mean: influences below it are rounding
 _LOG_OLS = GlmOptions("gaussian", "identity", "HC0")
 
 
@@ -97,14 +99,24 @@ def build_rows(data: CostData, cluster: np.ndarray | None, errors: Errors) -> Ro
         got = f"{n} treated, {len(data.before)} before, {len(data.after)} after, {len(data.covariates)} covariates"
         raise ParameterError(Fault("costs", "the shapes do not fit each other", got))
     check_costs(data)
-    group, _, wrong_clusters = codes(pd.DataFrame({"cluster": np.arange(n) if cluster is None else cluster}), "cluster")
-    covariates, names, faults = design_columns(data.covariates, tuple(data.covariates.columns))
-    refuse([*faults, *wrong_clusters])
-    treated = np.asarray(data.treated, dtype=bool)
+    given = pd.DataFrame({"treated": data.treated, "cluster": np.arange(n) if cluster is None else cluster})
+    group, _, wrong_clusters = codes(given, "cluster")
+    sides, wrong_sides = numbers(given, "treated")
+    if not wrong_sides and not np.isin(sides, (0.0, 1.0)).all():
+        wrong_sides = [Fault("treated", "it holds other values", allowed="0 and 1, or True and False")]
+    columns = tuple(data.covariates.columns)
+    if columns:
+        require_columns(data.covariates, columns, where="covariates")
+    covariates, names, faults = design_columns(data.covariates, columns)
+    refuse([*faults, *wrong_clusters, *wrong_sides])
+    treated = sides == 1
     if min(treated.sum(), (~treated).sum()) < MIN_PEOPLE:
         raise NotEstimable(Fault("costs", "too few people on one side to compare", allowed=f"{MIN_PEOPLE} or more"))
-    if group.max() < 1:
-        raise NotEstimable(Fault("cluster", "there is one cluster only, so no spread between clusters"))
+    if min(len(np.unique(group[side])) for side in (treated, ~treated)) < 2:
+        what = "one side is in one cluster only, so what befell that cluster cannot be told from the effect"
+        raise NotEstimable(
+            Fault("cluster", what, next_step="Leave clusters out, and say that areas' shocks are not seen.")
+        )
     one, side = np.ones(n), treated.astype(np.float64)
     base = np.column_stack([one, side, covariates])
     kept = ~find_redundant(base)[2:]  # what is constant or a combination of others changes no mean
@@ -171,13 +183,15 @@ def leave_out(rows: Rows, draw: Callable[[np.ndarray], np.ndarray]) -> np.ndarra
 
 
 def summarise(
-    data: CostData, rows: Rows, averages: Averages, left_out: np.ndarray | None, checks: tuple[Check, ...],
+    rows: Rows, averages: Averages, left_out: np.ndarray | None, checks: tuple[Check, ...],
     *, clustered: bool,
 ) -> CostDid:  # fmt: skip
     """Difference and ratio with their errors; `left_out` (G, 2) from `leave_out`, or None for the sandwich."""
     actual, counterfactual = (float(v) for v in averages.value)
     totals = sum_clusters(averages.influence, rows.cluster)
     groups = len(totals)
+    if not np.abs(totals).max() > _NOUGHT * counterfactual:
+        raise NotEstimable(Fault("costs", "they do not vary within group and period, so there is no error to learn"))
     moved = (totals[:, 0] - totals[:, 1], totals[:, 0] / actual - totals[:, 1] / counterfactual)
     if left_out is None:
         errors = [math.sqrt(groups / (groups - 1) * float(m @ m)) for m in moved]
@@ -191,12 +205,12 @@ def summarise(
     degrees = [compute_degrees(m) for m in moved]
     carried = Check(
         "people_behind_the_error", degrees[0] >= MIN_DEGREES, degrees[0],
-        f"The error is known as well as from {degrees[0]:.0f} degrees of freedom, of {groups - 1} if costs were not "
-        "skewed; the interval is wider for it.",
+        f"Skew leaves {degrees[0]:.0f} of {groups - 1} degrees of freedom to learn the error of the effect from; "
+        "the interval is that of t with so many.",
     )  # fmt: skip
     return CostDid(
-        actual, counterfactual, errors[0], degrees[0], errors[1], degrees[1], int(data.treated.sum()), groups,
-        (*checks, carried, _check_clusters(groups, clustered=clustered)),
+        actual, counterfactual, errors[0], degrees[0], errors[1], degrees[1], int(rows.treated_after.sum()), groups,
+        (*checks, carried, _check_clusters(rows, clustered=clustered)),
     )  # fmt: skip
 
 
@@ -210,7 +224,12 @@ def compute_degrees(influence: np.ndarray) -> float:
 def build_did_estimate(
     found: CostDid, estimand: Estimand, estimator: str, level: float, role: Role, label: str
 ) -> Estimate:
-    """The difference in money as an estimate, with the p-value of no difference."""
+    """The difference in money as an estimate, with the p-value of no difference.
+
+    Raises ParameterError for an estimand that is not the effect on the treated, in money.
+    """
+    faults = [] if estimand.contrast == "ATT" else [Fault("contrast", "not estimated here", estimand.contrast, "ATT")]
+    refuse([*faults, *choice_faults("scale", estimand.scale, ("gbp_per_person_quarter", "mean_difference"))])
     low, high = found.interval(level)
     p_value = float(2 * stats.t.sf(abs(found.difference) / found.se, found.degrees)) if found.se > 0 else math.nan
     return Estimate(
@@ -219,12 +238,15 @@ def build_did_estimate(
     )  # fmt: skip
 
 
-def _check_clusters(groups: int, *, clustered: bool) -> Check:
+def _check_clusters(rows: Rows, *, clustered: bool) -> Check:
     if not clustered:
         return Check("area_shocks", False, math.nan, AREA_SHOCKS)
-    enough = groups >= MIN_CLUSTERS
-    text = f"{groups} clusters" + ("." if enough else f", below {MIN_CLUSTERS}: errors by cluster are then unsure.")
-    return Check("clusters", enough, float(groups), text)
+    side = rows.x[:, 1] == 1
+    groups, sides = len(np.unique(rows.cluster)), [len(np.unique(rows.cluster[s])) for s in (side, ~side)]
+    enough = groups >= MIN_CLUSTERS and min(sides) >= MIN_SIDE_CLUSTERS
+    text = f"{groups} clusters, {sides[0]} with treated people and {sides[1]} with others"
+    wanted = f": errors by cluster are unsure below {MIN_CLUSTERS}, or {MIN_SIDE_CLUSTERS} on a side."
+    return Check("clusters", enough, float(groups), text + ("." if enough else wanted))
 
 
 def _mean(w: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -155,11 +155,14 @@ def _try_inverse(information: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Inverses (b, p, p) and about how badly conditioned they are (b,); infinite where there is none."""
     top = np.abs(information).max(axis=(1, 2))
     bad = ~((top > 0) & np.isfinite(top))
-    information = np.where(bad[:, None, None], np.eye(information.shape[1]), information)
+    unit = np.eye(information.shape[1])
+    information = np.where(bad[:, None, None], unit, information)
     try:
         inverse = np.linalg.inv(information)
     except np.linalg.LinAlgError:
-        inverse = np.linalg.pinv(information, rcond=1e-15, hermitian=True)
+        values = np.linalg.eigvalsh(information)
+        bad |= ~(values[:, 0] > 1e-15 * values[:, -1])
+        inverse = np.linalg.inv(np.where(bad[:, None, None], unit, information))
     return inverse, np.where(bad, np.inf, np.abs(inverse).max(axis=(1, 2)) * top)
 
 

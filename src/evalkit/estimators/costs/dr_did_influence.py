@@ -34,6 +34,8 @@ class DrCostMeans:
     influence : float array, shape (n, 2), influence values of both, whose sum is about the error of the estimate
     left_out : float array, shape (n, 2), or None; summed over a cluster, what the means lose when it is left out
     weights : float array, shape (n,), what each person of the comparison weighs, 0 for the treated
+    largest_share : largest share of one person of these weights or, in proportion, of what the comparison spent
+        before, weighted (on which its mean change rests) or not (on which the model of the trend rests)
     """
 
     actual: float
@@ -41,6 +43,7 @@ class DrCostMeans:
     influence: np.ndarray
     left_out: np.ndarray | None
     weights: np.ndarray
+    largest_share: float
     checks: tuple[Check, ...] = ()
 
 
@@ -65,9 +68,11 @@ def compute_dr_cost_means(comparison: Comparison, *, options: DrCostOptions) -> 
     influence[t, 0] = mass * (sides.after_t - actual)
     influence[:, 1] = _compute_influence(sides, fits)
     weights = np.zeros(len(comparison))
-    weights[~t] = comparison.sampling[~t] * fits.weights[0] * sides.before_c
+    spent = comparison.sampling[~t] * sides.before_c
+    weights[~t] = comparison.sampling[~t] * fits.weights[0]
+    largest = float(max((share / share.sum()).max() for share in (spent, spent * fits.weights[0])))
     left_out = _leave_out(comparison, fits.means[0], options)
-    return DrCostMeans(float(actual), float(counterfactual), influence, left_out, weights)
+    return DrCostMeans(float(actual), float(counterfactual), influence, left_out, weights, largest)
 
 
 def _compute_difference(comparison: Comparison, options: DrCostOptions) -> DrCostMeans:
@@ -77,9 +82,10 @@ def _compute_difference(comparison: Comparison, options: DrCostOptions) -> DrCos
     )  # fmt: skip
     combine = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]])  # from c after, t after, c before, t before
     actual, counterfactual = means.value[0] @ combine
+    weights = np.where(comparison.treated, 0.0, means.weights)
     return DrCostMeans(
         float(actual), float(counterfactual), means.influence @ combine, means.left_out @ combine,
-        np.where(comparison.treated, 0.0, means.weights), means.checks,
+        weights, float(weights.max() / weights.sum()), means.checks,
     )  # fmt: skip
 
 

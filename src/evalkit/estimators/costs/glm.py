@@ -1,8 +1,8 @@
 """Generalised linear models of cost: coefficients, dispersion and errors as R's glm and sandwich have them.
 
-Families and links are in `glm_families`. A cost of nought is allowed for the gamma and the inverse Gaussian, which R
-refuses: only the mean and the variance as a function of it enter the estimating equation, which is defined there; what
-is not is the deviance and the likelihood, and they are NaN with the reason.
+Families and links are in `glm_families`. Costs of nought are allowed for the gamma with a log link, which R refuses:
+only the mean and the variance as a function of it enter the estimating equation, which is defined there and has one
+root; what is not defined is the deviance and the likelihood, and they are NaN with the reason.
 
 Source: McCullagh and Nelder 1989, Generalized Linear Models, 2nd ed.; Zeileis 2006, J Stat Softw 16(9) (sandwich);
 Cameron and Miller 2015, J Human Resources 50:317 (clusters).
@@ -296,9 +296,9 @@ def _check(
     missing = np.flatnonzero(~np.isfinite(x).all(axis=0))
     faults += [Fault(names[j], f"{how_many(int((~np.isfinite(x[:, j])).sum()))} are missing or infinite")
                for j in missing]  # fmt: skip
-    if np.isfinite(y).all():
-        faults += outcome_faults(y, options.family)
-    totals = weights.sum(axis=1)
+    totals, used = weights.sum(axis=1), (weights > 0).any(axis=0)
+    if np.isfinite(y).all() and used.any():
+        faults += outcome_faults(y[used], options.family, options.link)
     if not weights.min() >= 0 or not np.isfinite(totals).all() or not (totals > 0).all():
         faults.append(Fault("weights", "weights are negative or not finite, or are all nought"))
     refuse(faults)
@@ -334,9 +334,9 @@ def _require_rank(x: np.ndarray, names: tuple[str, ...]) -> None:
 
 
 def _no_start(y: np.ndarray, options: GlmOptions) -> NotEstimable:
-    if not y.sum() > 0:
+    if not (y > 0).any():
         return NotEstimable(Fault("outcome", "nobody has any cost, so there is no mean to model"))
-    step = 'Take link="log", or add an intercept.'
+    step = "Look at costs below nought." if options.link == "log" else 'Take link="log", or add an intercept.'
     return NotEstimable(Fault("link", f'no design gives everybody a mean above nought by the link "{options.link}"',
                               next_step=step))  # fmt: skip
 
@@ -360,6 +360,8 @@ def _not_converged(
     else:
         guilty = np.zeros(len(names), dtype=bool)
         what = f"no convergence in {options.max_iterations} steps"
+        if options.link in ("identity", "sqrt") and options.family != "gaussian":
+            what += ", or an estimate at which somebody's mean is nought"
         step = f'Look for outlying values, or take another link than "{options.link}".'
     chosen = guilty if guilty.any() else far
     named = ", ".join(name for name, yes in zip(names, chosen, strict=True) if yes)

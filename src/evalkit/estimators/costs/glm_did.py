@@ -2,7 +2,8 @@
 
 Two rows a person, before and after: E[cost] = mu(b0 + b1 group + b2 period + b3 group x period + x'b). The effect on
 the treated is the mean, over the treated after, of mu with the interaction less mu without it. With a log link people
-are taken to move in proportion, not in pounds, had there been no service.
+are taken to move in proportion, not in pounds, had there been no service. Covariates move the level of cost, not its
+trend: where groups differ in what drives the trend, a doubly robust or weighted comparison is the one to take.
 
 A regression of later on earlier cost ("ancova") is left out on purpose: where groups differ in what they cost
 before, it takes regression to the mean for an effect (Daw and Hatfield 2018, Health Services Research 53:4138).
@@ -43,8 +44,9 @@ from evalkit.estimators.costs.two_part_checks import check_two_part
 
 @dataclass(frozen=True)
 class GlmDidOptions:
-    """`family` of the log-link model. `errors`: "jackknife" leaves out a person (or cluster) at a time and refits;
-    "cluster" is the sandwich summed by person (or cluster), faster and in small samples a little too small.
+    """`family` of the log-link model. `errors`: "jackknife" leaves out a person (or cluster) at a time and refits, so
+    that time grows with the square of people; "cluster" is the sandwich summed by person (or cluster), which is much
+    faster, 1% smaller with 2,000 people and up to 12% with 120.
     """
 
     family: Literal["gamma", "poisson", "gaussian", "inverse_gaussian"] = "gamma"
@@ -93,7 +95,7 @@ def fit_glm_did(
         rows.y, fit.mu, fit.linear_predictor, options=chosen, cluster=rows.cluster
     )  # fmt: skip
     left_out = leave_out(rows, lambda c: draw_glm(rows, c, chosen)) if options.errors == "jackknife" else None
-    return summarise(data, rows, averages, left_out, checks, clustered=cluster is not None)
+    return summarise(rows, averages, left_out, checks, clustered=cluster is not None)
 
 
 def fit_two_part_did(
@@ -112,7 +114,7 @@ def fit_two_part_did(
     )  # fmt: skip
     checks = check_two_part(model, rows.x, rows.y)
     left_out = leave_out(rows, lambda c: draw_two_part(rows, c, chosen)) if options.errors == "jackknife" else None
-    return summarise(data, rows, averages, left_out, checks, clustered=cluster is not None)
+    return summarise(rows, averages, left_out, checks, clustered=cluster is not None)
 
 
 def estimate_glm_did(
@@ -178,7 +180,9 @@ def compute_glm_did_bootstrap(
     """
     refuse([*whole_faults("replicates", replicates, least=2), *rng_faults(rng)])
     rows = build_rows(data, None, options.errors)
-    counts = np.concatenate([np.ones((1, len(data.treated))), draw_people(data.treated, replicates, rng)])
+    counts = np.concatenate(
+        [np.ones((1, len(data.treated))), draw_people(np.asarray(data.treated) == 1, replicates, rng)]
+    )
     means = draw_glm(rows, counts, _glm_options(options))
     kept = np.isfinite(means).all(axis=1)
     lost = 1 - kept[1:].mean()

@@ -50,13 +50,24 @@ def pair_faults(family: str, link: str) -> list[Fault]:
     return faults
 
 
-def outcome_faults(y: np.ndarray, family: Family) -> list[Fault]:
-    """What is wrong with finite outcomes: negative ones of a positive family, shares outside 0 to 1."""
-    if family == "binomial" and (y.min() < 0 or y.max() > 1):
-        return [Fault("outcome", "values outside 0 to 1", allowed="0 and 1, or shares between them")]
-    if family in ("gamma", "poisson", "inverse_gaussian") and y.min() < 0:
+def outcome_faults(y: np.ndarray, family: Family, link: Link) -> list[Fault]:
+    """What is wrong with finite outcomes: shares outside 0 to 1, negative costs, costs of nought where they cannot be.
+
+    With a cost of nought the quasi-likelihood of the gamma still has its one maximum under a log link (eta + y e^-eta
+    is convex); under others, and for the inverse Gaussian, it grows without end as that person's mean falls to nought.
+    """
+    if family == "binomial":
+        outside = y.min() < 0 or y.max() > 1
+        return [Fault("outcome", "values outside 0 to 1", allowed="0 and 1, or shares of 1")] if outside else []
+    if family == "gaussian":
+        return []
+    if y.min() < 0:
         step = "Look for refunds and corrections, and net them within a person and period."
         return [Fault("outcome", f"some costs are negative, which the family {family} cannot have", next_step=step)]
+    if y.min() == 0 and (family == "inverse_gaussian" or (family, link != "log") == ("gamma", True)):
+        what = f"some costs are nought, where the family {family} with the link {link} has no maximum"
+        step = 'Take a two-part model, link="log" with the gamma, or family="poisson".'
+        return [Fault("outcome", what, next_step=step)]
     return []
 
 
@@ -187,8 +198,8 @@ def compute_objective(y: np.ndarray, eta: np.ndarray, family: Family, link: Link
 
 def compute_deviance(y: np.ndarray, mu: np.ndarray, weights: np.ndarray, family: Family) -> tuple[float, str]:
     """Deviance as R's glm has it, or NaN with the reason."""
-    if family in ("gamma", "inverse_gaussian") and (y[weights > 0] == 0).any():
-        return math.nan, f"the deviance of the family {family} is infinite where a cost is nought"
+    if family == "gamma" and (y[weights > 0] == 0).any():
+        return math.nan, "the deviance of the gamma is infinite where a cost is nought"
     if family == "gaussian":
         rows = (y - mu) ** 2
     elif family == "poisson":

@@ -34,6 +34,7 @@ _SLOW = 0.5  # and so are those that shrink by less than this
 _REFRESH = 1e-2  # curvature is taken anew after steps beyond this
 _FAST = 0.2  # and after those that did not shrink to this share of the one before
 _FLAT = 1e-11  # information, relative to the steepest direction, at which a direction is flat
+_CANCELS = 1e-6  # what may be left of scores, of their sum without signs
 _HALVINGS = 30
 
 
@@ -154,7 +155,19 @@ def _solve_chunk(problem: Problem, weights: np.ndarray, start: np.ndarray) -> So
         active = active[~done[active] & ~flat[active]]
         if not len(active):
             break
-    return Solution(gamma, done & ~flat, iteration + 1)
+    done &= ~flat
+    if not is_convex(problem.family, problem.link):
+        done[done] = _is_root(problem, w[done], gamma[done])
+    return Solution(gamma, done, iteration + 1)
+
+
+def _is_root(problem: Problem, w: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+    """Whether everybody drawn has an allowed mean and scores cancel (b,): steps also settle at the edge of a domain."""
+    eta = gamma @ problem.q.T + problem.offset
+    inside = is_inside(eta, problem.family, problem.link) | (w == 0)
+    score = w * compute_curvature(problem.y, np.where(inside & (w > 0), eta, 1.0), problem.family, problem.link)[0]
+    left = np.abs(score @ problem.q)
+    return inside.all(axis=1) & (left <= _CANCELS * (np.abs(score) @ np.abs(problem.q)) + 1e-300).all(axis=1)
 
 
 def _invert_curvature(

@@ -128,7 +128,7 @@ def check_overfit(test: Overfit) -> Check:
     text = (
         f"In people left out of the fit ({test.folds} folds) the error is {test.rmse:,.0f} (root mean square; "
         f"{test.rmse_within:,.0f} in those fitted), {test.mean_absolute_error:,.0f} in absolute mean, the mean off by "
-        f"{test.bias:,.0f}, and cost moves by {test.slope:.2f} (standard error {test.slope_se:.2f}) for one of prediction"
-        + (": no sign of overfitting." if passed else ": the model is overfitted.")
+        f"{test.bias:,.0f}, and cost moves by {test.slope:.2f} (standard error {test.slope_se:.2f}) where prediction "
+        "moves by 1" + (": no sign of overfitting." if passed else ": the model is overfitted.")
     )
     return Check("overfitting", passed, test.slope, text)

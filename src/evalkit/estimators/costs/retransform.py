@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -39,11 +39,11 @@ class LogOls:
     """
 
     model: GlmModel
-    x: np.ndarray
-    residuals: np.ndarray
+    x: np.ndarray = field(repr=False)
+    residuals: np.ndarray = field(repr=False)
     sigma: float
     r_squared: float
-    cluster: np.ndarray | None
+    cluster: np.ndarray | None = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import numpy as np
 from evalkit.cohort.frames import choice_faults, how_many, refuse
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.estimators.costs.glm import GlmOptions, fit_glm
-from evalkit.estimators.costs.glm_families import compute_bend, compute_slope, invert_link
+from evalkit.estimators.costs.glm_families import compute_bend, compute_slope, invert_link, is_inside
 from evalkit.estimators.costs.stacking import (
     Averages,
     People,
@@ -169,6 +169,7 @@ def compute_two_part_effects(
 
     Raises ParameterError for names that are not the model's and for an incremental effect of a column not 0 and 1.
     """
+    _check_design(model, x)
     faults = [Fault(name, "the model has no such covariate", allowed=", ".join(model.names))
               for name in (*marginal, *incremental) if name not in model.names]  # fmt: skip
     refuse(faults)
@@ -254,15 +255,22 @@ def _slope_with_gradient(model: TwoPartModel, x: np.ndarray, j: int) -> tuple[np
 
 def _probability(model: TwoPartModel, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Probability of any cost and its first two derivatives by the linear predictor."""
-    if x.ndim != 2 or x.shape[1] != len(model.names):
-        raise ParameterError(Fault("design", "its columns are not the model's", str(x.shape), ", ".join(model.names)))
+    _check_design(model, x)
     eta, link = x @ model.first, model.options.first
     return invert_link(eta, link), compute_slope(eta, link), compute_bend(eta, link)
+
+
+def _check_design(model: TwoPartModel, x: np.ndarray) -> None:
+    if x.ndim != 2 or x.shape[1] != len(model.names):
+        raise ParameterError(Fault("design", "its columns are not the model's", str(x.shape), ", ".join(model.names)))
 
 
 def _positive_mean(model: TwoPartModel, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean of positive cost and its first two derivatives by the linear predictor."""
     eta, link = x @ model.second, model.options.link if model.options.second == "glm" else "log"
+    if not is_inside(eta, model.options.family, link).all():
+        step = 'Take link="log".'
+        raise NotEstimable(Fault("second part", "its mean cannot be had for some people by this link", next_step=step))
     return tuple(model.smearing * part(eta, link) for part in (invert_link, compute_slope, compute_bend))
 
 

@@ -89,7 +89,7 @@ def _solve_dual(gaps: np.ndarray, base: np.ndarray, names: tuple[str, ...], opti
         slope = imbalance @ step
         for _ in range(40):
             tried, tried_w = _dual(gaps, share, dual + length * step)
-            if tried <= value + 1e-4 * length * slope + _TINY * abs(value):
+            if tried <= value + 1e-4 * length * slope + _TINY * max(1.0, abs(value)):
                 break
             length *= 0.5
         dual, value, w = dual + length * step, tried, tried_w
