@@ -23,6 +23,30 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def money_rows(study: object, outcome: object) -> list[dict[str, object]]:
+    """Effects on cost by use, price and payer, as a share, and on days that people value, from one bootstrap."""
+    from evalkit.analysis.cost_variants import build_variants
+    from evalkit.analysis.costs import find_cost_effect
+    from evalkit.estimators.costs.cells import compute_additive_effect
+
+    findings = find_cost_effect(study, outcome)
+    variants = {v.key: v.effect for v in build_variants(study, findings.found, findings.means, findings.effect)}
+    named = {"public_cost_use": "fixed_prices", "public_cost_price": "prices_alone", "public_cost_nhs": "payer.nhs"}
+    effects = {f"{name}.gbp_per_person_quarter": variants[key] for name, key in named.items()}
+    effects |= {
+        f"valued_{key}.days_per_person_quarter": compute_additive_effect(findings.means.pick({f"days.{key}": 1.0}))
+        for key in findings.found.valued
+    }
+    rows = [
+        {"estimand": key, "value": e.difference, "lower": e.interval(study.level)[0],
+         "upper": e.interval(study.level)[1], "se": e.se, "scale": key.split(".")[1]}
+        for key, e in effects.items()
+    ]  # fmt: skip
+    value, low, high = findings.effect.relative(study.level)
+    share = {"estimand": "public_cost.relative_change", "value": value, "lower": low, "upper": high, "se": np.nan}
+    return [*rows, share | {"scale": "relative_change"}]
+
+
 def run_world(seed: int, *, settings: str, protocol: str) -> list[dict[str, object]]:
     """Simulate one world, analyse it, and set each estimate beside its truth."""
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -46,6 +70,7 @@ def run_world(seed: int, *, settings: str, protocol: str) -> list[dict[str, obje
             for row in parts.table(table).to_dict("records")
             if not row["outcome"].startswith("placebo_")
         ]
+        money = [row for outcome in study.protocol.outcomes_of("cost")[:1] for row in money_rows(study, outcome)]
     return [
         {
             "seed": seed, "estimand": e.estimand.key, "estimator": e.estimator, "role": e.role, "value": e.value,
@@ -59,6 +84,9 @@ def run_world(seed: int, *, settings: str, protocol: str) -> list[dict[str, obje
             "truth": truth[row["row"]], "scale": "days_per_person",
         }
         for row in days
+    ] + [
+        {"seed": seed, "estimator": "one_bootstrap", "role": "sensitivity", "truth": truth[row["estimand"]], **row}
+        for row in money
     ]  # fmt: skip
 
 

@@ -195,7 +195,12 @@ def test_it_matters_in_what_costs_move_alike():
         assert cell.error > 10
         assert cell.coverage < 0.3
     wrong, right, also = run(
-        replace(settings, trends="pounds"), "difference", 6, in_proportion, in_pounds, doubly_robust("difference")
+        replace(settings, people=600, trends="pounds"),
+        "difference",
+        6,
+        in_proportion,
+        in_pounds,
+        doubly_robust("difference"),
     )
     for cell in (right, also):
         holds(cell)

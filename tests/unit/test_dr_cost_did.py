@@ -151,7 +151,7 @@ def test_clusters_in_which_people_are_alike_widen_the_error():
 
 
 def test_many_clusters_are_not_left_out_one_by_one_and_a_check_says_so():
-    people = make_costs(3_200)
+    people = make_costs(2_200)
     found = estimate_dr_cost_did(people, RATIO)
     plain = estimate_dr_cost_did(people, RATIO, options=DrCostOptions(correction="clusters"))
     assert found.se == plain.se
@@ -210,6 +210,12 @@ def test_negative_and_missing_costs_are_refused_without_showing_them(name, value
     costs[[3, 8]] = value
     with pytest.raises(ParameterError, match=f"{name}: fewer than 10 rows are {what}"):
         estimate_dr_cost_did(replace(people, **{name: costs}), POUNDS)
+
+
+@pytest.mark.parametrize("counts", [np.ones(100), np.ones((2, 99)), -np.ones((2, 100)), np.full((1, 100), np.nan)])
+def test_counts_that_do_not_fit_are_refused(counts):
+    with pytest.raises(ParameterError, match="counts"):
+        compute_dr_cost_draws(make_costs(100), counts, options=DrCostOptions())
 
 
 def test_small_sides_and_single_clusters_are_refused():

@@ -129,7 +129,7 @@ def _what_if_rows(study: Study, places: Sequence[WhatIfResult], people: int) -> 
         key, shared = found.key, {"n_people": people, "label": labels[found.key]}
         ranged = {"level": found.level, **shared}
         cells += [
-            Cell(key, "people_served", found.people, "statistic", unit="people served", **shared),
+            Cell(key, "served", found.people, "statistic", unit="people", **shared),
             _ranged(key, "saving", found.saving_gbp_per_year, f"{GBP} per year", **ranged),
             Cell(key, "programme", found.programme_gbp_per_year, "mean", unit=f"{GBP} per year", **shared),
             _ranged(key, "net_saving", found.net_saving_gbp_per_year, f"{GBP} per year", **ranged),

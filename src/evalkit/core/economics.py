@@ -83,7 +83,8 @@ class Economics(Frozen):
     All money is put in money of `price_year` (a financial year, by its first calendar year) by the table `price_index`.
     `joint_nhs_share` of what is jointly funded, and of the programme, falls on the NHS and the rest on the council.
     `bootstrap_replicates` draws of people stand behind every number of cost and value, `psa_draws` of them, with prices
-    drawn too, behind the plane. `price_sd` is the coefficient of variation of a price that was not verified, for the probabilistic analysis.
+    drawn too, behind the plane. `price_sd` is the coefficient of variation of a price that was not verified, for the
+    probabilistic analysis.
     `between_place_sd` says how much the logarithm of actual / counterfactual cost would vary between places, which one
     place cannot show: `what_if` asks for it.
     """

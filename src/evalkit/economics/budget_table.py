@@ -14,7 +14,7 @@ _NEEDED = ("programme", "year", *AMOUNTS)
 
 
 def select_budgets(budgets: pd.DataFrame, programme: str | None) -> pd.DataFrame:
-    """Original and actual budget of one programme, the only one where none is named: index `year`, columns `original_gbp`, `actual_gbp` as floats.
+    """Original and actual budget of one programme, the only one where none is named, by `year`, as floats.
 
     Missing, zero and negative amounts are left in: they are refused where their number would have stood.
 

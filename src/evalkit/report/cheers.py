@@ -16,6 +16,7 @@ import pandas as pd
 from evalkit.report import facts
 from evalkit.report.display import show_table, show_text
 from evalkit.report.value_facts import cost_outcome, has_numbers, read_plane, slug, variants
+from evalkit.report.value_tables import design_rows
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
@@ -168,7 +169,8 @@ def _costs(release: Release) -> list[str]:
 def _checks(release: Release) -> list[str]:
     checks = release.table("checks.effects")
     costs = [o.key for o in release.protocol.outcomes_of("cost")]
-    return [place(_VALUE, "tab-value-specification")] if checks["outcome"].isin(costs).any() else []
+    shown = checks["outcome"].isin(costs).any() and len(design_rows(release))
+    return [place(_VALUE, "tab-value-specification")] if shown else []
 
 
 _TORNADO = _if_table("tornado", _VALUE, "fig-value-tornado")

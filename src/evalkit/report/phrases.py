@@ -308,7 +308,8 @@ def number(value: float, unit: str = "") -> str:
     if not math.isfinite(value):
         return "not available"
     if unit.startswith("GBP"):
-        return f"{'−' if value < 0 else ''}{money(value)}"
+        words = money(value)
+        return f"−{words}" if value < 0 and words != "£0" else words
     if unit in _PER_PERSON_DECIMALS:  # as they leave the gate: further digits would be made up
         return f"{value:,.{_PER_PERSON_DECIMALS[unit]}f}".replace("-", "−")
     if unit in ("people", "count", "events") or (float(value).is_integer() and abs(value) >= 10):

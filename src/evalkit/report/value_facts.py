@@ -186,8 +186,8 @@ def pounds(value: float) -> str:
     """`£2.81m` from a million, else whole pounds; a minus sign before it."""
     if not math.isfinite(value):
         return "not available"
-    sign = "−" if value < 0 else ""
-    return sign + (f"£{abs(value) / MILLION:.2f}m" if abs(value) >= MILLION else money(value))
+    text = f"£{abs(value) / MILLION:.2f}m" if abs(value) >= MILLION else money(value)
+    return f"−{text}" if value < 0 and text != "£0" else text
 
 
 def pounds_range(amount: Amount) -> str:

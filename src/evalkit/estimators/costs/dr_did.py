@@ -102,17 +102,8 @@ def estimate_dr_cost_did(
     _check_request(comparison, estimand, options, level, rng)
     _check_costs(comparison, estimand, options)
     means = compute_dr_cost_means(comparison, options=options)
-    if means.largest_share > MAX_WEIGHT_OF_ONE:
-        raise NotEstimable(
-            Fault("weights", "one person has more than half of the comparison's weight, or of what it spent before",
-                  next_step="Leave a covariate out, or compare people who are more alike.")
-        )  # fmt: skip
     ratio = estimand.scale == "rate_ratio"
-    if ratio and means.counterfactual <= 0:
-        raise NotEstimable(
-            Fault(estimand.scale, "the counterfactual mean is not positive, so that a ratio has no meaning",
-                  next_step='Give the difference in pounds, or take scale_of_trend="proportion".')
-        )  # fmt: skip
+    _refuse_means(means, ratio=ratio)
     value = math.log(means.actual / means.counterfactual) if ratio else means.actual - means.counterfactual
     se, degrees, drawn = _compute_error(comparison, means, options, rng, ratio=ratio)
     label = f"Difference-in-differences of cost {_LABELS[options.scale_of_trend]}, doubly robust"
@@ -174,6 +165,20 @@ def _check_costs(comparison: Comparison, estimand: Estimand, options: DrCostOpti
         faults.append(Fault("costs", "the comparison's change is the same for everybody: there is nothing to model"))
     if faults:
         raise NotEstimable(faults)
+
+
+def _refuse_means(means: DrCostMeans, *, ratio: bool) -> None:
+    """Refuse what rests on one person, and a ratio to nothing."""
+    if means.largest_share > MAX_WEIGHT_OF_ONE:
+        raise NotEstimable(
+            Fault("weights", "one person has more than half of the comparison's weight, or of what it spent before",
+                  next_step="Leave a covariate out, or compare people who are more alike.")
+        )  # fmt: skip
+    if ratio and means.counterfactual <= 0:
+        raise NotEstimable(
+            Fault("rate_ratio", "the counterfactual mean is not positive, so that a ratio has no meaning",
+                  next_step='Give the difference in pounds, or take scale_of_trend="proportion".')
+        )  # fmt: skip
 
 
 def _compute_error(

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.comparison import Comparison
+from evalkit.cohort.frames import refuse
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.estimators.costs.dr_did_fits import (
     Basis,
@@ -117,9 +118,12 @@ def compute_dr_cost_draws(comparison: Comparison, counts: np.ndarray, *, options
 
     Raises
     ------
+    ParameterError
+        Counts that are negative or of another shape, or a comparison without `outcome` or `before`.
     NotEstimable
         The fit to everybody cannot be had: separation, a side without spending, a covariate constant on one side.
     """
+    _check_draws(comparison, counts)
     sides = build_sides(comparison)
     weights = comparison.sampling[None]
     if options.scale_of_trend == "proportion":
@@ -143,6 +147,18 @@ def compute_dr_cost_draws(comparison: Comparison, counts: np.ndarray, *, options
     means = np.concatenate(parts)
     means[~np.isfinite(means).all(axis=1)] = np.nan
     return means
+
+
+def _check_draws(comparison: Comparison, counts: np.ndarray) -> None:
+    faults = [
+        Fault(name, "the comparison has none", next_step=f"Build it with {name}=...")
+        for name in ("outcome", "before") if getattr(comparison, name) is None
+    ]  # fmt: skip
+    if np.ndim(counts) != 2 or np.shape(counts)[1] != len(comparison):
+        faults.append(Fault("counts", "wrong shape", str(np.shape(counts)), f"(draws, {len(comparison):,} people)"))
+    elif np.size(counts) and not np.min(counts) >= 0:
+        faults.append(Fault("counts", "some are negative or missing", allowed="nought or more"))
+    refuse(faults)
 
 
 def draw_counts(comparison: Comparison, *, replicates: int, rng: np.random.Generator) -> np.ndarray:

@@ -22,7 +22,7 @@ from evalkit.estimators.costs.dr_did_draws import (
 from evalkit.estimators.people.effect_means import compute_effect_means
 from evalkit.estimators.people.logistic import add_intercept, predict_logistic
 
-MAX_LEFT_OUT = 3_000  # clusters, above which leaving out each changes nothing that could be seen
+MAX_LEFT_OUT = 2_000  # clusters, above which leaving out each changes nothing that could be seen
 
 
 @dataclass(frozen=True)
