@@ -198,7 +198,7 @@ def test_estimates_carry_what_a_referee_asks_for() -> None:
     assert (found.lower, found.upper) == fitted.interval(0.9)
     assert found.p_value == pytest.approx(2 * stats.t.sf(abs(found.value) / found.se, fitted.degrees))
     assert [c.name for c in found.checks] == [
-        "park_test", "link_test", "pearson_correlation", "hosmer_lemeshow", "people_behind_the_error", "area_shocks",
+        "park_test", "link_test", "pearson_correlation", "hosmer_lemeshow", "skew_behind_the_error", "area_shocks",
     ]  # fmt: skip
     two = estimate_two_part_did(data, ESTIMAND)
     assert two.estimator == "two_part_did"

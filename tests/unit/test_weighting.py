@@ -381,3 +381,14 @@ def test_a_draw_that_cannot_be_fitted_is_marked() -> None:
     assert draws.fitted.tolist() == [True, False]
     values = compute_weighted_att_draws(x, comparison.treated, comparison.outcome, counts)
     assert np.isnan(values).tolist() == [False, True]
+
+
+def test_a_draw_that_separates_is_lost_even_where_single_precision_is_singular():
+    """One covariate that is 1 on a side of a draw only: the draw has no propensity, and says so."""
+    x = np.column_stack([np.ones(40), np.repeat([0.0, 1.0], 20)])
+    y = np.tile([0.0, 1.0], 20)
+    counts = np.ones((3, 40))
+    counts[1, (x[:, 1] == 1) & (y == 0)] = 0
+    counts[2, (x[:, 1] == 0) & (y == 1)] = 0
+    found = fit_logistic_draws(x, y, counts)
+    assert found.fitted.tolist() == [True, False, False]

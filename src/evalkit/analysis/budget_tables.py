@@ -119,6 +119,13 @@ def _impact_rows(impact: BudgetImpact, people: int) -> list[Cell]:
                 cells.append(_ranged(row, name, at, GBP, level=impact.level, **shared))
             share = float(path.share_broken_even[place])
             cells.append(Cell(row, "share_broken_even", share, "statistic", unit="share of draws", **shared))
+        even, label = f"{path.persistence}|break_even", "Year by which it has paid for itself"
+        if path.break_even_year is None:
+            cells.append(refused_cell(even, "year", path.reason, n_people=people, label=label))
+        else:
+            cells.append(
+                Cell(even, "year", path.break_even_year, "statistic", unit="year", n_people=people, label=label)
+            )
     return cells
 
 
@@ -137,6 +144,11 @@ def _what_if_rows(study: Study, places: Sequence[WhatIfResult], people: int) -> 
             _ranged(key, "net_year_one", found.net_year_one_gbp, GBP, **ranged),
             Cell(key, "probability_saves", found.probability_saves, "statistic", unit="share of draws", **shared),
         ]
+        if math.isfinite(found.people_to_repay.value):
+            cells.append(Cell(key, "to_repay", found.people_to_repay.value, "statistic", unit="people",
+                              reason=found.people_reason, **shared))  # fmt: skip
+        else:
+            cells.append(refused_cell(key, "to_repay", found.people_reason, **shared))
         if math.isfinite(found.break_even_relative_change):
             unit = "share of other costs"
             cells.append(Cell(key, "break_even", found.break_even_relative_change, "statistic", unit=unit, **shared))

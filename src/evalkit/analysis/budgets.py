@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evalkit.analysis.cost_study import total_shares
+from evalkit.analysis.cost_study import QUARTERS, total_shares
 from evalkit.analysis.costs import CostFindings
 from evalkit.analysis.study import Study
 from evalkit.cohort.price_list import build_price_list
@@ -16,8 +16,6 @@ from evalkit.economics.payers import PayerSplit, split_by_payer
 from evalkit.economics.what_if import WhatIfOptions, WhatIfResult, estimate_what_if
 from evalkit.estimators.costs.cells import MeanEffect, compute_proportional_effect
 
-_QUARTERS = {"quarter": 1.0, "year": 4.0}
-
 
 def year_effects(study: Study, findings: CostFindings, kind: str) -> list[YearEffect]:
     """The effect on one kind of cost (`year`, `year_nhs`, `year_rest` or `year_council`) in each financial year.
@@ -26,9 +24,8 @@ def year_effects(study: Study, findings: CostFindings, kind: str) -> list[YearEf
     """
     found, effects = findings.found, []
     for year, within in found.years_after().items():
-        mix = {f"year.{year}": 1.0, f"year_nhs.{year}": -1.0} if kind == "year_council" else {f"{kind}.{year}": 1.0}
-        effect = compute_proportional_effect(findings.means.pick(mix))
-        quarters = float(within.sum()) * _QUARTERS[study.protocol.dates.period]
+        effect = compute_proportional_effect(findings.means.pick({f"{kind}.{year}": 1.0}))
+        quarters = float(within.sum()) * QUARTERS[study.protocol.dates.period]
         effects.append(YearEffect(year, quarters, effect.actual, effect.counterfactual, effect.draws))
     return effects
 
@@ -40,8 +37,8 @@ def compare_study_budgets(study: Study, findings: CostFindings) -> BudgetCompari
     """
     if not study.tables.has("budgets"):
         raise NotEstimable(Fault("tables", "there is no table budgets, so no claim on the budget can be checked"))
-    prices = build_price_list(study.tables, study.protocol)
-    real = RealTerms(prices.index, prices.price_year) if prices.index is not None else None
+    prices, economics = build_price_list(study.tables, study.protocol), study.protocol.economics
+    real = RealTerms(prices.index, prices.price_year, economics.budget_price_year) if prices.index is not None else None
     try:
         return compare_budgets(
             study.tables.read("budgets"), year_effects(study, findings, "year"), level=study.level,

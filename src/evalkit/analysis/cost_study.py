@@ -26,6 +26,9 @@ from evalkit.estimators.costs.log_link_did import CostData
 PLACEMENTS = "placements"
 
 
+QUARTERS = {"quarter": 1.0, "year": 4.0}  # of a period of the study: every number is per person and quarter
+
+
 @dataclass(frozen=True)
 class CostStudy:
     """Costs of the cohort, days that people value, and which periods lie before and after.
@@ -89,7 +92,8 @@ def build_cost_study(study: Study, outcome: CostOutcome) -> CostStudy:
     death = as_days(people["death_date"])
     features = derive_person_features(people, day)
     people = people[["person_id", "group"]].assign(followed_days=np.maximum((until - day).astype(np.int64), 1))
-    costs = build_costs(study.tables, study.protocol, outcome, people["person_id"])
+    quarters = QUARTERS[dates.period]
+    costs = build_costs(study.tables, study.protocol, outcome, people["person_id"]).spread_over(quarters)
     people = people.assign(complete=(until >= costs.ends[-1]) | (~np.isnat(death) & (until >= death))).join(features)
     before = costs.starts >= np.datetime64(dates.baseline.start)
     before &= costs.ends <= np.datetime64(dates.baseline.end)
@@ -101,6 +105,7 @@ def build_cost_study(study: Study, outcome: CostOutcome) -> CostStudy:
     if days:
         valued = build_valued_days(study.tables, study.protocol, days, people["person_id"], starts=costs.starts,
                                    ends=costs.ends)  # fmt: skip
+        valued = {key: found / quarters for key, found in valued.items()}
     years = np.maximum((costs.starts - adoption).astype(np.int64), 0) / 365.25
     discount = discount_factors(years, economics.discount_rate)
     return CostStudy(outcome, costs, valued, people, before, after, discount)
@@ -133,7 +138,8 @@ def lay_out_columns(found: CostStudy) -> CostColumns:
 
     `part.<name>` at prices paid and `discounted.<name>`; `standard_placements` and `nhs_placements`; `housing` where
     priced; cost in one financial year after adoption against the whole baseline, of all (`year.<year>`), of the NHS
-    (`year_nhs`) and of other services than the programme (`year_rest`); `days.<key>` and `discounted_days.<key>`.
+    (`year_nhs`) and the council (`year_council`)
+    and of other services than the programme (`year_rest`); `days.<key>` and `discounted_days.<key>`.
     """
     costs, columns = found.costs, {f"part.{name}": cost for name, cost in found.costs.parts.items()}
     columns |= {"standard_placements": costs.standard_placements, "nhs_placements": costs.nhs_placements}
@@ -148,7 +154,8 @@ def lay_out_columns(found: CostStudy) -> CostColumns:
         for name, c in later.items()
     }
     rest = costs.total - costs.parts.get("programme", 0.0)
-    for kind, cost in (("year", costs.total), ("year_nhs", costs.nhs), ("year_rest", rest)):
+    kinds = {"year": costs.total, "year_nhs": costs.nhs, "year_council": costs.local_authority, "year_rest": rest}
+    for kind, cost in kinds.items():
         base = cost[:, found.before].mean(axis=1)
         both |= {f"{kind}.{year}": (base, cost[:, within].mean(axis=1)) for year, within in found.years_after().items()}
     weights, _ = weigh_stay(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,14 @@ class PersonCosts:
     nhs_placements: np.ndarray
     joint_nhs_share: float
     housing: np.ndarray | None = None
+
+    def spread_over(self, quarters: float) -> PersonCosts:
+        """The same per quarter, of periods that are so many quarters long."""
+        housing = None if self.housing is None else self.housing / quarters
+        return replace(
+            self, parts={name: cost / quarters for name, cost in self.parts.items()}, housing=housing,
+            standard_placements=self.standard_placements / quarters, nhs_placements=self.nhs_placements / quarters,
+        )  # fmt: skip
 
     @property
     def total(self) -> np.ndarray:

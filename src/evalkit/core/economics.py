@@ -96,6 +96,7 @@ class Economics(Frozen):
     price_sd: Annotated[float, Field(gt=0, le=2)] = 0.2
     impact_years: Annotated[int, Field(ge=1, le=20)] = 5
     persistence: tuple[Persistence, ...] = Field(default=("holds", "fades", "stops"), min_length=1)
+    budget_price_year: Annotated[int, Field(ge=1990, le=2100)] | None = None
     bootstrap_replicates: Annotated[int, Field(ge=500)] = 2000
     psa_draws: Annotated[int, Field(ge=1000, le=100_000)] = 5000
     between_place_sd: NotNegative | None = None

@@ -13,7 +13,6 @@ from evalkit.report.display import show_figure, show_table, show_text
 from evalkit.report.phrases import full_stop, listed, service_short
 from evalkit.report.plain import referee_reason
 from evalkit.report.value_facts import (
-    GBP,
     PERSISTENCE,
     PERSPECTIVES,
     Plane,
@@ -297,12 +296,12 @@ def _claim_words(release: Release) -> str:
     text += f" Saved against the counterfactual: {percent_range(estimated)}."
     if not estimated.has_range:
         return f"{text} Without an interval the claim cannot be tested."
-    end = (
-        " So does no saving at all."
-        if estimated.lower <= 0 <= estimated.upper
-        else " No saving at all lies outside it."
-    )
-    return f"{text} {RELATION_WORDS[budget_relation(claim, estimated)]}.{end}"
+    relation = budget_relation(claim, estimated)
+    if not estimated.lower <= 0 <= estimated.upper:
+        end = "No saving at all lies outside it."
+    else:
+        end = "So does no saving at all." if relation == "inside" else "No saving at all lies inside it."
+    return f"{text} {RELATION_WORDS[relation]}. {end}"
 
 
 def show_impact(release: Release) -> None:
@@ -340,7 +339,7 @@ def show_prices(release: Release) -> None:
     show_text("### Prices", id="text-value-prices")
     if is_missing(release, "price_list", "list of prices"):
         return
-    show_table(value_tables.price_table(release), id="tab-value-prices", caption=f"Prices in {GBP.split()[0]}",
+    show_table(value_tables.price_table(release), id="tab-value-prices", caption="Prices",
                note="A price that was not verified varies in the probabilistic analysis.")  # fmt: skip
 
 

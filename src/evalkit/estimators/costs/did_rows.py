@@ -204,8 +204,8 @@ def summarise(
         errors = [math.sqrt((groups - 1) / groups * float(d @ d)) for d in away]
     degrees = [compute_degrees(m) for m in moved]
     carried = Check(
-        "people_behind_the_error", degrees[0] >= MIN_DEGREES, degrees[0],
-        f"Skew leaves {degrees[0]:.0f} of {groups - 1} degrees of freedom to learn the error of the effect from; "
+        "skew_behind_the_error", degrees[0] >= MIN_DEGREES, degrees[0] / (groups - 1),
+        f"Skew leaves {degrees[0] / (groups - 1):.0%} of the degrees of freedom to learn the error of the effect from; "
         "the interval is that of t with so many.",
     )  # fmt: skip
     return CostDid(

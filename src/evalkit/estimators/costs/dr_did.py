@@ -233,9 +233,9 @@ def _check_weights(comparison: Comparison, means: DrCostMeans, options: DrCostOp
     effective, largest = compute_effective_size(means.weights[~t]), means.largest_share
     checks = [
         Check("effective_people", effective >= FEW_EFFECTIVE, hide_few(effective, int(effective)),
-              f"The comparison's weights are worth {_tell(effective)} people; {FEW_EFFECTIVE} or more are wanted."),
+              f"The comparison's weights leave an effective sample of {effective / (~t).sum():.0%} of it."),
         Check("largest_weight", largest <= wanted, largest,
-              f"The largest weight, or spending before, of one person is {largest:.1%} of the comparison's; "
+              f"The largest weight, or spending before, is {largest:.1%} of the comparison's; "
               f"at most {wanted:.0%} is wanted."),
     ]  # fmt: skip
     cluster = comparison.cluster
@@ -244,7 +244,3 @@ def _check_weights(comparison: Comparison, means: DrCostMeans, options: DrCostOp
         text = f"With fewer than {FEW_CLUSTERS} clusters on a side the error tends to be too small."
         checks.append(Check("clusters", fewest >= FEW_CLUSTERS, hide_few(fewest, fewest), text))
     return tuple(checks)
-
-
-def _tell(effective: float) -> str:
-    return "fewer than 10" if effective < 10 else f"{effective:.0f}"

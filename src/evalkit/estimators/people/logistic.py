@@ -341,7 +341,10 @@ def _try_inverse(information: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
     try:
         inverse = np.linalg.inv(information)
     except np.linalg.LinAlgError:
-        inverse = np.linalg.pinv(information, rcond=1e-15, hermitian=True)
+        values = np.linalg.eigvalsh(information)
+        flat = ~(values[:, 0] > 1e-15 * values[:, -1])
+        inverse = np.linalg.inv(np.where(flat[:, None, None], np.eye(information.shape[1]), information))
+        return inverse, np.where(flat, np.inf, np.abs(inverse).max(axis=(1, 2)) * top), top
     return inverse, np.abs(inverse).max(axis=(1, 2)) * top, top
 
 
