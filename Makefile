@@ -30,7 +30,7 @@ export OPENBLAS_NUM_THREADS := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup evaluate test test-quick lint format lab notebooks simulate recovery area-truth area-speed person-truth person-speed cost-speed cost-truth lock clean
+.PHONY: help setup evaluate test test-quick lint format lab notebooks simulate recovery area-truth area-speed person-truth person-speed cost-speed cost-truth value-speed lock clean
 
 help: ## Say what can be asked for
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ cost-truth: $(READY) ## Bias, coverage and size of the estimators of cost, 200 a
 
 cost-speed: $(READY) ## Set bootstraps of the gamma GLM and of the doubly robust cost difference beside statsmodels (about 15 seconds)
 	$(BIN)/python benchmarks/cost_speed.py
+
+value-speed: $(READY) ## Set acceptability, frontier and value of information beside the usual loop (seconds)
+	$(BIN)/python benchmarks/value_speed.py
 
 lock: $(READY) ## Bring requirements.lock and environment.yml into step with pyproject.toml (UPGRADE=--upgrade: newest versions)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal \

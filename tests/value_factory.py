@@ -131,6 +131,9 @@ def variants(protocol: Protocol, world: World) -> Results:
     for row, (share, half) in shares.items():
         base = 13100.0 if "." not in row or row.startswith("year") else 6400.0
         value = share * size
+        if row in ("fixed_prices", "prices_alone"):  # halves of the difference, with no counterfactual of their own
+            cells.append(stat(row, "difference", value, half * HALF, label=row))
+            continue
         for column, number, width in (("actual", base + value, HALF), ("counterfactual", base, HALF),
                                       ("difference", value, half * HALF)):  # fmt: skip
             cells.append(stat(row, column, number if world != "refused" else math.nan, width, label=row))
