@@ -181,12 +181,14 @@ def _plane_cells(key: str, label: str, cost: float, effect: float, sd_cost: floa
     cheaper, better = (math.nan, math.nan) if nowhere else (NORMAL.cdf(-cost / sd_cost), NORMAL.cdf(effect / sd))
     nan = math.nan
     columns = {
-        "mean_cost": cost, "mean_effect": effect, "sd_cost": nan if nowhere else sd_cost,
+        "sd_cost": nan if nowhere else sd_cost,
         "sd_effect": nan if nowhere else sd, "correlation": nan if nowhere else -0.35,
         "share_se": cheaper * better, "share_ne": (1 - cheaper) * better, "share_sw": cheaper * (1 - better),
         "share_nw": (1 - cheaper) * (1 - better),
     }  # fmt: skip
-    cells = [stat(key, column, value, label=label) for column, value in columns.items()]
+    cells = [stat(key, "mean_cost", cost, 1.96 * sd_cost, label=label), stat(key, "mean_effect", effect, 1.96 * sd,
+             label=label)]  # fmt: skip
+    cells += [stat(key, column, value, label=label) for column, value in columns.items()]
     clear = not nowhere and abs(effect) > 1.96 * sd
     if clear and (cost < 0) == (effect < 0):
         cells.append(stat(key, "icer", cost / effect, abs(cost / effect) * 0.6, unit="GBP per unit", label=label))
@@ -221,6 +223,7 @@ def budget(world: World) -> Results:
                    "counterfactual": base if world != "refused" else math.nan}  # fmt: skip
         sums = {k: sums.get(k, 0.0) + v for k, v in numbers.items()}
         cells += _budget_cells(year, f"{year}/{int(year) + 1 - 2000}", numbers, HALF / 13100 * base)
+    cells += _budget_cells("2015|real", "2015/16, in real terms", {k: 0.98 * v for k, v in numbers.items()}, 8e5)
     return Results.from_cells("budget", cells + _budget_cells("all", "All years", sums, HALF / 13100 * 12.1e6 * 3.05))
 
 
@@ -242,8 +245,8 @@ def payers(world: World) -> Results:
     return Results.from_cells("budget_payer", [
         c for row, share in (("nhs", 1.4), ("local_authority", -0.4))
         for c in (stat(row, "saving", share * saving, HALF * 230 * 12, unit="GBP"),
-                  stat(row, "share", share + 0 * saving, 0.4, unit="share"))
-    ])  # fmt: skip
+                  stat(row, "share", 0.1 * share + 0 * saving, 0.4, unit="share of what it would have paid"))
+    ] + [stat("remainder", "saving", 0.01 * saving, 4e5, unit="GBP", label="What the two do not add up to")])  # fmt: skip
 
 
 def impact(world: World) -> Results:
@@ -261,6 +264,8 @@ def impact(world: World) -> Results:
                        "net_discounted": worth, "cumulative": so_far}  # fmt: skip
             cells += [stat(f"{key}|{year}", c, v if math.isfinite(net) else math.nan, unit="GBP")
                       for c, v in numbers.items()]  # fmt: skip
+        cells.append(Cell(f"{key}|break_even", "year", math.nan, "statistic", status="not_estimable",
+                          reason="It is not paid back in the years shown.", label="Year"))  # fmt: skip
     return Results.from_cells("budget_impact", cells)
 
 
@@ -269,11 +274,11 @@ def what_if(protocol: Protocol, world: World) -> Results:
     for place in protocol.economics.what_if:
         saving = -COST[world] * place.people * 4
         cells += [
-            Cell(place.key, "people", place.people, "statistic", unit="people", label=place.key),
+            Cell(place.key, "served", place.people, "statistic", unit="people", label=place.key),
             stat(place.key, "saving", saving, HALF * place.people * 4, unit=YEAR, label=place.key),
             stat(place.key, "set_up", place.set_up_gbp, unit="GBP", label=place.key),
             stat(place.key, "net_year_one", saving - place.set_up_gbp, unit="GBP", label=place.key),
-            stat(place.key, "break_even_ratio", place.set_up_gbp / saving if saving > 0 else math.nan, unit="ratio",
-                 label=place.key),
+            stat(place.key, "net_saving", saving - 4e5, HALF * place.people * 4, unit=YEAR, label=place.key),
+            stat(place.key, "break_even", -0.05 + 0 * saving, unit="share of other costs", label=place.key),
         ]  # fmt: skip
     return Results.from_cells("what_if", cells)

@@ -192,7 +192,7 @@ def _show_plane(release: Release, valued: Valued) -> None:
     show_text(head + _ratio_words(plane), id=f"text-value-of-{name}")
     show_table(value_tables.plane_table(plane, inb_at_gbp=plane.threshold_gbp), id=f"tab-value-of-{name}",
                caption=f"Cost against effect: {valued.label}",
-               note="Ranges of cost and effect are normal, from their standard deviations.")  # fmt: skip
+               note="Draws are of people and of prices that were not verified.")  # fmt: skip
     rows = facts.table_row(release, "cea_plane", valued.key)
     options = {"x": f"{valued.label}, more per person and quarter", "y": "Pounds more, per person and quarter",
                "unit": unit_words(valued, 1), "threshold_gbp": plane.threshold_gbp}  # fmt: skip
@@ -278,7 +278,7 @@ def show_budget(release: Release) -> None:
     show_text(_claim_words(release), id="text-value-claim")
     if not is_missing(release, "budget_payer", "split of the saving by payer"):
         show_table(value_tables.payer_table(release), id="tab-value-bearers", caption="Who bears the saving, GBP",
-                   note="Below nought a payer paid more. A share is of the whole saving estimated.")  # fmt: skip
+                   note="Below nought a payer paid more.")  # fmt: skip
 
 
 def _claim_words(release: Release) -> str:

@@ -161,9 +161,9 @@ def describe_change(rows: pd.DataFrame, *, groups: Sequence[str]) -> str:
 def budget_table(rows: pd.DataFrame) -> pd.DataFrame:
     """`year` (key), `label`, `original`, `actual`, `counterfactual`, `lower`, `upper` (GBP); years in order, not `all`.
 
-    The ends of the counterfactual are its own, or else what was spent and the ends of the estimated saving.
+    Rows in real terms (`<year>|real`) are left to the table. The ends of the counterfactual are its own, or else what was spent and the ends of the estimated saving.
     """
-    rows = rows[rows["row"] != "all"]
+    rows = rows[(rows["row"] != "all") & ~rows["row"].str.contains("|", regex=False)]
     order = list(dict.fromkeys(rows["row"]))
     names = ["original", "actual", "counterfactual", "estimated_saving"]
     table, low, high = (rows.pivot(index="row", columns="column", values=c).reindex(index=order, columns=names)
@@ -240,10 +240,11 @@ def describe_budget(rows: pd.DataFrame, *, names: Mapping[str, str]) -> str:
 def impact_table(rows: pd.DataFrame) -> pd.DataFrame:
     """`persistence`, `year` (1, 2, …), `set_up`, `running`, `other_services`, `net`, `net_discounted`, `cumulative`.
 
-    `rows` are those of `budget_impact`: rows `<persistence>|<year>`; GBP, above nought is money spent.
+    `rows` are those of `budget_impact`: rows `<persistence>|<year>`, others left out; GBP, above nought is money spent.
     """
-    ends = rows["row"].str.split("|", expand=True)
-    frame = rows.assign(persistence=ends[0], year=ends[1].astype(int))
+    rows = rows[rows["row"].str.fullmatch(r"[^|]+\|\d+")]
+    ends = rows["row"].str.split("|")
+    frame = rows.assign(persistence=ends.str[0], year=ends.str[1].astype(int))
     names = ["set_up", "running", "other_services", "net", "net_discounted", "cumulative"]
     wide = frame.pivot(index=["persistence", "year"], columns="column", values="value").reindex(columns=names)
     order = {name: at for at, name in enumerate(dict.fromkeys(frame["persistence"]))}

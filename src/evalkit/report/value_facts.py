@@ -240,6 +240,8 @@ class Plane:
     """
 
     valued: Valued
+    cost: Amount
+    effect: Amount
     mean_cost: float
     mean_effect: float
     sd_cost: float
@@ -260,7 +262,10 @@ class Plane:
         return self.valued.max_threshold_gbp / 2
 
     def spread(self, what: Literal["cost", "effect"]) -> Amount:
-        """Mean with its 95% range, normal."""
+        """Mean with its range: as released, or else normal at 95% from the standard deviation."""
+        released = self.cost if what == "cost" else self.effect
+        if released.has_range:
+            return released
         mean, sd = (self.mean_cost, self.sd_cost) if what == "cost" else (self.mean_effect, self.sd_effect)
         status = "shown" if math.isfinite(mean) else "refused"
         return Amount(mean, mean - NORMAL_95 * sd, mean + NORMAL_95 * sd, "", what, status, self.reason)
@@ -275,7 +280,8 @@ def read_plane(release: Release, valued: Valued) -> Plane | None:
     why = [str(r.reason) for r in rows.itertuples() if r.reason and not math.isfinite(r.value) and r.column != "icer"]
     numbers = [cells.get(c, math.nan) for c in ("mean_cost", "mean_effect", "sd_cost", "sd_effect", "correlation")]
     return Plane(
-        valued, *numbers, {q: cells.get(f"share_{q}", math.nan) for q in ("se", "ne", "sw", "nw")},
+        valued, read_amount(release, "cea_plane", valued.key, "mean_cost"),
+        read_amount(release, "cea_plane", valued.key, "mean_effect"), *numbers, {q: cells.get(f"share_{q}", math.nan) for q in ("se", "ne", "sw", "nw")},
         read_amount(release, "cea_plane", valued.key, "icer"), read_amount(release, "cea_plane", valued.key, "inb"),
         next(iter(why), ""),
     )  # fmt: skip

@@ -129,7 +129,8 @@ def plane_table(plane: Plane, *, inb_at_gbp: float) -> pd.DataFrame:
         lines[f"Draws: {words[:1].lower()}{words[1:]}"] = f"{100 * share:.0f}%" if math.isfinite(share) else "not shown"
     one = unit_words(plane.valued, 1)
     lines[f"Incremental cost-effectiveness ratio, GBP per {one}"] = told(plane.icer)
-    lines[f"Incremental net benefit at {pounds(inb_at_gbp)} per {one}, GBP per person-quarter"] = told(plane.inb)
+    if plane.inb.status != "absent":
+        lines[f"Incremental net benefit at {pounds(inb_at_gbp)} per {one}, GBP per person-quarter"] = told(plane.inb)
     return pd.DataFrame({"Quantity": list(lines), "Value": list(lines.values())})
 
 
@@ -179,8 +180,9 @@ def budget_numbers(release: Release) -> pd.DataFrame:
                           "claimed_share", "estimated_share")}  # fmt: skip
         label = str(names[year])
         out.append({
-            "Year": year_words(str(year)) if label == year else label, "Original": told(cell["original"]),
-            "Actual": told(cell["actual"]), "Counterfactual": told(cell["counterfactual"]),
+            "Year": year_words(str(year)) if label == year else label, "Original": _bare(cell["original"]),
+            "Actual": _bare(cell["actual"]),
+            "Counterfactual": "" if cell["counterfactual"].status == "absent" else told(cell["counterfactual"]),
             "Saved on the original": _with_share(cell["claimed_saving"], cell["claimed_share"]),
             "Saved on the counterfactual": _with_share(cell["estimated_saving"], cell["estimated_share"]),
         })  # fmt: skip
@@ -199,12 +201,13 @@ def payer_table(release: Release) -> pd.DataFrame:
     for payer in dict.fromkeys(rows["row"]):
         own = rows[rows["row"] == payer]
         label = str(own["label"].iloc[0])
+        share = read_amount(release, "budget_payer", str(payer), "share")
         out.append({
             "Payer": PAYERS.get(str(payer), label) if label == payer else label,
             "Saving": told(read_amount(release, "budget_payer", str(payer), "saving")),
-            "Share": told(read_amount(release, "budget_payer", str(payer), "share"), of="share"),
+            "Share of what it would have paid": "" if share.status == "absent" else told(share, of="share"),
         })  # fmt: skip
-    return pd.DataFrame(out, columns=["Payer", "Saving", "Share"])
+    return pd.DataFrame(out, columns=["Payer", "Saving", "Share of what it would have paid"])
 
 
 def impact_numbers(release: Release) -> pd.DataFrame:
@@ -219,21 +222,19 @@ def impact_numbers(release: Release) -> pd.DataFrame:
 
 
 def what_if_table(release: Release) -> pd.DataFrame:
-    """Other places: people, what would be saved, and what that asks for."""
+    """Other places: people, what would be saved there, and what that asks for."""
     rows = release.table("what_if")
     places = {w.key: w for w in release.protocol.economics.what_if} if release.protocol.economics else {}
     out = []
-    for key in dict.fromkeys(rows["row"]):
+    for key in [k for k in dict.fromkeys(rows["row"]) if k in places]:
         cell = {c: read_amount(release, "what_if", str(key), c)
-                for c in ("people", "saving", "set_up", "net_year_one", "break_even_ratio")}  # fmt: skip
-        place = places.get(str(key))
-        people = cell["people"].value if cell["people"].has_number else getattr(place, "people", math.nan)
-        ratio = cell["break_even_ratio"]
+                for c in ("saving", "net_saving", "set_up", "net_year_one", "break_even")}  # fmt: skip
         out.append({
-            "Where": place.label if place else str(rows.loc[rows["row"] == key, "label"].iloc[0]),
-            "People": f"{people:,.0f}" if math.isfinite(people) else "not shown", "Saving": told(cell["saving"]),
-            "Set-up": told(cell["set_up"]), "Net saving in year one": told(cell["net_year_one"]),
-            "Pays for itself from": told(ratio, of="share" if ratio.unit.startswith("share") else "number"),
+            "Where": places[key].label, "People": f"{places[key].people:,}",
+            "Saving on other services a year": told(cell["saving"]),
+            "Less the service's own cost": told(cell["net_saving"]), "Set-up": told(cell["set_up"]),
+            "Net saving in year one": told(cell["net_year_one"]),
+            "Pays for its running at a change of": told(cell["break_even"], of="change"),
         })  # fmt: skip
     return pd.DataFrame(out)
 
