@@ -246,7 +246,8 @@ def payers(world: World) -> Results:
         c for row, share in (("nhs", 1.4), ("local_authority", -0.4))
         for c in (stat(row, "saving", share * saving, HALF * 230 * 12, unit="GBP"),
                   stat(row, "share", 0.1 * share + 0 * saving, 0.4, unit="share of what it would have paid"))
-    ] + [stat("remainder", "saving", 0.01 * saving, 4e5, unit="GBP", label="What the two do not add up to")])  # fmt: skip
+    ] + [stat("remainder", "saving", 0.01 * saving, 4e5, unit="GBP",
+              label="What the two do not add up to")])  # fmt: skip
 
 
 def impact(world: World) -> Results:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,15 +167,16 @@ def test_what_a_day_cost_follows_the_numbers(world, told, never, monkeypatch) ->
 def test_a_clear_cost_without_a_clear_effect_gives_no_price_of_a_day(monkeypatch) -> None:
     found = value_release("saving")
     plane = read_plane(found, found.protocol.economics.valued[0])
-    wide = plane.__class__(**{**plane.__dict__, "sd_effect": 20.0})
+    plane = replace(plane, cost=ABSENT, effect=ABSENT)  # so that ranges follow the standard deviations
+    wide = replace(plane, sd_effect=20.0)
     words = " ".join(peer_value._price_words(wide, wide.spread("cost"), wide.spread("effect"), "IPSA"))
     assert "The figures suggest that less was spent." in words
     assert "no price of one day" in words
-    dear = plane.__class__(**{**plane.__dict__, "sd_cost": 9000.0})
+    dear = replace(plane, sd_cost=9000.0)
     words = " ".join(peer_value._price_words(dear, dear.spread("cost"), dear.spread("effect"), "IPSA"))
     assert "a change for the better" in words
     assert "cannot tell if it cost more or less" in words
-    worse = plane.__class__(**{**plane.__dict__, "mean_cost": 3000.0, "mean_effect": -9.0})
+    worse = replace(plane, mean_cost=3000.0, mean_effect=-9.0)
     words = " ".join(peer_value._price_words(worse, worse.spread("cost"), worse.spread("effect"), "IPSA"))
     assert "more was spent and people **lost**. That is for the worse." in words
 

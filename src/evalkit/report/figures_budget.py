@@ -161,7 +161,8 @@ def describe_change(rows: pd.DataFrame, *, groups: Sequence[str]) -> str:
 def budget_table(rows: pd.DataFrame) -> pd.DataFrame:
     """`year` (key), `label`, `original`, `actual`, `counterfactual`, `lower`, `upper` (GBP); years in order, not `all`.
 
-    Rows in real terms (`<year>|real`) are left to the table. The ends of the counterfactual are its own, or else what was spent and the ends of the estimated saving.
+    Rows in real terms (`<year>|real`) are left to the table. The ends of the counterfactual are its own, or else what
+    was spent and the ends of the estimated saving.
     """
     rows = rows[(rows["row"] != "all") & ~rows["row"].str.contains("|", regex=False)]
     order = list(dict.fromkeys(rows["row"]))

@@ -281,7 +281,8 @@ def read_plane(release: Release, valued: Valued) -> Plane | None:
     numbers = [cells.get(c, math.nan) for c in ("mean_cost", "mean_effect", "sd_cost", "sd_effect", "correlation")]
     return Plane(
         valued, read_amount(release, "cea_plane", valued.key, "mean_cost"),
-        read_amount(release, "cea_plane", valued.key, "mean_effect"), *numbers, {q: cells.get(f"share_{q}", math.nan) for q in ("se", "ne", "sw", "nw")},
+        read_amount(release, "cea_plane", valued.key, "mean_effect"), *numbers,
+        {q: cells.get(f"share_{q}", math.nan) for q in ("se", "ne", "sw", "nw")},
         read_amount(release, "cea_plane", valued.key, "icer"), read_amount(release, "cea_plane", valued.key, "inb"),
         next(iter(why), ""),
     )  # fmt: skip
