@@ -11,6 +11,14 @@ from evalkit.estimators.costs.dr_did import DrCostOptions, build_cost_comparison
 from evalkit.estimators.costs.glm_did import estimate_glm_did, estimate_two_part_did
 from evalkit.estimators.costs.log_link_did import CostData, estimate_additive_cost_did
 
+LABELS: dict[CostDesign, str] = {
+    "additive_did": "Difference-in-differences in pounds, unweighted",
+    "dr_cost_did_difference": "Difference-in-differences of cost in pounds, doubly robust",
+    "dr_cost_did_proportion": "Difference-in-differences of cost in proportion, doubly robust",
+    "glm_did_gamma": "Difference-in-differences, gamma model with log link",
+    "two_part_did": "Difference-in-differences, two-part model",
+}
+
 
 def estimate_designs(study: Study, outcome: CostOutcome, data: CostData) -> list[Estimate]:
     """Every design that the protocol sets beside the primary one, refusals in their rows."""
@@ -27,4 +35,6 @@ def estimate_designs(study: Study, outcome: CostOutcome, data: CostData) -> list
         "glm_did_gamma": lambda: estimate_glm_did(data, estimand, level=level),
         "two_part_did": lambda: estimate_two_part_did(data, estimand, level=level),
     }
-    return [attempt(study, outcome, name, "sensitivity", designs[name]) for name in outcome.sensitivity]
+    return [
+        attempt(study, outcome, name, "sensitivity", designs[name], label=LABELS[name]) for name in outcome.sensitivity
+    ]

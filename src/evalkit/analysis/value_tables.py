@@ -12,10 +12,15 @@ from evalkit.analysis.value import WITH, WITHOUT, ValueDraws, compute_tornado
 from evalkit.core.errors import NotEstimable
 from evalkit.core.result import Cell, Check
 from evalkit.economics.evppi import compute_evppi
-from evalkit.economics.net_benefit import compute_acceptability, compute_incremental_benefit, compute_plane
+from evalkit.economics.frontier import compute_icer_interval
+from evalkit.economics.net_benefit import Plane, compute_acceptability, compute_incremental_benefit, compute_plane
 
 _PASSED = {True: "passed", False: "failed", None: "informs"}
 MIN_RECORDED = 0.8
+AREA_SHOCKS_IN_DRAWS = (
+    "Draws are of people, not of areas: what hit one whole area alone is in none of them, so that every share of draws "
+    "is nearer to 0 or 1 than it should be."
+)
 
 
 def refused_cell(row: str, column: str, reason: str, **more: object) -> Cell:
@@ -53,19 +58,32 @@ def plane_cells(draws: Sequence[ValueDraws], level: float) -> list[Cell]:
             Cell(key, f"share_{side}", getattr(plane, f"share_{side}"), "statistic", unit="share of draws", **shared)
             for side in ("se", "ne", "sw", "nw")
         ]
-        unit = f"GBP per {found.unit}"
-        ratio = Cell(key, "icer", plane.icer.value, "statistic", unit=unit, **shared)
-        cells.append(
-            ratio if math.isfinite(plane.icer.value) else refused_cell(key, "icer", plane.icer.reason, **shared)
-        )
+        cells.append(_ratio_cell(found, plane, level))
     return cells
+
+
+def _ratio_cell(found: ValueDraws, plane: Plane, level: float) -> Cell:
+    """The incremental cost-effectiveness ratio with Fieller's interval; or why there is none, and how sure that is."""
+    key, shared = found.valued.key, {"n_people": found.n_people, "label": found.valued.label}
+    if not math.isfinite(plane.icer.value):
+        words = {"SE": "costs less and does more", "NW": "costs more and does less"}.get(plane.icer.quadrant)
+        if words is None:
+            return refused_cell(key, "icer", plane.icer.reason, **shared)
+        share = {"SE": plane.share_se, "NW": plane.share_nw}[plane.icer.quadrant]
+        known = "" if share >= level else ", too few to say that it dominates"
+        text = f"no ratio: in the estimate the service {words}, as in {100 * share:.0f}% of draws{known}"
+        return refused_cell(key, "icer", text, **shared)
+    cost, effect = found.psa.differences(WITH, WITHOUT)
+    ends = compute_icer_interval(cost, effect, level=level, effect_unit=found.unit)
+    return Cell(key, "icer", plane.icer.value, "statistic", unit=f"GBP per {found.unit}", lower=ends.lower,
+                upper=ends.upper, level=level, reason=ends.reason, **shared)  # fmt: skip
 
 
 def value_checks(draws: Sequence[ValueDraws]) -> list[Cell]:
     """What a reader must know of each thing valued before believing the plane."""
     cells = []
     for found in draws:
-        checks = []
+        checks = [Check("area_shocks", False, math.nan, AREA_SHOCKS_IN_DRAWS)]
         if found.recorded_share < 1:
             text = (
                 f"{100 * found.recorded_share:.0f}% of the treated have an answer both before and after; the others "

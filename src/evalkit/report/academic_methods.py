@@ -93,7 +93,8 @@ whose covariance is that of the untreated areas' own placebo paths."""
 COSTS = r"""### Public cost
 
 *Estimand.* Pounds per person and quarter among people who used a ward or a care home in the year before adoption.
-Use is priced at unit costs; nothing is spent on the dead, who stay in the denominator.
+Use is priced at what was paid, or else at unit costs, in money of one year; nothing is spent on the dead and on those
+who moved away, who stay in the denominator. What is jointly funded is shared between the payers as the protocol says.
 
 *Assumption.* Without the service, mean cost would have moved in proportion in both groups of like people.
 
@@ -104,7 +105,18 @@ $$\kappa = \bar{y}_{T,before} \, \frac{\bar{y}_{C,after}}{\bar{y}_{C,before}},
 \qquad \tau = \bar{y}_{T,after} - \kappa$$
 
 *Interval.* Normal with the bootstrap error, people resampled within groups and weights fitted anew each time; the
-relative change is normal on the log scale. *Refused* with fewer than 20 people on a side."""
+relative change is normal on the log scale. Draws are widened to the width of $t$ where few people carry the spread.
+*Refused* with fewer than 20 people on a side.
+
+*Price and use.* With paid cost $P$ of placements, the same weeks at unit prices $S$ and $r = P / S$, of the treated as
+they were (1) and would have been (0), price is $(r_1 - r_0)(S_1 + S_0)/2$ and use the rest of the effect.
+
+*Other designs.* Doubly robust in pounds [@santanna2020] and in proportion, $r(x)$ the ratio of costs after and before
+among the comparison and $w$ the odds that a pound spent before on people like $x$ was spent on the treated:
+
+$$\psi = \overline{y_b r}_T + \bar{y}_{b,T} \, \frac{\sum_C w (y_a - r y_b)}{\sum_C w y_b};$$
+
+gamma and two-part models with group, period and their product, errors by jackknife."""
 
 RISK = r"""### Readmission risk models
 

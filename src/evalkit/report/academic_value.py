@@ -192,7 +192,8 @@ def _show_plane(release: Release, valued: Valued) -> None:
     show_text(head + _ratio_words(plane), id=f"text-value-of-{name}")
     show_table(value_tables.plane_table(plane, inb_at_gbp=plane.threshold_gbp), id=f"tab-value-of-{name}",
                caption=f"Cost against effect: {valued.label}",
-               note="Draws are of people and of prices that were not verified.")  # fmt: skip
+               note="Draws are of people and of prices that were not verified, not of areas: what hit one area alone "
+                    "is in none of them, and shares of draws are surer than they should be.")  # fmt: skip
     rows = facts.table_row(release, "cea_plane", valued.key)
     options = {"x": f"{valued.label}, more per person and quarter", "y": "Pounds more, per person and quarter",
                "unit": unit_words(valued, 1), "threshold_gbp": plane.threshold_gbp}  # fmt: skip
