@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
 DAYS, AFTER, SUBGROUPS = "pathway.days", "after_discharge", "subgroups"
-PEOPLE_TABLES = (DAYS, AFTER, SUBGROUPS)
 # Not weaknesses of one estimate: they describe all of them, or are told elsewhere.
 _SAID_ELSEWHERE = ("area_shocks",)
 
@@ -45,7 +44,7 @@ class PeopleEffect:
 
 
 def read_people_effects(release: Release, table: str) -> list[PeopleEffect]:
-    """The estimates of one of `PEOPLE_TABLES` but the naive ones, in order.
+    """The estimates of `DAYS`, `AFTER` or `SUBGROUPS` but the naive ones, in order.
 
     Any failed check caps the words at "suggests", and so does an estimate that was not planned. Few areas are
     compared in all of them (`area_shocks` always fails), so that none is called likely.
@@ -73,13 +72,6 @@ def find_effect(effects: list[PeopleEffect], key: str, unit: str) -> PeopleEffec
     return next((e for e in effects if e.key == key and e.unit == unit), None)
 
 
-def check_value(release: Release, table: str, key: str, check: str) -> float:
-    """What a check of an estimate found, by the estimate's outcome; NaN where there is none."""
-    rows = release.table(f"checks.{table}")
-    rows = rows[(rows["outcome"] == key) & (rows["column"] == check)]
-    return float(rows["value"].iloc[0]) if len(rows) else math.nan
-
-
 def occupancy_rows(release: Release) -> pd.DataFrame:
     """Where people are, as `plot_places` takes it; empty where nothing of it is released."""
     rows = release.table("pathway.occupancy")
@@ -87,6 +79,6 @@ def occupancy_rows(release: Release) -> pd.DataFrame:
 
 
 __all__ = [
-    "AFTER", "DAYS", "DAYS_IN_HOSPITAL", "PEOPLE_TABLES", "RECURRENCE", "SUBGROUPS", "PeopleEffect", "check_value",
+    "AFTER", "DAYS", "DAYS_IN_HOSPITAL", "RECURRENCE", "SUBGROUPS", "PeopleEffect",
     "find_effect", "occupancy_rows", "read_people_effects",
 ]  # fmt: skip
