@@ -187,8 +187,10 @@ def _plane_cells(key: str, label: str, cost: float, effect: float, sd_cost: floa
         "share_nw": (1 - cheaper) * (1 - better),
     }  # fmt: skip
     cells = [stat(key, "mean_cost", cost, 1.96 * sd_cost, label=label), stat(key, "mean_effect", effect, 1.96 * sd,
-             label=label)]  # fmt: skip
-    cells += [stat(key, column, value, label=label) for column, value in columns.items()]
+             unit="unit per person-quarter", label=label)]  # fmt: skip
+    units = {"sd_effect": "unit per person-quarter", "correlation": "correlation"}
+    units |= {f"share_{side}": "share of draws" for side in ("se", "ne", "sw", "nw")}
+    cells += [stat(key, column, value, unit=units.get(column, GBP), label=label) for column, value in columns.items()]
     clear = not nowhere and abs(effect) > 1.96 * sd
     if clear and (cost < 0) == (effect < 0):
         cells.append(stat(key, "icer", cost / effect, abs(cost / effect) * 0.6, unit="GBP per unit", label=label))

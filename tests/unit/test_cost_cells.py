@@ -127,5 +127,5 @@ def test_few_people_and_separation_are_refused():
         compute_cell_means(few, replicates=10, rng=np.random.default_rng(0))
     x = pd.DataFrame({"x": np.arange(120.0)})
     apart = people(treated=np.arange(120) < 60, covariates=x)
-    with pytest.raises(NotEstimable, match=r"x|separat|infin"):
+    with pytest.raises(NotEstimable, match="x: "):
         compute_cell_means(apart, replicates=10, rng=np.random.default_rng(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -24,7 +25,9 @@ ROOT = Path(__file__).parents[2]
 WORLD = ROOT / "data/synthetic/ipsa"
 TEXT = (ROOT / "protocols/ipsa.toml").read_text(encoding="utf-8")
 # Pathways need areas, one date and a year before it; these tests take one of the three away.
-NO_PATHWAY = TEXT[: TEXT.index("[pathway]")] + TEXT[TEXT.index("# ---- outcomes") :]
+# Days are valued in states of a pathway, and go with it.
+NO_DAYS = re.sub(r'\[\[economics\.valued\]\]\nkind = "days"\n(?:.+\n)+', "", TEXT)
+NO_PATHWAY = NO_DAYS[: NO_DAYS.index("[pathway]")] + NO_DAYS[NO_DAYS.index("[economics]") :]
 
 
 def study(folder: Path, *, text: str = TEXT, without: tuple[str, ...] = (), **changes) -> Study:

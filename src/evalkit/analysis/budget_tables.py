@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from evalkit.analysis.budgets import ask_what_if, compare_study_budgets, project_impact, split_study_payers
@@ -43,7 +44,9 @@ def budget_tables(study: Study, findings: CostFindings) -> dict[str, list[Cell]]
     cells, places = _attempt(lambda: ask_what_if(study, findings), lambda w: _what_if_rows(study, w, people), "saving")
     tables["what_if"] = cells
     for place in places or ():
-        tables["checks.budget"] += check_cells(f"what_if.{place.key}", place.checks)
+        # The table has the end of the range; here it would stand with other digits.
+        checks = [replace(c, value=math.nan) if c.name == "saves_throughout" else c for c in place.checks]
+        tables["checks.budget"] += check_cells(f"what_if.{place.key}", checks)
     return {name: cells for name, cells in tables.items() if cells}
 
 
@@ -78,13 +81,17 @@ def _budget_row(row: BudgetRow, terms: str, people: int, level: float) -> list[C
         ]
     if row.estimated_reason:
         return [*cells, refused_cell(key, "estimated_saving", row.estimated_reason, **shared)]
+    if row.claimed_reason:
+        gap = refused_cell(key, "gap", row.claimed_reason, **shared)
+    else:
+        gap = _ranged(key, "gap", row.gap_gbp, GBP, level=level, **shared)
     shared |= {"level": level}
     return [
         *cells,
         _ranged(key, "counterfactual", row.counterfactual_gbp, GBP, **shared),
         _ranged(key, "estimated_saving", row.estimated_saving_gbp, GBP, reason=row.text, **shared),
         _ranged(key, "estimated_share", row.estimated_share, "share of the counterfactual", **shared),
-        _ranged(key, "gap", row.gap_gbp, GBP, **shared),
+        gap,
     ]
 
 

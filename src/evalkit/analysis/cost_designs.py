@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from evalkit.analysis.study import Study, attempt
 from evalkit.core.outcomes import CostDesign, CostOutcome
@@ -35,6 +37,23 @@ def estimate_designs(study: Study, outcome: CostOutcome, data: CostData) -> list
         "glm_did_gamma": lambda: estimate_glm_did(data, estimand, level=level),
         "two_part_did": lambda: estimate_two_part_did(data, estimand, level=level),
     }
-    return [
+    found = [
         attempt(study, outcome, name, "sensitivity", designs[name], label=LABELS[name]) for name in outcome.sensitivity
     ]
+    return [_of_the_treated(estimate, int(data.treated.sum())) for estimate in found]
+
+
+def _of_the_treated(estimate: Estimate, people: int) -> Estimate:
+    """The same with the treated as its people, as in every design, and with less of what is known of weights.
+
+    Both sides' number beside each side's, all rounded, would leave few exact ones; the treated weigh one each, so that
+    one of them over all is their number; and an effective number of people over its share, which the text gives, is the
+    number of people.
+    """
+    if estimate.status != "shown":
+        return estimate
+    checks = tuple(
+        replace(check, value=math.nan) if check.name.startswith("effective_") else check
+        for check in estimate.checks if not check.name.endswith("_treated")
+    )  # fmt: skip
+    return replace(estimate, n_people=float(people), checks=checks)

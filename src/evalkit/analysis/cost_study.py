@@ -18,14 +18,14 @@ from evalkit.cohort.valued import build_valued_days
 from evalkit.core.dates import as_days
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.outcomes import CostOutcome
-from evalkit.core.prices import discount_factors, financial_year
+from evalkit.core.prices import discount_factors, financial_year, whole_years_since
 from evalkit.estimators.costs.cells import CellMeans, CostColumns, compute_cell_means
 from evalkit.estimators.costs.censored_weights import compute_stay_weights
 from evalkit.estimators.costs.log_link_did import CostData
 
-PLACEMENTS = "placements"
+MIN_LEFT = 10
 
-
+STRADDLE = "periods counted from it straddle financial years, which are those of budgets"
 QUARTERS = {"quarter": 1.0, "year": 4.0}  # of a period of the study: every number is per person and quarter
 
 
@@ -35,7 +35,8 @@ class CostStudy:
 
     `people`: one row a person with `person_id`, `group` and the features that are balanced, the days from adoption for
     which they were followed (`followed_days`) and whether that was to death or to the end (`complete`). `valued`:
-    key -> days, (n, T). `discount` (T,): what a pound of each period was worth at adoption.
+    key -> days, (n, T), or `no_days` says why there are none. `discount` (T,): what a pound of each period was worth at
+    adoption; `since` (T,): days from adoption to the end of each.
     """
 
     outcome: CostOutcome
@@ -45,6 +46,8 @@ class CostStudy:
     before: np.ndarray
     after: np.ndarray
     discount: np.ndarray
+    since: np.ndarray
+    no_days: str = ""
 
     @property
     def treated(self) -> np.ndarray:
@@ -60,7 +63,9 @@ class CostStudy:
         return financial_year(self.costs.starts)
 
     def years_after(self) -> dict[int, np.ndarray]:
-        """Which periods after adoption lie in each financial year, in order."""
+        """Which periods after adoption lie in each financial year, in order; none where periods straddle two years."""
+        if (self.years != financial_year(self.costs.ends - 1)).any():
+            return {}
         return {int(y): self.after & (self.years == y) for y in np.unique(self.years[self.after])}
 
     def data(self) -> CostData:
@@ -100,27 +105,36 @@ def build_cost_study(study: Study, outcome: CostOutcome) -> CostStudy:
     after = costs.starts >= adoption
     if not (before.any() and after.any()):
         raise NotEstimable(Fault("dates", "no whole period lies in the baseline, or none after adoption"))
-    days = tuple(v for v in economics.valued if v.kind == "days")
-    valued = {}
-    if days:
-        valued = build_valued_days(study.tables, study.protocol, days, people["person_id"], starts=costs.starts,
-                                   ends=costs.ends)  # fmt: skip
-        valued = {key: found / quarters for key, found in valued.items()}
-    years = np.maximum((costs.starts - adoption).astype(np.int64), 0) / 365.25
-    discount = discount_factors(years, economics.discount_rate)
-    return CostStudy(outcome, costs, valued, people, before, after, discount)
+    valued, no_days = _lay_out_days(study, people["person_id"], costs, quarters)
+    discount = discount_factors(whole_years_since(dates.adoption, costs.starts), economics.discount_rate)
+    since = (costs.ends - adoption).astype(np.int64)
+    return CostStudy(outcome, costs, valued, people, before, after, discount, since, no_days)
+
+
+def _lay_out_days(
+    study: Study, person_id: pd.Series, costs: PersonCosts, quarters: float
+) -> tuple[dict[str, np.ndarray], str]:
+    """Days that people value per quarter by key, and why there are none."""
+    wanted = tuple(v for v in study.protocol.economics.valued if v.kind == "days")
+    if not wanted:
+        return {}, ""
+    try:
+        found = build_valued_days(study.tables, study.protocol, wanted, person_id, starts=costs.starts, ends=costs.ends)
+    except NotEstimable as refusal:
+        return {}, refusal.reason
+    return {key: days / quarters for key, days in found.items()}, ""
 
 
 def weigh_stay(found: CostStudy) -> tuple[np.ndarray | None, str]:
     """One over the probability of being followed still, by group, in each period after adoption; 0 where unseen.
 
-    Shape (n, periods after); or None and why: nobody left, or nobody in a group is followed to the end.
+    Shape (n, periods after); or None and why: few left, or nobody in a group is followed to the end.
     """
-    if found.people["complete"].all():
-        return None, "Everybody was followed to death or to the end: nobody is to be weighted for."
-    bounds = np.concatenate(
-        [[0], (found.costs.ends - found.costs.starts[found.after][0]).astype(np.int64)[found.after]]
-    )
+    left = ~found.people["complete"].to_numpy()
+    if any(left[rows].sum() < MIN_LEFT for rows in (found.treated, ~found.treated)):
+        # Beside the unweighted mean, the weighted one would tell how many left, and that nobody did.
+        return None, f"Fewer than {MIN_LEFT} people moved away on one side: they are not weighted for."
+    bounds = np.concatenate([[0], found.since[found.after]])
     people = found.people.assign(treated=found.treated.astype(int))
     nothing = np.zeros((len(people), len(bounds) - 1))
     history = CostHistory.from_periods(
@@ -147,12 +161,13 @@ def lay_out_columns(found: CostStudy) -> CostColumns:
         columns["housing"] = costs.housing
     columns |= {f"days.{key}": days for key, days in found.valued.items()}
     both = {name: (c[:, found.before].mean(axis=1), c[:, found.after].mean(axis=1)) for name, c in columns.items()}
-    later = {f"discounted.{name}": cost for name, cost in costs.parts.items()}
-    later |= {f"discounted_days.{key}": days for key, days in found.valued.items()}
+    both |= discount_parts(found)
+    worth = found.discount[found.after].mean()
     both |= {
-        name: (c[:, found.before].mean(axis=1), (c * found.discount)[:, found.after].mean(axis=1))
-        for name, c in later.items()
-    }
+        f"discounted_days.{key}": (worth * days[:, found.before].mean(axis=1),
+                                   (days * found.discount)[:, found.after].mean(axis=1))
+        for key, days in found.valued.items()
+    }  # fmt: skip
     rest = costs.total - costs.parts.get("programme", 0.0)
     kinds = {"year": costs.total, "year_nhs": costs.nhs, "year_council": costs.local_authority, "year_rest": rest}
     for kind, cost in kinds.items():
@@ -164,6 +179,18 @@ def lay_out_columns(found: CostStudy) -> CostColumns:
         both["stayed"] = (costs.total[:, found.before].mean(axis=1), later.mean(axis=1))
     before, after = (np.column_stack([pair[side] for pair in both.values()]) for side in (0, 1))
     return CostColumns(before, after, tuple(both), found.treated, found.covariates)
+
+
+def discount_parts(found: CostStudy) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Cost of each part before, and after as it was worth at adoption, as columns `discounted.<name>`.
+
+    What lies before needs no discount, since its level cancels from a trend in proportion. Days and scores, which are
+    compared in differences, need that of the time after: groups apart from the start would else seem to close up.
+    """
+    return {
+        f"discounted.{name}": (cost[:, found.before].mean(axis=1), (cost * found.discount)[:, found.after].mean(axis=1))
+        for name, cost in found.costs.parts.items()
+    }
 
 
 def compute_means(study: Study, found: CostStudy) -> CellMeans:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from evalkit.analysis.cost_few import WHY_FEW, find_withheld, groups_of, hides_own_prices, is_thin
 from evalkit.analysis.cost_study import CostStudy
 from evalkit.analysis.cost_variants import PART_LABELS, Variant
 from evalkit.analysis.study import Study
@@ -23,14 +24,23 @@ SHARE = "share of the counterfactual"
 def relative_cells(found: CostStudy, effect: MeanEffect, level: float) -> list[Cell]:
     """What was spent, what would have been, and the one as a share of the other."""
     key, people = found.outcome.key, int(found.treated.sum())
-    value, low, high = effect.relative(level)
     shared = {"n_people": people, "unit": UNIT}
     return [
         Cell(key, "actual", effect.actual, "mean", label="Spent", **shared),
         Cell(key, "counterfactual", effect.counterfactual, "mean", label="Would have been spent", **shared),
-        Cell(key, "relative_change", value, "statistic", unit=SHARE, lower=low, upper=high, level=level,
-             n_people=people, label="Change against the counterfactual"),
-    ]  # fmt: skip
+        _relative_cell(key, effect, level, people, "Change against the counterfactual"),
+    ]
+
+
+def _relative_cell(row: str, effect: MeanEffect, level: float, people: int, label: str) -> Cell:
+    """The difference as a share of the counterfactual, or why it has none."""
+    shared = {"unit": SHARE, "n_people": people, "label": label}
+    try:
+        value, low, high = effect.relative(level)
+    except NotEstimable as refusal:
+        return Cell(row, "relative_change", np.nan, "statistic", status="not_estimable", reason=refusal.reason,
+                    **shared)  # fmt: skip
+    return Cell(row, "relative_change", value, "statistic", lower=low, upper=high, level=level, **shared)
 
 
 def variant_cells(found: CostStudy, variants: Sequence[Variant], level: float) -> list[Cell]:
@@ -52,40 +62,57 @@ def variant_cells(found: CostStudy, variants: Sequence[Variant], level: float) -
         cells.append(Cell(variant.key, "difference", effect.difference, "mean", unit=UNIT, lower=low, upper=high,
                           **shared))  # fmt: skip
         if not variant.split:
-            try:
-                value, low, high = effect.relative(level)
-                cells.append(Cell(variant.key, "relative_change", value, "statistic", unit=SHARE, lower=low,
-                                  upper=high, **shared))  # fmt: skip
-            except NotEstimable as refusal:
-                cells.append(Cell(variant.key, "relative_change", np.nan, "statistic", unit=SHARE, n_people=people,
-                                  status="not_estimable", reason=refusal.reason, label=variant.label))  # fmt: skip
+            cells.append(_relative_cell(variant.key, effect, level, people, variant.label))
     return cells
 
 
 def trend_cells(study: Study, found: CostStudy, effect: MeanEffect) -> list[Cell]:
-    """Mean cost by group and period; the counterfactual follows the comparison's path in proportion."""
+    """Mean cost by group and period; the counterfactual follows the comparison's path in proportion.
+
+    A group's periods before, or after, adoption are withheld where in one of them few people cost anything.
+    """
     treated, total, name = found.treated, found.costs.total, study.protocol.areas.treated_label
     means = {name: total[treated].mean(axis=0), COMPARATORS: total[~treated].mean(axis=0)}
     sizes = {name: int(treated.sum()), COMPARATORS: int((~treated).sum())}
     path = means[COMPARATORS] / means[COMPARATORS][found.after].mean() * effect.counterfactual
+    hidden = {group: _thin_periods(found, rows) for group, rows in groups_of(found, name).items()}
     cells = []
     for place, start in enumerate(found.costs.starts):
         label = period_label(start, study.protocol.dates.period)
         for group, mean in means.items():
-            cells.append(Cell(label, group, float(mean[place]), "mean", unit=UNIT, n_people=sizes[group], label=label))
+            why = WHY_FEW if hidden[group][place] else ""
+            cells.append(_mean_cell(label, group, float(mean[place]), sizes[group], label, why))
         if found.after[place]:
-            cells.append(Cell(label, f"{name} counterfactual", float(path[place]), "mean", unit=UNIT,
-                              n_people=sizes[name], label=label))  # fmt: skip
+            why = WHY_FEW if hidden[COMPARATORS][place] else ""
+            cells.append(_mean_cell(label, f"{name} counterfactual", float(path[place]), sizes[name], label, why))
     return cells
+
+
+def _thin_periods(found: CostStudy, rows: np.ndarray) -> np.ndarray:
+    """Which periods are withheld: all of the same side of adoption as one in which few people cost anything."""
+    total = found.costs.total[rows]
+    thin = np.array([is_thin(total[:, place]) for place in range(total.shape[1])])
+    later = found.after
+    return np.where(later, thin[later].any(), thin[~later].any())
+
+
+def _mean_cell(row: str, column: str, value: float, people: int, label: str, why: str) -> Cell:
+    """A mean in pounds per person-quarter, or why it is withheld."""
+    shared = {"unit": UNIT, "n_people": people, "label": label}
+    if why:
+        return Cell(row, column, np.nan, "mean", status="refused", reason=why, **shared)
+    return Cell(row, column, value, "mean", **shared)
 
 
 def part_cells(study: Study, found: CostStudy) -> list[Cell]:
     """Mean cost of each part by group, before and after."""
+    groups = groups_of(found, study.protocol.areas.treated_label)
+    withheld = {name: find_withheld(found, rows) for name, rows in groups.items()}
     return [
-        Cell(part, f"{name}|{period}", float(cost[rows][:, columns].mean()), "mean", unit=UNIT,
-             n_people=int(rows.sum()), label=PART_LABELS[part])
+        _mean_cell(part, f"{name}|{period}", float(cost[rows][:, columns].mean()), int(rows.sum()), PART_LABELS[part],
+                   withheld[name].get(part, ""))
         for part, cost in found.costs.parts.items()
-        for name, rows in _groups(study, found).items()
+        for name, rows in groups.items()
         for period, columns in (("before", found.before), ("after", found.after))
     ]  # fmt: skip
 
@@ -97,8 +124,9 @@ def change_cells(study: Study, found: CostStudy) -> list[Cell]:
     (r1 - r0)(S1 + S0) / 2. Where one price holds throughout, all change is use.
     """
     cells = []
-    for name, rows in _groups(study, found).items():
-        totals = np.zeros(4)
+    for name, rows in groups_of(found, study.protocol.areas.treated_label).items():
+        totals, withheld = np.zeros(4), find_withheld(found, rows)
+        alone = WHY_FEW if hides_own_prices(found, rows) else ""
         for part, cost in found.costs.parts.items():
             standard = found.costs.standard_placements if part == "placements" else cost
             paid = [float(cost[rows][:, when].mean()) for when in (found.before, found.after)]
@@ -107,17 +135,22 @@ def change_cells(study: Study, found: CostStudy) -> list[Cell]:
             if min(unit) > 0:
                 price = (paid[1] / unit[1] - paid[0] / unit[0]) * (unit[1] + unit[0]) / 2
             values = np.array([*paid, paid[1] - paid[0] - price, price])
-            cells += _change_row(part, PART_LABELS[part], name, values, int(rows.sum()))
+            why, split = withheld.get(part, ""), alone if part == "placements" else ""
+            cells += _change_row(part, PART_LABELS[part], name, values, int(rows.sum()), why=why, split=split)
             totals += values
-        cells += _change_row("total", "All together", name, totals, int(rows.sum()))
+        cells += _change_row("total", "All together", name, totals, int(rows.sum()), why="", split=alone)
     return cells
 
 
-def _change_row(row: str, label: str, group: str, values: np.ndarray, people: int) -> list[Cell]:
+def _change_row(
+    row: str, label: str, group: str, values: np.ndarray, people: int, *, why: str, split: str
+) -> list[Cell]:
+    """Four cells; `why` all are withheld, or `split` those that tell use and price apart."""
     return [
-        Cell(row, f"{group}|{column}", float(value), "mean", unit=UNIT, n_people=people, label=label)
+        _mean_cell(row, f"{group}|{column}", float(value), people, label,
+                   why or (split if column in ("volume", "price") else ""))
         for column, value in zip(("before", "after", "volume", "price"), values, strict=True)
-    ]
+    ]  # fmt: skip
 
 
 def price_cells(study: Study) -> list[Cell]:
@@ -128,7 +161,3 @@ def price_cells(study: Study) -> list[Cell]:
              label=f"{r.source}; price of {r.price_year}; {'verified' if bool(r.verified) else 'not verified'}")
         for r in rows.itertuples(index=False)
     ]  # fmt: skip
-
-
-def _groups(study: Study, found: CostStudy) -> dict[str, np.ndarray]:
-    return {study.protocol.areas.treated_label: found.treated, COMPARATORS: ~found.treated}

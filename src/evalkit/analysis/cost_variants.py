@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evalkit.analysis.cost_study import CostStudy, council_shares, nhs_shares, total_shares, weigh_stay
+from evalkit.analysis.cost_few import explain_withheld
+from evalkit.analysis.cost_study import (
+    STRADDLE,
+    CostStudy,
+    council_shares,
+    nhs_shares,
+    total_shares,
+    weigh_stay,
+)
 from evalkit.analysis.study import Study
-from evalkit.core.errors import NotEstimable
+from evalkit.core.errors import Fault, NotEstimable
 from evalkit.estimators.costs.cells import CellMeans, MeanEffect, compute_proportional_effect
 
 PART_LABELS = {
@@ -25,7 +33,8 @@ Sum = tuple[str, str, Mapping[str, float]]  # key, label, and the columns that a
 class Variant:
     """One way of looking at the effect: a mean effect, or why there is none.
 
-    `split` marks the two halves of the total that have no counterfactual of their own.
+    `split` marks those of which the difference alone is told: the two halves of the total, which have no counterfactual
+    of their own, and other prices, whose means would be so many more equations in the means of the parts.
     """
 
     key: str
@@ -43,8 +52,17 @@ def build_variants(study: Study, found: CostStudy, means: CellMeans, total: Mean
     variants += [_variant(key, label, means, mix) for key, label, mix in sums]
     if "stayed" not in means.names:
         variants.append(Variant("stayed", STAYED, None, weigh_stay(found)[1]))
-    sums = [*_prices(study, found), *_years(found)]
-    return variants + [_variant(key, label, means, mix) for key, label, mix in sums]
+    others = [replace(_variant(key, label, means, mix), split=True) for key, label, mix in _prices(study, found)]
+    years = [_variant(key, label, means, mix) for key, label, mix in _years(found)]
+    if not years:
+        years = [Variant("years", "By financial year", None, f"dates.study_start: {STRADDLE}.")]
+    return _without_few(found, [*variants, *others, *years])
+
+
+def _without_few(found: CostStudy, variants: list[Variant]) -> list[Variant]:
+    """The same, with a reason instead of what would tell of few people."""
+    why = explain_withheld(found)
+    return [replace(v, effect=None, reason=why[v.key]) if v.key in why else v for v in variants]
 
 
 def _payers(found: CostStudy, means: CellMeans) -> list[Sum]:
@@ -53,7 +71,7 @@ def _payers(found: CostStudy, means: CellMeans) -> list[Sum]:
     if found.outcome.perspective not in ("nhs", "local_authority"):
         sums = [("payer.nhs", "What the NHS bears", nhs_shares(found)),
                 ("payer.local_authority", "What the council bears", council_shares(found))]  # fmt: skip
-    if "housing" in means.names:
+    if "housing" in means.names and found.outcome.perspective == "nhs_and_local_authority":
         text = "With housing, which others pay for"
         sums.append(("public_sector", text, total_shares(found) | {"housing": 1.0}))
     return sums
@@ -110,6 +128,8 @@ def _split_price(means: CellMeans, total: MeanEffect) -> list[Variant]:
     try:
         paid = compute_proportional_effect(means.pick({"part.placements": 1.0}))
         unit = compute_proportional_effect(means.pick({"standard_placements": 1.0}))
+        if not (unit.draws > 0).all():
+            raise NotEstimable(Fault("placements", "in some draws there are none, so that they have no price"))
     except NotEstimable as refusal:
         return [Variant("fixed_prices", "Use alone", None, refusal.reason, split=True),
                 Variant("prices_alone", "Prices alone", None, refusal.reason, split=True)]  # fmt: skip

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from evalkit.analysis import cost_tables
 from evalkit.analysis.cost_designs import estimate_designs
+from evalkit.analysis.cost_few import refuse_few
 from evalkit.analysis.cost_study import CostStudy, build_cost_study, compute_means, total_shares
-from evalkit.analysis.cost_variants import build_variants
+from evalkit.analysis.cost_variants import PART_LABELS, build_variants
 from evalkit.analysis.study import Study
-from evalkit.core.errors import NotEstimable
+from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.outcomes import CostOutcome
-from evalkit.core.result import Estimate, Results, not_estimable
+from evalkit.core.result import Check, Estimate, Results, not_estimable
 from evalkit.estimators.costs.cells import CellMeans, MeanEffect, compute_proportional_effect
 from evalkit.estimators.costs.log_link_did import check_costs, estimate_cost_before_after, estimate_cost_did
 
@@ -28,12 +31,17 @@ class CostFindings:
 def find_cost_effect(study: Study, outcome: CostOutcome) -> CostFindings:
     """The cohort's costs and the effect on their total.
 
-    Raises NotEstimable as `build_cost_study`, `compute_cell_means` and `compute_proportional_effect`.
+    Raises NotEstimable as `build_cost_study`, `compute_cell_means` and `compute_proportional_effect`, and where costs
+    do not differ between people.
     """
     found = build_cost_study(study, outcome)
     check_costs(found.data())
+    refuse_few(found)
     means = compute_means(study, found)
-    return CostFindings(found, means, compute_proportional_effect(means.pick(total_shares(found))))
+    effect = compute_proportional_effect(means.pick(total_shares(found)))
+    if not effect.varies:
+        raise NotEstimable(Fault("costs", "they do not differ between people, so there is no error to tell"))
+    return CostFindings(found, means, effect)
 
 
 def estimate_costs(study: Study, outcome: CostOutcome) -> tuple[list[Estimate], list[Results]]:
@@ -53,8 +61,21 @@ def estimate_found_costs(study: Study, findings: CostFindings) -> list[Estimate]
     primary = estimate_cost_did(
         findings.effect, estimand, level=level, n_people=int(data.treated.sum()), role=outcome.role
     )
+    primary = replace(primary, checks=(*primary.checks, check_parts(found)))
     naive = estimate_cost_before_after(data, estimand, level=level)
     return [primary, *estimate_designs(study, outcome, data), naive]
+
+
+def check_parts(found: CostStudy) -> Check:
+    """Whether each kind of service that the outcome counts cost anything: a table that is missing or empty costs 0."""
+    outcome = found.outcome
+    wanted = ["placements"] if outcome.perspective == "local_authority" else ["wards", "placements", "contacts"]
+    wanted += ["programme"] if outcome.include_programme else []
+    missing = [name for name in wanted if not np.any(found.costs.parts.get(name, 0.0))]
+    named = ", ".join(PART_LABELS[name].lower() for name in missing)
+    text = f"Nothing was recorded of these, so they are counted as costing nothing: {named}."
+    return Check("parts_counted", not missing, float(len(missing)),
+                 text if missing else "Every kind of service that the outcome counts is in the records.")  # fmt: skip
 
 
 def tabulate_costs(study: Study, findings: CostFindings, *, ending: str = "") -> list[Results]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from evalkit.analysis.cost_study import CostStudy, total_shares
+from evalkit.analysis.cost_few import is_thin_anywhere
+from evalkit.analysis.cost_study import CostStudy, discount_parts, total_shares
 from evalkit.analysis.costs import CostFindings
 from evalkit.analysis.study import Study
 from evalkit.cohort.price_list import build_price_list
@@ -30,7 +31,8 @@ _PRICES = {
     "wards": "ward_day.", "placements": "placement_week.", "contacts": "contact", "programme": "programme_week.",
     "housing": "housing_week.",
 }  # fmt: skip
-THRESHOLDS = 51
+THRESHOLDS = 11
+ROUNDED_TO = 5
 MIN_APART = 10  # people by whom two groups must differ where both are told of
 
 
@@ -38,8 +40,8 @@ MIN_APART = 10  # people by whom two groups must differ where both are told of
 class ValueDraws:
     """Draws of what is gained and spent per person and quarter for one thing that people value, or why there are none.
 
-    `recorded_share`: of the treated, how many have the outcome before and after; 1 for days. `n_people`: the treated
-    who are counted.
+    `recorded_share`: of the treated, how many have the outcome before and after, both to the nearest five; 1 for days.
+    `n_people`: the treated who are counted.
     """
 
     valued: Valued
@@ -72,6 +74,11 @@ def find_value(study: Study, findings: CostFindings) -> list[ValueDraws]:
 
 def _draw(study: Study, findings: CostFindings, valued: Valued) -> ValueDraws:
     name = f"discounted_days.{valued.key}"
+    if valued.kind == "days" and findings.found.no_days:
+        raise NotEstimable(Fault(valued.key, findings.found.no_days))
+    if valued.kind == "days" and is_thin_anywhere(findings.found, findings.found.valued[valued.key]):
+        text = "on one side, before or after, fewer than 10 people have such days, or one has most of them"
+        raise NotEstimable(Fault(valued.key, text))
     if valued.kind == "days":
         means, share, people = findings.means, 1.0, int(findings.found.treated.sum())
     else:
@@ -97,11 +104,10 @@ def _score_means(study: Study, found: CostStudy, valued: ValuedScore) -> tuple[C
                       "would tell of the few who do not",
                       f"fewer than {MIN_APART} do not", f"none, or {MIN_APART} or more")
             )  # fmt: skip
-    share = float(kept[found.treated].mean())
-    both = {
-        f"discounted.{name}": (cost[:, found.before].mean(axis=1), (cost * found.discount)[:, found.after].mean(axis=1))
-        for name, cost in found.costs.parts.items()
-    } | {"score": (before, after)}
+    told = [round(int(n) / ROUNDED_TO) * ROUNDED_TO for n in (kept[found.treated].sum(), found.treated.sum())]
+    share = told[0] / told[1]  # of the exact numbers it would tell both, at four digits
+    worth = found.discount[found.after].mean()
+    both = discount_parts(found) | {"score": (worth * before, worth * after)}
     sides = [np.column_stack([pair[side] for pair in both.values()])[kept] for side in (0, 1)]
     columns = CostColumns(sides[0], sides[1], tuple(both), found.treated[kept], found.covariates[kept])
     rng = study.rng(f"{found.outcome.key}.score.{valued.key}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from evalkit.analysis.cost_few import explain_withheld
 from evalkit.analysis.cost_tables import UNIT
 from evalkit.analysis.costs import CostFindings
 from evalkit.analysis.study import Study
@@ -144,10 +145,22 @@ def evppi_cells(study: Study, draws: Sequence[ValueDraws]) -> list[Cell]:
 
 def tornado_cells(study: Study, findings: CostFindings) -> list[Cell]:
     """The difference in cost at the low and the high end of each price."""
-    people = int(findings.found.treated.sum())
-    return [
-        Cell(str(r.parameter), column, float(value), "mean", unit=UNIT, n_people=people,
-             label=f"{str(r.parameter).removeprefix('part.').capitalize()}: times {r.low:g} to {r.high:g}")
-        for r in compute_tornado(study, findings).itertuples(index=False)
-        for column, value in (("low", r.result_low), ("high", r.result_high))
-    ]  # fmt: skip
+    people, why = int(findings.found.treated.sum()), explain_withheld(findings.found)
+    cells = []
+    try:
+        ends = compute_tornado(study, findings)
+    except NotEstimable as refusal:
+        return [refused_cell("all prices", "low", refusal.reason, n_people=people, label="All prices")]
+    for r in ends.itertuples(index=False):
+        name = str(r.parameter).removeprefix("part.")
+        label = f"{name.capitalize()}: times {r.low:g} to {r.high:g}"
+        for column, value in (("low", r.result_low), ("high", r.result_high)):
+            shared = {"unit": UNIT, "n_people": people, "label": label}
+            key = f"prices.{name}.{column}"
+            if key in why:
+                cells.append(
+                    Cell(str(r.parameter), column, math.nan, "mean", status="refused", reason=why[key], **shared)
+                )
+            else:
+                cells.append(Cell(str(r.parameter), column, float(value), "mean", **shared))
+    return cells

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evalkit.analysis.budget_tables import budget_tables
-from evalkit.analysis.costs import estimate_found_costs, find_cost_effect, tabulate_costs
+from evalkit.analysis.costs import CostFindings, estimate_found_costs, find_cost_effect, tabulate_costs
 from evalkit.analysis.study import Study
 from evalkit.analysis.value import ValueDraws, find_value
 from evalkit.analysis.value_tables import (
@@ -29,7 +29,12 @@ def evaluate_costs(study: Study, outcome: CostOutcome) -> tuple[list[Estimate], 
     except NotEstimable as refusal:
         estimand = study.protocol.estimand(outcome)
         return [not_estimable(estimand, outcome.estimator, role=outcome.role, reason=refusal.reason)], [], []
-    draws = find_value(study, findings)
+    return evaluate_findings(study, findings)
+
+
+def evaluate_findings(study: Study, findings: CostFindings) -> tuple[list[Estimate], list[Results], list[ValueDraws]]:
+    """The same from people whose costs are laid out already."""
+    outcome, draws = findings.found.outcome, find_value(study, findings)
     cells = {
         "cea_plane": plane_cells(draws, study.level),
         "checks.cea_plane": value_checks(draws),

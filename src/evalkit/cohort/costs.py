@@ -14,11 +14,13 @@ from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.outcomes import CostOutcome
 from evalkit.core.prices import financial_year
 from evalkit.core.protocol import Protocol
+from evalkit.data.codes import CODES
 from evalkit.data.tables import Tables
 
 DAYS_PER_WEEK = 7.0
 PARTS = ("wards", "placements", "contacts", "programme", "housing")
 NHS_PARTS = ("wards", "contacts")
+FUNDERS = tuple(CODES["funder"])
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def build_costs(tables: Tables, protocol: Protocol, outcome: CostOutcome, person
     `housing_week.<setting>`. What is jointly funded is shared between the NHS and the council as the protocol says.
 
     Raises NotEstimable where `unit_costs` is absent or lacks a price that is needed (all are listed), where a price is
-    missing or negative, and where a year lies outside `price_index`.
+    missing or negative, where a year lies outside `price_index`, where nobody known pays for a placement, and where
+    somebody stands in `people` twice.
     """
     nhs, council = outcome.perspective != "local_authority", outcome.perspective != "nhs"
     needed = [name for name, wanted in (("ward_stays", nhs), ("placements", council)) if wanted]
@@ -101,6 +104,8 @@ def build_costs(tables: Tables, protocol: Protocol, outcome: CostOutcome, person
     starts = period_starts(protocol.dates.study, protocol.dates.period)
     people = pd.Index(person_id)
     deaths = tables.read("people", ["person_id", "death_date"]).set_index("person_id")["death_date"]
+    if deaths.index.has_duplicates:
+        raise NotEstimable(Fault("people.person_id", "some people stand in the table twice"))
     grid = _Grid(people, as_days(deaths.reindex(people)), starts, period_ends(starts, protocol.dates.period))
     parts: dict[str, np.ndarray] = {}
     nothing = np.zeros((len(people), len(starts)))
@@ -111,8 +116,8 @@ def build_costs(tables: Tables, protocol: Protocol, outcome: CostOutcome, person
     if tables.has("placements"):
         rows = tables.read("placements")
         paid, unit = _priced_placements(rows, prices)
-        nhs_share = rows["funder"].map({"nhs": 1.0, "joint": share}).fillna(0.0).to_numpy() * nhs
-        council_share = rows["funder"].map({"local_authority": 1.0, "joint": 1 - share}).fillna(0.0).to_numpy()
+        nhs_share, council_share = _share_out(rows["funder"], share)
+        nhs_share *= nhs
         borne = nhs_share + council_share * council
         parts["placements"] = _spread(rows, paid * borne, grid)
         standard, of_nhs = _spread(rows, unit * borne, grid), _spread(rows, paid * nhs_share, grid)
@@ -149,6 +154,18 @@ def name_ward_days(rows: pd.DataFrame, prices: PriceList) -> pd.Series:
     return resource
 
 
+def _share_out(funder: pd.Series, joint_nhs_share: float) -> tuple[np.ndarray, np.ndarray]:
+    """What of each placement the NHS and the council bear; nothing of what people pay for themselves."""
+    if not funder.isin(FUNDERS).all():
+        step = "Correct the table: what nobody known pays for would not be counted."
+        raise NotEstimable(
+            Fault("placements.funder", "some are missing or unknown", allowed=", ".join(FUNDERS), next_step=step)
+        )
+    joint = (funder == "joint").to_numpy(dtype=np.float64)
+    nhs, council = ((funder == name).to_numpy(dtype=np.float64) for name in ("nhs", "local_authority"))
+    return nhs + joint * joint_nhs_share, council + joint * (1 - joint_nhs_share)
+
+
 def _priced_placements(rows: pd.DataFrame, prices: PriceList) -> tuple[np.ndarray, np.ndarray]:
     """Daily price paid and daily unit price of each placement.
 
@@ -160,8 +177,10 @@ def _priced_placements(rows: pd.DataFrame, prices: PriceList) -> tuple[np.ndarra
         raise NotEstimable(Fault("placements.weekly_cost_gbp", "some are below nought", allowed="0 or more"))
     paid = weekly.copy()
     if recorded.any():
-        year = financial_year(as_days(rows.loc[recorded, "start"]))
-        paid[recorded] *= prices.factor(year, where="placements.start")
+        start = as_days(rows.loc[recorded, "start"])
+        if np.isnat(start).any():
+            raise NotEstimable(Fault("placements.start", "some are missing, and with them the year of their price"))
+        paid[recorded] *= prices.factor(financial_year(start), where="placements.start")
     setting = "placement_week." + rows["setting"].astype(str)
     if not recorded.all():
         paid[~recorded] = prices.of(setting[~recorded])

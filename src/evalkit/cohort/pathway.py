@@ -16,7 +16,7 @@ from evalkit.cohort.history import EventHistory
 from evalkit.cohort.residence import COMPARATORS, derive_residence, followed_until
 from evalkit.core.dates import as_days
 from evalkit.core.errors import Fault, NotEstimable
-from evalkit.core.pathway import DEAD, NOT_RECORDED, PlaceGroup
+from evalkit.core.pathway import DEAD, NOT_RECORDED, Pathway, PlaceGroup
 from evalkit.core.protocol import Protocol
 from evalkit.data.tables import Tables
 
@@ -54,13 +54,7 @@ def build_pathways(tables: Tables, protocol: Protocol) -> Pathways:
     spec = protocol.pathway
     if spec is None:
         raise NotEstimable(Fault("protocol", "it describes no pathway", next_step="Add a [pathway] section."))
-    needed = ["people"]
-    needed += ["ward_stays"] if any(s.ward_types for s in spec.states) else []
-    needed += ["placements"] if any(s.settings for s in spec.states) else []
-    needed += ["programme_episodes"] if any(s.components for s in spec.states) else []
-    absent = [name for name in needed if not tables.has(name)]
-    if absent:
-        raise NotEstimable([Fault("tables", f'there is no table "{name}", a part of the pathway') for name in absent])
+    require_state_tables(tables, spec)
     anchors = {"after": protocol.dates.adoption, "before": protocol.dates.baseline_start}
     parts = [_anchored(tables, protocol, period, date) for period, date in anchors.items()]
     people = pd.concat(parts, ignore_index=True)
@@ -70,6 +64,17 @@ def build_pathways(tables: Tables, protocol: Protocol) -> Pathways:
     intervals = read_state_intervals(tables, protocol)
     days = np.concatenate(list(lay_out_days(people, intervals, protocol, horizon_days=spec.horizon_days)))
     return Pathways(people, days, spec.state_keys)
+
+
+def require_state_tables(tables: Tables, spec: Pathway) -> None:
+    """Raise NotEstimable that names every table of the pathway's states that is missing."""
+    needed = ["people"]
+    needed += ["ward_stays"] if any(s.ward_types for s in spec.states) else []
+    needed += ["placements"] if any(s.settings for s in spec.states) else []
+    needed += ["programme_episodes"] if any(s.components for s in spec.states) else []
+    absent = [name for name in needed if not tables.has(name)]
+    if absent:
+        raise NotEstimable([Fault("tables", f'there is no table "{name}", a part of the pathway') for name in absent])
 
 
 def build_yearly_days(

@@ -11,6 +11,7 @@ import pandas as pd
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.prices import PriceIndex
 from evalkit.core.protocol import Protocol
+from evalkit.data.codes import PRICE_UNITS
 from evalkit.data.tables import Tables
 
 
@@ -47,21 +48,18 @@ class PriceList:
 def build_price_list(tables: Tables, protocol: Protocol) -> PriceList:
     """The prices of `unit_costs`, uprated by `price_index` to `economics.price_year`.
 
-    Raises NotEstimable where there is no table `unit_costs`; a price is missing, negative or given twice; a year lies
-    outside the index; or there is no index though it is needed. All faults are told at once.
+    A price of which it is not known whether it was seen counts as not verified.
+
+    Raises NotEstimable where there is no table `unit_costs`; a price is missing, negative, given twice or for another
+    unit than its resource names; a year lies outside the index; or there is no index though it is needed. All faults of
+    `unit_costs` are told at once.
     """
     if not tables.has("unit_costs"):
         raise NotEstimable(Fault("tables", "there is no table unit_costs, so use cannot be priced"))
     if protocol.economics is None:
         raise NotEstimable(Fault("protocol", "it has no [economics] section, so that the year of prices is not known"))
-    rows = tables.read("unit_costs")
-    price, year = rows["price_gbp"].astype("float64"), protocol.economics.price_year
-    bad = rows.loc[~(np.isfinite(price) & (price >= 0)), "resource"]
-    faults = [Fault("unit_costs", f'the price of "{name}" is missing or negative', allowed="0 or more") for name in bad]
-    twice = sorted(set(rows.loc[rows["resource"].duplicated(), "resource"]))
-    faults += [Fault("unit_costs", f'"{name}" has more than one price') for name in twice]
-    unknown = sorted(rows.loc[rows["price_year"].isna(), "resource"])
-    faults += [Fault("unit_costs", f'the year of the price of "{name}" is missing') for name in unknown]
+    rows, year = tables.read("unit_costs"), protocol.economics.price_year
+    faults = _price_faults(rows)
     if faults:
         raise NotEstimable(faults)
     index = None
@@ -71,8 +69,28 @@ def build_price_list(tables: Tables, protocol: Protocol) -> PriceList:
     except ParameterError as error:
         raise NotEstimable(list(error.faults)) from None
     factor = _factor(index, rows["price_year"].to_numpy(dtype=np.int64), year, "unit_costs.price_year")
-    rows = rows.assign(real_gbp=price.to_numpy() * factor)
+    rows = rows.assign(
+        real_gbp=rows["price_gbp"].to_numpy(dtype=np.float64) * factor,
+        verified=rows["verified"].astype("boolean").fillna(False).astype(bool),
+    )
     return PriceList(dict(zip(rows["resource"], rows["real_gbp"], strict=True)), year, index, rows)
+
+
+def _price_faults(rows: pd.DataFrame) -> list[Fault]:
+    """What is wrong with rows of `unit_costs`, whatever their year."""
+    price, named = rows["price_gbp"].astype("float64"), rows["resource"].notna()
+    faults = [] if named.all() else [Fault("unit_costs.resource", "a price is for nothing that is named")]
+    bad = rows.loc[named & ~(np.isfinite(price) & (price >= 0)), "resource"]
+    faults += [Fault("unit_costs", f'the price of "{n}" is missing or negative', allowed="0 or more") for n in bad]
+    twice = sorted(set(rows.loc[named & rows["resource"].duplicated(), "resource"]))
+    faults += [Fault("unit_costs", f'"{name}" has more than one price') for name in twice]
+    unknown = sorted(rows.loc[named & rows["price_year"].isna(), "resource"])
+    faults += [Fault("unit_costs", f'the year of the price of "{name}" is missing') for name in unknown]
+    for name, unit in zip(rows.loc[named, "resource"], rows.loc[named, "unit"], strict=True):
+        wanted = PRICE_UNITS.get(str(name).partition(".")[0])
+        if wanted and str(unit) != wanted:
+            faults.append(Fault("unit_costs.unit", f'the price of "{name}" is for another unit', allowed=wanted))
+    return faults
 
 
 def _factor(index: PriceIndex | None, years: np.ndarray, price_year: int, where: str) -> np.ndarray:

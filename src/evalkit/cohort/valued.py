@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from evalkit.cohort.pathway import lay_out_days, read_state_intervals
+from evalkit.cohort.pathway import lay_out_days, read_state_intervals, require_state_tables
 from evalkit.core.dates import as_days
 from evalkit.core.economics import ValuedDays, ValuedScore
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.protocol import Protocol
 from evalkit.data.tables import Tables
 
+_LARGEST = 1e100  # of a score: squares of larger ones overflow
 _FAR = np.datetime64("9999-01-01", "D")
 
 
@@ -24,11 +25,12 @@ def build_valued_days(
     Periods follow each other without a gap. The dead, and those of whom nothing is recorded, have none: cost counts
     the same way.
 
-    Raises NotEstimable where the protocol describes no pathway.
+    Raises NotEstimable where the protocol describes no pathway, or a table of its states is missing.
     """
     spec = protocol.pathway
     if spec is None:
         raise NotEstimable(Fault("protocol", "it describes no pathway", next_step="Add a [pathway] section."))
+    require_state_tables(tables, spec)
     deaths = tables.read("people", ["person_id", "death_date"]).set_index("person_id")["death_date"]
     people = pd.DataFrame({
         "person_id": person_id.to_numpy(), "anchor": starts[0], "until": _FAR,
@@ -53,7 +55,7 @@ def build_valued_scores(
     The items answered on one day are averaged first, then the days. With a mapping to utilities the score is a QALY a
     quarter: a fourth of the utility.
 
-    Raises NotEstimable where there is no table assessments or nobody has answered the instrument.
+    Raises NotEstimable where there is no table assessments, nobody has answered, or a score is too large.
     """
     if not tables.has("assessments"):
         raise NotEstimable(Fault("tables", "there is no table assessments"))
@@ -61,6 +63,8 @@ def build_valued_scores(
     rows = rows[rows["instrument"].eq(valued.instrument) & rows["score"].notna()]
     if not len(rows):
         raise NotEstimable(Fault("assessments", f'no answer to "{valued.instrument}" is recorded'))
+    if rows["score"].abs().max() > _LARGEST:
+        raise NotEstimable(Fault("assessments.score", "some are too large", allowed=f"up to {_LARGEST:g}"))
     daily = rows.groupby(["person_id", "date"], sort=True)["score"].mean().reset_index()
     day, found = as_days(daily["date"]), []
     for start, end in (before, after):

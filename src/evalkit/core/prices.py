@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,6 +99,18 @@ def financial_year(days: np.ndarray) -> np.ndarray:
         raise ParameterError(Fault("days", "some are missing, and a missing day has no financial year"))
     months = found.astype("datetime64[M]").astype(np.int64)
     return 1970 + (months - (FISCAL_MONTH - 1)) // 12
+
+
+def whole_years_since(day: dt.date, days: np.ndarray) -> np.ndarray:
+    """Whole years from a day to each of `days`, by the calendar; 0 for those before it. Same shape as `days`."""
+    start, found = np.datetime64(day, "D"), np.asarray(days, dtype="datetime64[D]")
+    months = found.astype("datetime64[M]").astype(np.int64) - start.astype("datetime64[M]").astype(np.int64)
+    earlier = _day_of_month(found) < _day_of_month(start)
+    return np.maximum((months - earlier) // 12, 0)
+
+
+def _day_of_month(days: np.ndarray) -> np.ndarray:
+    return (days - days.astype("datetime64[M]")).astype(np.int64)
 
 
 def discount_factors(years: np.ndarray, rate: float) -> np.ndarray:

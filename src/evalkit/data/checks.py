@@ -15,6 +15,7 @@ import ibis.expr.types as ir
 from pandera.ibis import Check
 
 from evalkit.core.errors import suggest_name
+from evalkit.data.codes import PRICE_UNITS
 from evalkit.data.contracts import CONTRACTS, EVENT_TABLES, INFO, code_list, null_meaning, type_name
 from evalkit.data.findings import Finding, Severity, plural
 from evalkit.data.tables import Tables
@@ -223,7 +224,7 @@ def spell_findings(tables: Tables) -> list[Finding]:
 
 
 def price_findings(tables: Tables) -> list[Finding]:
-    """Ward types and settings in use that have no price."""
+    """Ward types and settings in use that have no price, and prices for another unit than their resource names."""
     used: set[str] = set()
     if tables.has("ward_stays"):
         used |= {f"ward_day.{code}" for code in _distinct(tables.ibis("ward_stays"), "ward_type")}
@@ -233,11 +234,29 @@ def price_findings(tables: Tables) -> list[Finding]:
         used |= {f"placement_week.{code}" for code in _distinct(unpriced, "setting")}
     if tables.has("contacts") and tables.ibis("contacts").count().execute():
         used.add("contact")
+    findings = _unit_findings(tables.ibis("unit_costs"))
     absent = sorted(code for code in used - set(_distinct(tables.ibis("unit_costs"), "resource")) if _priceable(code))
-    if not absent:
+    if absent:
+        text = f"no price for {', '.join(absent)}, which the tables use"
+        findings.append(Finding("warning", "unit_costs", "resource", "no_price", len(absent), text))
+    return findings
+
+
+def _unit_findings(prices: ir.Table) -> list[Finding]:
+    """A day's price taken for a week's would be wrong sevenfold, and look like a price."""
+    rows = prices.select("resource", "unit").to_pyarrow().to_pylist()
+    kinds = {str(row["resource"]).partition(".")[0] for row in rows if _other_unit(row["resource"], row["unit"])}
+    count = sum(_other_unit(row["resource"], row["unit"]) for row in rows)
+    if not count:
         return []
-    text = f"no price for {', '.join(absent)}, which the tables use"
-    return [Finding("warning", "unit_costs", "resource", "no_price", len(absent), text)]
+    wanted = ", ".join(f"{kind} ({PRICE_UNITS[kind]})" for kind in sorted(kinds))
+    text = f"{plural(count, 'price')} for another unit than the resource names: {wanted}"
+    return [Finding("error", "unit_costs", "unit", "wrong_unit", count, text)]
+
+
+def _other_unit(resource: str | None, unit: str | None) -> bool:
+    wanted = PRICE_UNITS.get(str(resource).partition(".")[0])
+    return wanted is not None and unit is not None and unit != wanted
 
 
 def _priceable(resource: str) -> bool:

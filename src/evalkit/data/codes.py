@@ -79,3 +79,13 @@ RESOURCE_PATTERN = (
     rf"^(ward_day\.({'|'.join([*_WARD_TYPES, 'out_of_area'])})"
     rf"|(placement|housing)_week\.({'|'.join(CODES['setting'])})|contact|programme_(week|set_up)\..+)$"
 )
+
+# What a price of `unit_costs` is for, by the first word of its resource.
+PRICE_UNITS = {
+    "ward_day": "day",
+    "placement_week": "week",
+    "contact": "contact",
+    "programme_week": "week",
+    "programme_set_up": "once",
+    "housing_week": "week",
+}

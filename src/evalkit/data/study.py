@@ -24,8 +24,9 @@ def needed_tables(outcome: Outcome, protocol: Protocol) -> tuple[frozenset[str],
     if outcome.kind == "readmission":
         return (frozenset({"people", "ward_stays"} | exposure),)
     if outcome.kind == "cost":
-        people = {"people", "unit_costs"} | exposure
-        return (frozenset(people | {"ward_stays"}), frozenset(people | {"placements"}))
+        used = {"nhs": {"ward_stays"}, "local_authority": {"placements"}}
+        events = used.get(outcome.perspective, {"ward_stays", "placements"})
+        return (frozenset({"people", "unit_costs"} | events | exposure),)
     if outcome.event == "reported":
         return (frozenset(counts),)
     events = "placements" if outcome.event.startswith("placement") else "ward_stays"

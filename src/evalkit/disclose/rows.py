@@ -11,6 +11,8 @@ import pandas as pd
 from scipy import stats
 
 from evalkit.core.errors import DisclosureError, Fault
+from evalkit.disclose.check_rows import checked_by, is_count_check
+from evalkit.disclose.money import coarsen_money, is_money
 from evalkit.disclose.policy import Policy
 from evalkit.disclose.suppress import Ruling
 from evalkit.disclose.texts import without_counts
@@ -26,11 +28,6 @@ WHY_LINKED = "worked out from a number that is withheld"
 WHY_NO_COUNTS = "not released: the counts behind it are not given"
 
 _EXTREMES = {"min", "max", "minimum", "maximum", "youngest", "oldest", "shortest", "longest"}
-_COUNTED = {
-    "people", "persons", "events", "admissions", "readmissions", "discharges", "entries", "stays", "spells", "deaths",
-    "placements", "residents", "participants", "individuals", "readmitted", "clusters", "sets", "trimmed", "truncated",
-    "treated", "comparison", "risk", "side",
-}  # fmt: skip
 _LEAST_MASKED = 100
 _MANY_EVENTS = 100
 _SMD_STEPS = (0.05, 0.1, 0.2, 0.5)
@@ -74,7 +71,7 @@ def rule_on_rows(frame: pd.DataFrame, counts: Mapping[str, Ruling], policy: Poli
             rulings.setdefault(name, ruling)
     for row in rows:
         # What a check found of an estimate tells of the same few people.
-        if row["kind"] == "check" and _checked(row) in rulings:
+        if row["kind"] == "check" and checked_by(row) in rulings:
             rulings.setdefault(str(row["id"]), Ruling("linked", WHY_LINKED))
     changed = True
     while changed:
@@ -136,19 +133,6 @@ def is_risk(row: Row) -> bool:
 def _starts_curve(row: Row) -> bool:
     """Whether this is the first step of a risk curve, which is 0 whoever is followed."""
     return row["value"] == 0 and row["column"] == "risk" and str(row["row"]).split("|")[-1] == "0"
-
-
-def _checked(row: Row) -> str:
-    """The id of the estimate that a check is of; as `Results.from_estimates` names both."""
-    table, column = str(row["table"]).removeprefix("checks."), f"{row['role']}.{row['estimator']}"
-    return f"{table}/{row['estimand']}/{column}"
-
-
-def is_count_check(row: Row) -> bool:
-    """Whether a check's value counts people or events, going by the last word of its name."""
-    words = re.split(r"[^a-z]+", str(row["column"]).lower())
-    whole = float(row["value"]).is_integer() if math.isfinite(row["value"]) else False
-    return row["kind"] == "check" and whole and words[-1] in _COUNTED
 
 
 # ---- numbers -------------------------------------------------------------------------------------
@@ -219,8 +203,13 @@ def _numbers(row: Row, exact: Mapping[str, float], policy: Policy) -> Row:
             return _risk(row, policy)
         case "check" if is_count_check(row):
             return _count(row, policy)
-        case "check" if str(row["column"]).startswith(("events_per_", "largest_weight")):
-            return _digits(row, 2, policy)  # times the covariates, or turned over, it may be a count
+        case "check" if str(row["column"]).startswith("largest_weight"):
+            # Turned over, it is the number of people where all weigh alike.
+            return dict.fromkeys(NUMBERS, math.nan) | {"value": round(float(row["value"]), 2)}
+        case "check" if str(row["column"]).startswith("events_per_"):
+            return _digits(row, 2, policy)  # times the covariates it may be a count
+        case "mean" | "estimate" | "statistic" if is_money(row):
+            return coarsen_money(row, policy)
         case "mean":
             return _decimals(_digits(row, policy.descriptive_digits, policy), row)
         case "estimate" if row["role"] == "naive":

@@ -319,5 +319,5 @@ def spent_by_year(terms: BudgetTerms) -> dict[int, float]:
 
     Raises ParameterError that lists the years whose actual budget cannot be used.
     """
-    refuse(Fault(row.label, row.estimated_reason) for row in terms.years if row.estimated_reason)
+    refuse(Fault("budgets", row.estimated_reason) for row in terms.years if row.estimated_reason)
     return {int(row.key): row.actual_gbp for row in terms.years}

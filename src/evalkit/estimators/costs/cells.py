@@ -11,13 +11,14 @@ import pandas as pd
 from scipy import stats
 
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
-from evalkit.estimators.people.logistic import add_intercept, fit_logistic_draws
+from evalkit.estimators.people.logistic import add_intercept, fit_logistic, fit_logistic_draws
 
 CELLS = ("treated after", "treated before", "comparison after", "comparison before")
 MIN_PEOPLE = 20
 MAX_SHARE_LOST = 0.05
 MIN_DEGREES = 4.0  # below this an interval says nothing, and the estimate should not stand
 _BLOCK = 2_000_000  # numbers held at a time
+_ROUNDING = 1e-9  # relative: draws nearer to each other than this are the same
 _LARGE = 700.0  # beyond this the exponential overflows
 
 
@@ -116,6 +117,11 @@ class MeanEffect:
         value = (self.actual, self.counterfactual)[column]
         return value - half, value + half
 
+    @property
+    def varies(self) -> bool:
+        """Whether the draws differ by more than rounding: without that there is no error to tell."""
+        return bool(np.ptp(self.draws, axis=0).max() > _ROUNDING * np.abs(self.draws).max())
+
     def relative(self, level: float) -> tuple[float, float, float]:
         """Difference as a share of the counterfactual, with an interval normal on the log scale.
 
@@ -163,6 +169,8 @@ def compute_cell_means(columns: CostColumns, *, replicates: int, rng: np.random.
     spread = x.std(axis=0)
     kept = spread > 0
     z = add_intercept((x[:, kept] - x[:, kept].mean(axis=0)) / spread[kept])
+    names = ("intercept", *columns.covariates.columns[kept].astype(str))
+    point = fit_logistic(z, columns.treated.astype(np.float64), names=names)
     one, nought = np.flatnonzero(columns.treated), np.flatnonzero(~columns.treated)
     values = np.full((1 + replicates, 4, len(columns.names)), np.nan)
     size = max(1, min(256, _BLOCK // len(x)))
@@ -179,8 +187,7 @@ def compute_cell_means(columns: CostColumns, *, replicates: int, rng: np.random.
             for when, side in enumerate((columns.after, columns.before)):
                 values[first : first + wanted, 2 * place + when] = weight @ side[rows] / total
         values[first : first + wanted][~fit.fitted] = np.nan
-    point = fit_logistic_draws(z, columns.treated.astype(np.float64), np.ones((1, len(x))))
-    odds = np.exp(np.minimum(z @ point.coefficients[0], _LARGE))
+    odds = np.exp(np.minimum(z @ point, _LARGE))
     weights = np.where(columns.treated, 1.0, odds)
     for side in (one, nought):
         weights[side] /= weights[side].sum()
