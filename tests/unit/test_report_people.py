@@ -38,6 +38,8 @@ SIZE = {"benefit": 1.0, "none": 0.02, "harm": -1.0, "few": 1.0, "refused": 1.0, 
 def without(*sections: str, subgroups: bool = True) -> Protocol:
     content = PROTOCOL.model_dump(mode="json")
     content |= dict.fromkeys(sections)
+    if "pathway" in sections:  # days at home are counted in its states
+        content["economics"]["valued"] = [v for v in content["economics"]["valued"] if v["kind"] != "days"]
     if not subgroups:
         content["after_discharge"] |= {"subgroups": [], "subgroups_of": ""}
     return Protocol.model_validate_json(json.dumps(content))

@@ -94,11 +94,12 @@ class Protocol(Frozen):
             return [text] if self.outcomes_of("cost") else []
         known = self.pathway.state_keys if self.pathway else ()
         named = [(v.key, state) for v in self.economics.valued if v.kind == "days" for state in v.states]
+        missing = [(key, state) for key, state in named if state not in known]
+        hints = [suggest_name(state, known) for _, state in missing]
         return [
-            f'economics.valued "{key}" counts days in "{state}", which is no state of [pathway]. '
-            f"{suggest_name(state, known)}".strip()
-            for key, state in named
-            if state not in known
+            f'economics.valued "{key}" counts days in "{state}", which is no state of [pathway]'
+            + (f". {hint}" if hint else "")
+            for (key, state), hint in zip(missing, hints, strict=True)
         ]
 
     @cached_property
