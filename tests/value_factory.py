@@ -217,15 +217,18 @@ def tornado(world: World) -> Results:
 
 def budget(world: World) -> Results:
     """The old budget is above what would have been spent: the fall that came anyway looks like a saving."""
-    cells, sums = [], {}
+    cells, sums, later, first = [], {}, {}, {}
     years = {"2015": 1.0, "2016": 1.02, "2017": 1.03}
     for year, factor in years.items():
         original, base = 14.2e6 * factor, 12.1e6 * factor
         numbers = {"original": original, "actual": base * (1 + COST[world] / 13100.0) if world != "refused" else 11.4e6,
                    "counterfactual": base if world != "refused" else math.nan}  # fmt: skip
         sums = {k: sums.get(k, 0.0) + v for k, v in numbers.items()}
+        later = {k: sums[k] - v for k, v in first.items()} if year != "2015" else {}
+        first = numbers if year == "2015" else first
         cells += _budget_cells(year, f"{year}/{int(year) + 1 - 2000}", numbers, HALF / 13100 * base)
     cells += _budget_cells("2015|real", "2015/16, in real terms", {k: 0.98 * v for k, v in numbers.items()}, 8e5)
+    cells += _budget_cells("from_year_2", "All years from year 2 on", later, HALF / 13100 * 12.1e6 * 2.05)
     return Results.from_cells("budget", cells + _budget_cells("all", "All years", sums, HALF / 13100 * 12.1e6 * 3.05))
 
 

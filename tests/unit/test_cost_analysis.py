@@ -113,6 +113,14 @@ def test_the_budget_table_is_its_own_arithmetic(results):
     )
 
 
+def test_the_years_that_the_claim_is_about_are_added_up_apart(results):
+    for column in ("original", "actual", "claimed_saving"):
+        years = sum(number(results, "budget", year, column) for year in ("2016", "2017", "2018"))
+        assert number(results, "budget", "from_year_2", column) == pytest.approx(years)
+    saved = sum(number(results, "budget", year, "estimated_saving") for year in ("2016", "2017", "2018"))
+    assert number(results, "budget", "from_year_2", "estimated_saving") == pytest.approx(saved)
+
+
 def test_the_claim_is_set_beside_the_estimate(results):
     rows = results.table("budget").query("row == 'all' and column == 'estimated_saving'")
     assert "claimed" in rows["reason"].iloc[0]

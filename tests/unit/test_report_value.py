@@ -193,6 +193,7 @@ def test_the_promise_is_set_beside_what_was_found(world, end, monkeypatch) -> No
     assert claim.endswith(end)
     assert "This was said: 23% (about £2.8m a year) would be saved on the original budget from year two." in claim
     assert "An old budget is what somebody meant to spend." in claim
+    assert "We took all the years from year 2 on together." in claim  # as the claim says
     assert ("the fall below the old budget seems to have come anyway" in claim) is (world != "refused")
 
 
@@ -311,6 +312,7 @@ def test_the_ratio_is_given_or_its_refusal_is_stated(monkeypatch) -> None:
 def test_the_claim_on_the_budget_is_tested(world, relation, zero, monkeypatch) -> None:
     claim = said(referee(world, monkeypatch), "text-value-claim")
     assert f"{RELATION_WORDS[relation]}. {zero}" in claim
+    assert claim.count(" from year 2 on: ") == 2
     assert "23% (about £2.8m a year)" in claim
 
 
@@ -328,7 +330,7 @@ def test_a_claim_lies_inside_or_outside_the_range(lower, upper, relation) -> Non
 def test_tables_hold_every_row_of_the_release() -> None:
     found = value_release("saving")
     assert len(value_tables.change_numbers(found)) == 10
-    assert len(value_tables.budget_numbers(found)) == 5
+    assert len(value_tables.budget_numbers(found)) == 6
     assert len(value_tables.impact_numbers(found)) == 15
     assert list(value_tables.payer_table(found)["Payer"]) == ["NHS", "Council", "What the two do not add up to"]
     prices = value_tables.price_table(found)

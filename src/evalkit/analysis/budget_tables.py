@@ -32,6 +32,7 @@ def budget_tables(study: Study, findings: CostFindings) -> dict[str, list[Cell]]
         for terms in (budgets.nominal, budgets.real):
             for row in (*terms.years, terms.overall):
                 tables["budget"] += _budget_row(row, terms.terms, people, level)
+        tables["budget"] += _later_rows(study, findings, people)
         tables["checks.budget"] += check_cells("budget", budgets.checks)
         tables["budget_payer"], found = _attempt(lambda: split_study_payers(study, findings, budgets),
                                                  lambda split: _payer_rows(split, people), "saving")  # fmt: skip
@@ -48,6 +49,21 @@ def budget_tables(study: Study, findings: CostFindings) -> dict[str, list[Cell]]
         checks = [replace(c, value=math.nan) if c.name == "saves_throughout" else c for c in place.checks]
         tables["checks.budget"] += check_cells(f"what_if.{place.key}", checks)
     return {name: cells for name, cells in tables.items() if cells}
+
+
+def _later_rows(study: Study, findings: CostFindings, people: int) -> list[Cell]:
+    """All years together from the one on that a claim on the budget is about, where that is not the first."""
+    claims = [c for c in study.protocol.claims if c.outcome == findings.found.outcome.key and c.from_year > 1]
+    cells = []
+    for first in sorted({claim.from_year for claim in claims}):
+        key, label = f"from_year_{first}", f"All years from year {first} on"
+        try:
+            later = compare_study_budgets(study, findings, from_year=first).nominal.overall
+        except NotEstimable as refusal:
+            cells.append(refused_cell(key, "estimated_saving", refusal.reason, n_people=people, label=label))
+            continue
+        cells += _budget_row(replace(later, key=key, label=label), "nominal", people, study.level)
+    return cells
 
 
 def _attempt(find: Callable[[], T], lay_out: Callable[[T], list[Cell]], column: str) -> tuple[list[Cell], T | None]:

@@ -36,10 +36,11 @@ def year_effects(study: Study, findings: CostFindings, kind: str) -> list[YearEf
     return effects
 
 
-def compare_study_budgets(study: Study, findings: CostFindings) -> BudgetComparison:
+def compare_study_budgets(study: Study, findings: CostFindings, *, from_year: int = 1) -> BudgetComparison:
     """The budgets of the protocol's programme against what would have been spent; see `compare_budgets`.
 
-    Raises NotEstimable where there is no table budgets, or they cannot be used.
+    `from_year` leaves out the years of the service before it. Raises NotEstimable where there is no table budgets, they
+    cannot be used, or no year is left.
     """
     if hides_years(findings.found):
         raise NotEstimable(Fault("budget", FEW))
@@ -49,7 +50,7 @@ def compare_study_budgets(study: Study, findings: CostFindings) -> BudgetCompari
     real = RealTerms(prices.index, prices.price_year, economics.budget_price_year) if prices.index is not None else None
     try:
         return compare_budgets(
-            study.tables.read("budgets"), year_effects(study, findings, "year"), level=study.level,
+            study.tables.read("budgets"), year_effects(study, findings, "year")[from_year - 1 :], level=study.level,
             programme=_programme(study), real_terms=real,
         )  # fmt: skip
     except ParameterError as error:

@@ -190,7 +190,10 @@ class Disclosure(Frozen):
 
 
 class Claim(Frozen):
-    """Something the service said of itself, to be set beside what is found."""
+    """Something the service said of itself, to be set beside what is found.
+
+    `from_year`: the first year of the service, from 1, that a claim on the budget is about.
+    """
 
     key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     text: str
@@ -199,4 +202,5 @@ class Claim(Frozen):
     outcome: str = ""
     relative_change: float | None = None
     amount_gbp: float | None = None
+    from_year: Annotated[int, Field(ge=1)] = 1
     note: str = ""

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from evalkit.core.economics import Economics, Valued
+from evalkit.core.protocol import Claim
 from evalkit.report import facts, figures_budget, figures_value, value_tables
 from evalkit.report.academic_results import nothing
 from evalkit.report.claims import RELATION_WORDS
@@ -18,6 +19,7 @@ from evalkit.report.value_facts import (
     Plane,
     budget_claim,
     budget_relation,
+    claim_row,
     cost_outcome,
     has_numbers,
     is_qaly,
@@ -286,15 +288,16 @@ def _claim_words(release: Release) -> str:
     claim = budget_claim(release)
     if claim is None:
         return "The protocol lists no claim of a share saved on the budget."
-    claimed = read_amount(release, "budget", "all", "claimed_share")
-    estimated = read_amount(release, "budget", "all", "estimated_share")
+    row = claim_row(release, claim)
+    claimed = read_amount(release, "budget", row, "claimed_share")
+    estimated = read_amount(release, "budget", row, "estimated_share")
     text = f"Claimed: {full_stop(claim.text)} ({claim.source}.)"
     if claimed.has_number:
-        text += f" Saved against the original budget: {percent_range(claimed)}."
+        text += f" Saved against the original budget{_years(claim, row)}: {percent_range(claimed)}."
     if not estimated.has_number:
         why = full_stop(referee_reason(estimated.reason)) if estimated.reason else "it is not released."
         return f"{text} No saving against the counterfactual can be set beside it: {why}"
-    text += f" Saved against the counterfactual: {percent_range(estimated)}."
+    text += f" Saved against the counterfactual{_years(claim, row)}: {percent_range(estimated)}."
     if not estimated.has_range:
         return f"{text} Without an interval the claim cannot be tested."
     relation = budget_relation(claim, estimated)
@@ -303,6 +306,10 @@ def _claim_words(release: Release) -> str:
     else:
         end = "So does no saving at all." if relation == "inside" else "No saving at all lies inside it."
     return f"{text} {RELATION_WORDS[relation]}. {end}"
+
+
+def _years(claim: Claim, row: str) -> str:
+    return "" if row == "all" else f" from year {claim.from_year} on"
 
 
 def show_impact(release: Release) -> None:

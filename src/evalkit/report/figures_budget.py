@@ -159,12 +159,12 @@ def describe_change(rows: pd.DataFrame, *, groups: Sequence[str]) -> str:
 
 
 def budget_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """`year` (key), `label`, `original`, `actual`, `counterfactual`, `lower`, `upper` (GBP); years in order, not `all`.
+    """`year` (key), `label`, `original`, `actual`, `counterfactual`, `lower`, `upper` (GBP); single years in order.
 
     Rows in real terms (`<year>|real`) are left to the table. The ends of the counterfactual are its own, or else what
     was spent and the ends of the estimated saving.
     """
-    rows = rows[(rows["row"] != "all") & ~rows["row"].str.contains("|", regex=False)]
+    rows = rows[(rows["row"] != "all") & ~rows["row"].str.contains(r"\||^from_year")]
     order = list(dict.fromkeys(rows["row"]))
     names = ["original", "actual", "counterfactual", "estimated_saving"]
     table, low, high = (rows.pivot(index="row", columns="column", values=c).reindex(index=order, columns=names)

@@ -14,6 +14,7 @@ from evalkit.report.value_facts import (
     Amount,
     budget_claim,
     budget_relation,
+    claim_row,
     cost_outcome,
     has_numbers,
     no_number,
@@ -52,10 +53,12 @@ def show_claim(release: Release) -> None:
         f"been spent without {service}?"
     )
     parts += _budget_words(release, service)
-    claimed = read_amount(release, "budget", "all", "claimed_share")
-    estimated = read_amount(release, "budget", "all", "estimated_share")
+    row = claim_row(release, claim)
+    claimed = read_amount(release, "budget", row, "claimed_share")
+    estimated = read_amount(release, "budget", row, "estimated_share")
     if claimed.has_number or estimated.has_number:
-        parts.append("We took all the years together.")
+        first = "" if row == "all" else f" from year {claim.from_year} on"
+        parts.append(f"We took all the years{first} together.")
         parts.append("\n".join([
             f"- **Beside the old budget:** {_share_words(claimed, None)}",
             f"- **Beside what we think would have been spent:** {_share_words(estimated, claim)}",

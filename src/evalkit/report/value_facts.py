@@ -308,6 +308,12 @@ def budget_claim(release: Release) -> Claim | None:
                  if c.outcome in costs and c.relative_change is not None and c.relative_change < 0), None)  # fmt: skip
 
 
+def claim_row(release: Release, claim: Claim | None) -> str:
+    """The row of `budget` that a claim is about: the years from its own on, or all of them."""
+    own = f"from_year_{claim.from_year}" if claim is not None else ""
+    return own if own in set(release.table("budget")["row"]) else "all"
+
+
 def budget_relation(claim: Claim, estimated: Amount) -> Relation:
     """Whether the share that was claimed lies in the interval of the share that is estimated."""
     if not (estimated.has_number and estimated.has_range):
