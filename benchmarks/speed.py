@@ -18,13 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
-from statsmodels.duration.survfunc import CumIncidenceRight
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from evalkit.estimators.competing import estimate_cumulative_incidence  # noqa: E402
-
+from evalkit.analysis.costs import find_cost_effect  # noqa: E402
+from evalkit.analysis.study import open_study  # noqa: E402
 from evalkit.cohort.panel import Panel  # noqa: E402
 from evalkit.estimators.area.rates import RateOptions, estimate_placebos  # noqa: E402
 from evalkit.simulate import load_settings, write_world  # noqa: E402
@@ -79,16 +78,6 @@ def main() -> None:
         lambda: placebos_by_regression(panel),
     )
 
-    rng = np.random.default_rng(2)
-    time_days, event = rng.integers(1, 400, 200_000), rng.choice([0, 1, 2], 200_000, p=[0.5, 0.4, 0.1])
-    days = np.arange(2, 366)
-    compare(
-        "Cumulative incidence, 200,000 people",
-        "statsmodels",
-        lambda: estimate_cumulative_incidence(time_days, event, at_days=days, level=0.95)["risk"].to_numpy(),
-        lambda: CumIncidenceRight(time_days, event).cinc[0][: len(days)],
-    )
-
     if asked.people:
         settings = load_settings(ROOT / "data/synthetic/settings/ipsa.toml")
         scale = asked.people / sum(settings.areas.people.values())
@@ -96,6 +85,11 @@ def main() -> None:
             begin = time.perf_counter()
             write_world(settings.changed(world={"scale": scale}), Path(scratch) / "world", seed=1)
             seconds = time.perf_counter() - begin
+            begin = time.perf_counter()
+            study = open_study(ROOT / "protocols/ipsa.toml", Path(scratch) / "world")
+            found = find_cost_effect(study, study.protocol.outcomes_of("cost")[0])
+            costing, people = time.perf_counter() - begin, len(found.found.people)
+        print(f"Their costs, {people:,} in the cohort, {len(found.means.values) - 1:,} draws: {costing:.0f} s")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"A world of {asked.people:,} people: {seconds:.0f} s, peak memory {peak:,.0f} MB")
 
