@@ -99,13 +99,13 @@ def test_nothing_is_spent_on_the_dead_though_a_placement_was_left_open(tmp_path)
 
     plain, left_open = study(tmp_path / "a"), study(tmp_path / "b", placements=reopen)
     outcome = plain.protocol.outcome("public_cost")
-    values = [estimate_costs(s, outcome)[0][0].value for s in (plain, left_open)]
+    values = [estimate_costs(s, outcome)[0].value for s in (plain, left_open)]
     assert values[1] == pytest.approx(values[0], rel=1e-12)
 
 
 def test_a_cost_without_one_of_its_parts_is_refused(tmp_path):
     lacking = study(tmp_path, without=("placements",))
-    estimates, _ = estimate_costs(lacking, lacking.protocol.outcome("public_cost"))
+    estimates = estimate_costs(lacking, lacking.protocol.outcome("public_cost"))
     assert "placements" in estimates[0].reason
 
 

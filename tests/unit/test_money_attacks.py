@@ -15,7 +15,7 @@ from evalkit.analysis.budgets import compare_study_budgets, project_impact
 from evalkit.analysis.cost_study import STRADDLE, build_cost_study, compute_means, weigh_stay
 from evalkit.analysis.cost_tables import relative_cells
 from evalkit.analysis.cost_variants import build_variants
-from evalkit.analysis.costs import check_parts, estimate_costs, find_cost_effect
+from evalkit.analysis.costs import check_parts, estimate_costs, find_cost_effect, tabulate_costs
 from evalkit.analysis.value import find_value
 from evalkit.cohort.price_list import build_price_list
 from evalkit.core.errors import NotEstimable
@@ -122,7 +122,7 @@ def test_every_part_recorded_passes(findings):
 def test_a_perspective_of_one_payer_has_no_row_of_the_public_sector(tmp_path):
     text = QUICK.replace('perspective = "nhs_and_local_authority"', 'perspective = "nhs"')
     one = study(tmp_path, text=text)
-    tables = {t.frame["table"].iloc[0]: t.frame for t in estimate_costs(one, public_cost(one))[1]}
+    tables = {t.frame["table"].iloc[0]: t.frame for t in tabulate_costs(one, find_cost_effect(one, public_cost(one)))}
     assert "public_sector" not in set(tables["cost_variants"]["row"])
 
 
@@ -160,8 +160,8 @@ def test_costs_that_do_not_differ_between_people_have_no_interval(tmp_path):
 
     equal = study(tmp_path, ward_stays=same_for_all, placements=nothing, contacts=nothing, programme_episodes=nothing,
                   people=lambda f: f.assign(death_date=None))  # fmt: skip
-    estimates, tables = estimate_costs(equal, public_cost(equal))
-    assert ([e.status for e in estimates], tables) == (["not_estimable"], [])
+    estimates = estimate_costs(equal, public_cost(equal))
+    assert [e.status for e in estimates] == ["not_estimable"]
     assert "do not differ between people" in estimates[0].reason
 
 

@@ -182,3 +182,14 @@ def test_a_faulty_section_on_money_is_named(economics, said):
 def test_a_cost_without_a_year_of_prices_is_refused():
     with pytest.raises(ProtocolError, match=r"needs an \[economics\] section"):
         protocol_from_text(PROTOCOL.replace("[economics]\nprice_year = 2016\n", ""))
+
+
+def test_no_price_is_needed_of_other_people_and_other_times(tmp_path):
+    """A placement of a stranger, and one that ended before the study, began before the index does."""
+    old = folder(tmp_path / "a").read("placements").iloc[[0, 0]].assign(placement_id=["p8", "p9"])
+    old = old.assign(person_id=["somebody else", "a"], start=pd.Timestamp("1950-05-01"))
+    old["end"] = pd.to_datetime([None, "1951-01-01"]).astype("datetime64[s]")
+    before = folder(tmp_path / "a")
+    rows = pd.concat([before.read("placements"), old], ignore_index=True)
+    with_old = folder(tmp_path / "b", placements=rows.astype({"start": "datetime64[s]", "end": "datetime64[s]"}))
+    assert costs(with_old, protocol()).total == pytest.approx(costs(before, protocol()).total, rel=1e-12)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalkit.analysis.cost_few import FEW, hides_payers, hides_years, shows_programme
-from evalkit.analysis.cost_study import QUARTERS, STRADDLE, total_shares
+from evalkit.analysis.cost_study import QUARTERS, ROUNDED_TO, STRADDLE, total_shares
 from evalkit.analysis.costs import CostFindings
 from evalkit.analysis.study import Study
-from evalkit.analysis.value import ROUNDED_TO
 from evalkit.cohort.price_list import build_price_list
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.economics.budget import BudgetComparison, RealTerms, compare_budgets, spent_by_year

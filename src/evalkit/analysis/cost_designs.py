@@ -10,7 +10,7 @@ from evalkit.analysis.study import Study, attempt
 from evalkit.core.outcomes import CostDesign, CostOutcome
 from evalkit.core.result import Estimate
 from evalkit.estimators.costs.dr_did import DrCostOptions, build_cost_comparison, estimate_dr_cost_did
-from evalkit.estimators.costs.glm_did import estimate_glm_did, estimate_two_part_did
+from evalkit.estimators.costs.glm_did import GlmDidOptions, estimate_glm_did, estimate_two_part_did
 from evalkit.estimators.costs.log_link_did import CostData, estimate_additive_cost_did
 
 LABELS: dict[CostDesign, str] = {
@@ -18,6 +18,7 @@ LABELS: dict[CostDesign, str] = {
     "dr_cost_did_difference": "Difference-in-differences of cost in pounds, doubly robust",
     "dr_cost_did_proportion": "Difference-in-differences of cost in proportion, doubly robust",
     "glm_did_gamma": "Difference-in-differences, gamma model with log link",
+    "glm_did_poisson": "Difference-in-differences, Poisson model with log link",
     "two_part_did": "Difference-in-differences, two-part model",
 }
 
@@ -35,6 +36,9 @@ def estimate_designs(study: Study, outcome: CostOutcome, data: CostData) -> list
         "dr_cost_did_difference": lambda: doubly_robust("difference"),
         "dr_cost_did_proportion": lambda: doubly_robust("proportion"),
         "glm_did_gamma": lambda: estimate_glm_did(data, estimand, level=level),
+        "glm_did_poisson": lambda: estimate_glm_did(
+            data, estimand, options=GlmDidOptions(family="poisson"), level=level
+        ),
         "two_part_did": lambda: estimate_two_part_did(data, estimand, level=level),
     }
     found = [

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from evalkit.analysis.cost_study import CostStudy
+from evalkit.analysis.cost_study import FEW_PEOPLE, CostStudy
 from evalkit.cohort.residence import COMPARATORS
 from evalkit.core.errors import Fault, NotEstimable
 
-MIN_USERS = 10
 MOST_OF_ONE = 0.5
 LEFT_BESIDE_TWO = 0.1
 FEW = "fewer than 10 people have such a cost on one side, or one of them has most of it"
@@ -20,12 +19,12 @@ WHY_ALL = "fewer than 10 people have any cost on one side, before or after, or o
 
 
 def is_thin(amounts: np.ndarray) -> bool:
-    """Whether a sum over people, shape (n,), would tell of few: fewer than `MIN_USERS` have any of it; one has more
+    """Whether a sum over people, shape (n,), would tell of few: fewer than `FEW_PEOPLE` have any of it; one has more
     than `MOST_OF_ONE`; or, for whoever has the second most, the rest is less than `LEFT_BESIDE_TWO` of the most (the
     p% rule, Hundepool et al. 2012, Statistical Disclosure Control, section 4.2).
     """
     sizes = np.sort(np.abs(amounts))[::-1]
-    if (sizes > 0).sum() < MIN_USERS:
+    if (sizes > 0).sum() < FEW_PEOPLE:
         return True
     total = sizes.sum()
     return bool(sizes[0] > MOST_OF_ONE * total or total - sizes[0] - sizes[1] < LEFT_BESIDE_TWO * sizes[0])

@@ -23,8 +23,8 @@ from evalkit.estimators.costs.cells import CellMeans, CostColumns, compute_cell_
 from evalkit.estimators.costs.censored_weights import compute_stay_weights
 from evalkit.estimators.costs.log_link_did import CostData
 
-MIN_LEFT = 10
-
+FEW_PEOPLE = 10  # of fewer nothing is told, nor of two groups that differ by fewer
+ROUNDED_TO = 5  # numbers of people that another number would be worked out from
 STRADDLE = "periods counted from it straddle financial years, which are those of budgets"
 QUARTERS = {"quarter": 1.0, "year": 4.0}  # of a period of the study: every number is per person and quarter
 
@@ -131,9 +131,9 @@ def weigh_stay(found: CostStudy) -> tuple[np.ndarray | None, str]:
     Shape (n, periods after); or None and why: few left, or nobody in a group is followed to the end.
     """
     left = ~found.people["complete"].to_numpy()
-    if any(left[rows].sum() < MIN_LEFT for rows in (found.treated, ~found.treated)):
+    if any(left[rows].sum() < FEW_PEOPLE for rows in (found.treated, ~found.treated)):
         # Beside the unweighted mean, the weighted one would tell how many left, and that nobody did.
-        return None, f"Fewer than {MIN_LEFT} people moved away on one side: they are not weighted for."
+        return None, f"Fewer than {FEW_PEOPLE} people moved away on one side: they are not weighted for."
     bounds = np.concatenate([[0], found.since[found.after]])
     people = found.people.assign(treated=found.treated.astype(int))
     nothing = np.zeros((len(people), len(bounds) - 1))
@@ -152,8 +152,8 @@ def lay_out_columns(found: CostStudy) -> CostColumns:
 
     `part.<name>` at prices paid and `discounted.<name>`; `standard_placements` and `nhs_placements`; `housing` where
     priced; cost in one financial year after adoption against the whole baseline, of all (`year.<year>`), of the NHS
-    (`year_nhs`) and the council (`year_council`)
-    and of other services than the programme (`year_rest`); `days.<key>` and `discounted_days.<key>`.
+    (`year_nhs`), of the council (`year_council`) and of other services than the programme (`year_rest`); `days.<key>`
+    and `discounted_days.<key>`.
     """
     costs, columns = found.costs, {f"part.{name}": cost for name, cost in found.costs.parts.items()}
     columns |= {"standard_placements": costs.standard_placements, "nhs_placements": costs.nhs_placements}

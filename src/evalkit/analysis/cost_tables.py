@@ -8,7 +8,7 @@ import numpy as np
 
 from evalkit.analysis.cost_few import WHY_FEW, find_withheld, groups_of, hides_own_prices, is_thin
 from evalkit.analysis.cost_study import CostStudy
-from evalkit.analysis.cost_variants import PART_LABELS, Variant
+from evalkit.analysis.cost_variants import PART_LABELS, Variant, compute_price_change
 from evalkit.analysis.study import Study
 from evalkit.cohort.price_list import build_price_list
 from evalkit.cohort.residence import COMPARATORS
@@ -131,9 +131,8 @@ def change_cells(study: Study, found: CostStudy) -> list[Cell]:
             standard = found.costs.standard_placements if part == "placements" else cost
             paid = [float(cost[rows][:, when].mean()) for when in (found.before, found.after)]
             unit = [float(standard[rows][:, when].mean()) for when in (found.before, found.after)]
-            price = 0.0
-            if min(unit) > 0:
-                price = (paid[1] / unit[1] - paid[0] / unit[0]) * (unit[1] + unit[0]) / 2
+            later_first = np.array([paid, unit])[:, ::-1]
+            price = float(compute_price_change(*later_first)) if min(unit) > 0 else 0.0
             values = np.array([*paid, paid[1] - paid[0] - price, price])
             why, split = withheld.get(part, ""), alone if part == "placements" else ""
             cells += _change_row(part, PART_LABELS[part], name, values, int(rows.sum()), why=why, split=split)

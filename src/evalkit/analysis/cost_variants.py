@@ -133,8 +133,10 @@ def _split_price(means: CellMeans, total: MeanEffect) -> list[Variant]:
     except NotEstimable as refusal:
         return [Variant("fixed_prices", "Use alone", None, refusal.reason, split=True),
                 Variant("prices_alone", "Prices alone", None, refusal.reason, split=True)]  # fmt: skip
-    point = _price_part(np.array([paid.actual, paid.counterfactual]), np.array([unit.actual, unit.counterfactual]))
-    draws = _price_part(paid.draws, unit.draws)
+    point = compute_price_change(
+        np.array([paid.actual, paid.counterfactual]), np.array([unit.actual, unit.counterfactual])
+    )
+    draws = compute_price_change(paid.draws, unit.draws)
     price = MeanEffect(float(point), 0.0, np.column_stack([draws, np.zeros(len(draws))]))
     rest = total.difference_draws - draws
     use = MeanEffect(total.difference - float(point), 0.0, np.column_stack([rest, np.zeros(len(rest))]))
@@ -142,6 +144,7 @@ def _split_price(means: CellMeans, total: MeanEffect) -> list[Variant]:
             Variant("prices_alone", "Prices alone, for the same use", price, split=True)]  # fmt: skip
 
 
-def _price_part(paid: np.ndarray, unit: np.ndarray) -> np.ndarray:
+def compute_price_change(paid: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """How much of the cost paid at [..., 0] less that at [..., 1] is price: (r0 - r1)(S0 + S1) / 2, r = paid / unit."""
     ratio = paid / unit
     return (ratio[..., 0] - ratio[..., 1]) * (unit[..., 0] + unit[..., 1]) / 2

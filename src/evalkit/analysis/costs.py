@@ -44,14 +44,14 @@ def find_cost_effect(study: Study, outcome: CostOutcome) -> CostFindings:
     return CostFindings(found, means, effect)
 
 
-def estimate_costs(study: Study, outcome: CostOutcome) -> tuple[list[Estimate], list[Results]]:
-    """Primary, sensitivity and naive estimates with the tables that explain them."""
+def estimate_costs(study: Study, outcome: CostOutcome) -> list[Estimate]:
+    """Primary, sensitivity and naive estimates, or the one that says why there is none."""
     try:
         findings = find_cost_effect(study, outcome)
     except NotEstimable as refusal:
         estimand = study.protocol.estimand(outcome)
-        return [not_estimable(estimand, outcome.estimator, role=outcome.role, reason=refusal.reason)], []
-    return estimate_found_costs(study, findings), tabulate_costs(study, findings)
+        return [not_estimable(estimand, outcome.estimator, role=outcome.role, reason=refusal.reason)]
+    return estimate_found_costs(study, findings)
 
 
 def estimate_found_costs(study: Study, findings: CostFindings) -> list[Estimate]:

@@ -18,5 +18,5 @@ def estimate_all(study: Study) -> list[Estimate]:
         elif outcome.kind == "rate":
             found += estimate_rates(study, outcome)
         else:
-            found += estimate_costs(study, outcome)[0]
+            found += estimate_costs(study, outcome)
     return found

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from evalkit.analysis.cost_few import is_thin_anywhere
-from evalkit.analysis.cost_study import CostStudy, discount_parts, total_shares
+from evalkit.analysis.cost_study import FEW_PEOPLE, ROUNDED_TO, CostStudy, discount_parts, total_shares
 from evalkit.analysis.costs import CostFindings
 from evalkit.analysis.study import Study
 from evalkit.cohort.price_list import build_price_list
@@ -32,8 +32,6 @@ _PRICES = {
     "housing": "housing_week.",
 }  # fmt: skip
 THRESHOLDS = 11
-ROUNDED_TO = 5
-MIN_APART = 10  # people by whom two groups must differ where both are told of
 
 
 @dataclass(frozen=True)
@@ -98,11 +96,11 @@ def _score_means(study: Study, found: CostStudy, valued: ValuedScore) -> tuple[C
     )
     kept = np.isfinite(before) & np.isfinite(after)
     for side in (found.treated, ~found.treated):
-        if 0 < (~kept[side]).sum() < MIN_APART:
+        if 0 < (~kept[side]).sum() < FEW_PEOPLE:
             raise NotEstimable(
                 Fault("assessments", "almost everybody has an answer: numbers of those who do, beside those of all, "
                       "would tell of the few who do not",
-                      f"fewer than {MIN_APART} do not", f"none, or {MIN_APART} or more")
+                      f"fewer than {FEW_PEOPLE} do not", f"none, or {FEW_PEOPLE} or more")
             )  # fmt: skip
     told = [round(int(n) / ROUNDED_TO) * ROUNDED_TO for n in (kept[found.treated].sum(), found.treated.sum())]
     share = told[0] / told[1]  # of the exact numbers it would tell both, at four digits

@@ -9,12 +9,13 @@ import pandas as pd
 
 from evalkit.cohort.discharges import STAY_COLUMNS, build_discharges, derive_readmission_cells
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import how_many, refuse
+from evalkit.cohort.frames import how_many
 from evalkit.cohort.history import EventHistory
 from evalkit.cohort.pathway import UNSEEN, build_day_history
 from evalkit.cohort.spells import build_hospital_spells
 from evalkit.core.dates import as_days
 from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.faults import refuse
 from evalkit.core.outcomes import ReadmissionOutcome
 from evalkit.core.pathway import DEAD
 from evalkit.core.protocol import Protocol

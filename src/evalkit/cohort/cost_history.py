@@ -10,17 +10,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from evalkit.cohort.frames import (
-    as_numbers,
-    choice_faults,
-    codes,
-    design_columns,
-    how_many,
-    numbers,
-    refuse,
-    require_columns,
-)
+from evalkit.cohort.frames import as_numbers, codes, design_columns, how_many, numbers, require_columns
 from evalkit.core.errors import Fault, ParameterError
+from evalkit.core.faults import choice_faults, refuse
 
 Days = Literal["half_open", "inclusive"]
 _WHERE = "cost history"

@@ -112,9 +112,9 @@ def build_costs(tables: Tables, protocol: Protocol, outcome: CostOutcome, person
     standard = of_nhs = nothing
     housing = None
     if nhs and tables.has("ward_stays"):
-        parts["wards"] = _spread(*_priced_stays(tables, prices), grid)
+        parts["wards"] = _spread(*_priced_stays(tables, prices, grid), grid)
     if tables.has("placements"):
-        rows = tables.read("placements")
+        rows = _of_the_grid(tables.read("placements"), grid)
         paid, unit = _priced_placements(rows, prices)
         nhs_share, council_share = _share_out(rows["funder"], share)
         nhs_share *= nhs
@@ -126,7 +126,7 @@ def build_costs(tables: Tables, protocol: Protocol, outcome: CostOutcome, person
     if nhs and tables.has("contacts"):
         parts["contacts"] = _contacts(tables, prices, grid)
     if outcome.include_programme and tables.has("programme_episodes"):
-        rows = tables.read("programme_episodes")
+        rows = _of_the_grid(tables.read("programme_episodes"), grid)
         daily = prices.of("programme_week." + rows["programme"].astype(str)) / DAYS_PER_WEEK
         parts["programme"] = _spread(rows, daily * (share * nhs + (1 - share) * council), grid)
     if outcome.perspective == "public_sector":
@@ -140,12 +140,20 @@ def build_costs(tables: Tables, protocol: Protocol, outcome: CostOutcome, person
     return PersonCosts(people.to_numpy(), starts, grid.ends, parts, standard, of_nhs, own_share, housing)
 
 
-def _priced_stays(tables: Tables, prices: PriceList) -> tuple[pd.DataFrame, np.ndarray]:
+def _of_the_grid(rows: pd.DataFrame, grid: _Grid) -> pd.DataFrame:
+    """What may lie on the grid: of other people, and of other times, no price is needed. A missing date stays in."""
+    start, end = as_days(rows["start"]), as_days(rows["end"])
+    near = ~(start >= grid.ends[-1]) & ~(end <= grid.starts[0])
+    return rows[near & rows["person_id"].isin(grid.people).to_numpy()].reset_index(drop=True)
+
+
+def _priced_stays(tables: Tables, prices: PriceList, grid: _Grid) -> tuple[pd.DataFrame, np.ndarray]:
     rows = tables.read("ward_stays", ["person_id", "ward_type", "start", "end", "out_of_area"])
-    return rows, prices.of(name_ward_days(rows, prices))
+    rows = _of_the_grid(rows, grid)
+    return rows, prices.of(_name_ward_days(rows, prices))
 
 
-def name_ward_days(rows: pd.DataFrame, prices: PriceList) -> pd.Series:
+def _name_ward_days(rows: pd.DataFrame, prices: PriceList) -> pd.Series:
     """The resource of each stay's days."""
     resource = "ward_day." + rows["ward_type"].astype(str)
     if prices.has("ward_day.out_of_area"):

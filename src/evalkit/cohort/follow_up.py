@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from evalkit.cohort.frames import as_numbers, codes, design_columns, how_many, numbers, refuse, require_columns
+from evalkit.cohort.frames import as_numbers, codes, design_columns, how_many, numbers, require_columns
 from evalkit.core.errors import Fault
+from evalkit.core.faults import refuse
 
 _WHERE = "follow-up"
 

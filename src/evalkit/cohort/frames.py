@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from evalkit.core.errors import Fault, ParameterError, suggest_name
+from evalkit.core.faults import is_whole, refuse
 
 FEW = 10  # below this a number of rows is not written into a message, which may leave the secure side
 _MANY_LEVELS = 50  # of a text: more, and most of them held by one row, are names of people rather than kinds
@@ -19,27 +20,6 @@ _NUMBERS = ("integer", "floating", "mixed-integer-float", "boolean", "decimal")
 def how_many(count: int) -> str:
     """A number of rows for a message: exact from `FEW` on, else 'fewer than 10'."""
     return f"{count:,} rows" if count >= FEW else f"fewer than {FEW} rows"
-
-
-def refuse(faults: Iterable[Fault]) -> None:
-    """Raise one ParameterError with all faults, if there are any."""
-    found = list(faults)
-    if found:
-        raise ParameterError(found)
-
-
-def whole_faults(name: str, value: object, *, least: int) -> list[Fault]:
-    """What is wrong with an option that is a whole number of `least` or more."""
-    if is_finite(value) and value == int(value) and value >= least:
-        return []
-    return [Fault(name, "out of range", str(value), f"a whole number, {least} or more")]
-
-
-def rng_faults(rng: object) -> list[Fault]:
-    """What is wrong with a source of random numbers, which is never made up where none is given."""
-    if isinstance(rng, np.random.Generator):
-        return []
-    return [Fault("rng", "random numbers are drawn", next_step="Give rng=np.random.default_rng(seed).")]
 
 
 def require_columns(df: pd.DataFrame, names: Sequence[str | None], *, where: str) -> None:
@@ -154,37 +134,12 @@ def _size_faults(values: np.ndarray, name: str) -> list[Fault]:
     return [Fault(name, what, allowed=f"up to {_LARGEST:g}", next_step="Measure it in another unit.")]
 
 
-def choice_faults(where: str, got: object, allowed: Collection[str]) -> list[Fault]:
-    """What is wrong with an option that is one of a few words: misspelt, it must not count as one of them."""
-    if isinstance(got, str) and got in allowed:
-        return []
-    hint = suggest_name(got, list(allowed)) if isinstance(got, str) else ""
-    return [Fault(where, "unknown", got=str(got), allowed=", ".join(allowed), next_step=hint)]
-
-
 def cause_faults(cause: object, causes: Sequence[str]) -> list[Fault]:
     """What is wrong with a cause, which is counted from 1."""
     if is_whole(cause) and 1 <= cause <= len(causes):
         return []
     allowed = ", ".join(f"{k} ({name})" for k, name in enumerate(causes, 1))
     return [Fault("cause", "there is no such cause", got=str(cause), allowed=allowed)]
-
-
-def level_faults(level: object) -> list[Fault]:
-    """What is wrong with the level of an interval, which is a share such as 0.95."""
-    if is_finite(level) and 0 < level < 1:
-        return []
-    return [Fault("level", "must lie between 0 and 1", got=str(level), allowed="a share, such as 0.95")]
-
-
-def is_whole(value: object) -> bool:
-    """Whether it is a whole number."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def is_finite(value: object) -> bool:
-    """Whether it is one finite number."""
-    return isinstance(value, (int, float, np.integer, np.floating)) and bool(np.isfinite(value))
 
 
 def as_numbers(values: Iterable[object] | np.ndarray, where: str) -> np.ndarray:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from evalkit.cohort.frames import codes, design_columns, how_many, numbers, refuse, require_columns
+from evalkit.cohort.frames import codes, design_columns, how_many, numbers, require_columns
 from evalkit.core.errors import Fault, suggest_name
+from evalkit.core.faults import refuse
 
 _WHERE = "event history"
 STAYED = -1  # to_state of a row that ends by censoring

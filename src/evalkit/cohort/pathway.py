@@ -11,11 +11,11 @@ import pandas as pd
 
 from evalkit.cohort.cohort import build_cohort_on
 from evalkit.cohort.features import derive_person_features
-from evalkit.cohort.frames import refuse
 from evalkit.cohort.history import EventHistory
 from evalkit.cohort.residence import COMPARATORS, derive_residence, followed_until
 from evalkit.core.dates import as_days
 from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.faults import refuse
 from evalkit.core.pathway import DEAD, NOT_RECORDED, Pathway, PlaceGroup
 from evalkit.core.protocol import Protocol
 from evalkit.data.tables import Tables

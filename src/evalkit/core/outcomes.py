@@ -27,7 +27,8 @@ AreaDesign = Literal[
 Perspective = Literal["nhs", "local_authority", "nhs_and_local_authority", "public_sector"]
 # Designs that may be set beside the primary one for costs.
 CostDesign = Literal[
-    "additive_did", "dr_cost_did_difference", "dr_cost_did_proportion", "glm_did_gamma", "two_part_did",
+    "additive_did", "dr_cost_did_difference", "dr_cost_did_proportion", "glm_did_gamma", "glm_did_poisson",
+    "two_part_did",
 ]  # fmt: skip
 NAIVE = "before_after"
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from evalkit.core.dates import as_days
 from evalkit.core.errors import Fault, ParameterError
+from evalkit.core.faults import refuse
 
 FISCAL_MONTH = 4  # financial years of the NHS and of councils begin in April
 _YEARS = (1900, 2200)
@@ -44,8 +45,7 @@ class PriceIndex:
             faults.append(Fault("price_index, year", "a year is given twice"))
         if not np.all(np.isfinite(level) & (level > 0)):
             faults.append(Fault("price_index, level", "some are missing or not positive"))
-        if faults:
-            raise ParameterError(faults)
+        refuse(faults)
         order = np.argsort(years)
         object.__setattr__(self, "years", years[order].astype(np.int64))
         object.__setattr__(self, "level", level[order])
@@ -127,8 +127,7 @@ def discount_factors(years: np.ndarray, rate: float) -> np.ndarray:
         faults.append(Fault("discount_rate", "not a share a year", repr(rate), "0 or more, below 1"))
     if not np.all(np.isfinite(passed) & (passed >= 0)):
         faults.append(Fault("years", "some are missing or before the day discounted to", allowed="0 or more"))
-    if faults:
-        raise ParameterError(faults)
+    refuse(faults)
     return (1 + rate) ** -np.floor(passed + 1e-9)
 
 

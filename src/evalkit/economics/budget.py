@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from evalkit.core.errors import Fault
+from evalkit.core.faults import level_faults, refuse
 from evalkit.core.prices import PriceIndex
 from evalkit.core.result import Check
 from evalkit.economics.budget_table import select_budgets
@@ -26,7 +27,6 @@ from evalkit.economics.effects import (
     sort_years,
     year_label,
 )
-from evalkit.economics.faults import level_faults, refuse
 
 ClaimIs = Literal["below", "inside", "above", "not_compared"]
 ALL_YEARS = "all"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from evalkit.core.errors import Fault, ParameterError, suggest_name
-from evalkit.economics.faults import refuse
+from evalkit.core.faults import refuse
 
 CURRENCY = "GBP"
 AMOUNTS = ("original_gbp", "actual_gbp")

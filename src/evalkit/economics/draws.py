@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from evalkit.core.errors import Fault, suggest_name
-from evalkit.economics.faults import as_array, name_faults, refuse
+from evalkit.core.faults import refuse
+from evalkit.economics.faults import as_array, name_faults
 
 MIN_DRAWS = 2  # below this nothing has a spread
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from evalkit.core.errors import Fault
-from evalkit.economics.faults import is_finite, refuse
+from evalkit.core.faults import is_finite, refuse
 
 QUARTERS_PER_YEAR = 4
 MIN_DRAWS = 100  # below this the spread of draws is itself too uncertain for an interval

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from evalkit.core.errors import Fault, NotEstimable, suggest_name
+from evalkit.core.faults import choice_faults, refuse, rng_faults, whole_faults
 from evalkit.core.result import Check
 from evalkit.economics.draws import Psa
 from evalkit.economics.evppi_regression import (
@@ -19,7 +20,7 @@ from evalkit.economics.evppi_regression import (
     build_spline_design,
     fit_smooth,
 )
-from evalkit.economics.faults import choice_faults, number_faults, refuse, rng_faults, whole_faults
+from evalkit.economics.faults import number_faults
 from evalkit.economics.net_benefit import compute_net_benefit
 
 MIN_DRAWS = 100

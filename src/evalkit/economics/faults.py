@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from evalkit.core.errors import Fault, ParameterError, suggest_name
+from evalkit.core.errors import Fault
+from evalkit.core.faults import is_finite, refuse
 
 LARGEST = 1e100  # squares of larger numbers overflow
-
-
-def refuse(faults: Iterable[Fault]) -> None:
-    """Raise one ParameterError with all faults, if there are any."""
-    found = list(faults)
-    if found:
-        raise ParameterError(found)
 
 
 def as_array(values: object, where: str, *, ndim: int) -> tuple[np.ndarray, list[Fault]]:
@@ -57,47 +51,12 @@ def name_faults(names: Sequence[object], where: str, *, least: int = 1) -> list[
     return faults + [Fault(where, f'"{name}" is given twice', next_step="Rename one.") for name in twice]
 
 
-def choice_faults(where: str, got: object, allowed: Collection[str]) -> list[Fault]:
-    """What is wrong with an option that is one of a few words: misspelt, it must not count as one of them."""
-    if isinstance(got, str) and got in allowed:
-        return []
-    hint = suggest_name(got, list(allowed)) if isinstance(got, str) else ""
-    return [Fault(where, "unknown", got=str(got), allowed=", ".join(allowed), next_step=hint)]
-
-
-def level_faults(level: object) -> list[Fault]:
-    """What is wrong with the level of an interval, which is a share such as 0.95."""
-    if is_finite(level) and 0 < level < 1:
-        return []
-    return [Fault("level", "must lie between 0 and 1", got=str(level), allowed="a share, such as 0.95")]
-
-
-def whole_faults(where: str, value: object, *, least: int) -> list[Fault]:
-    """What is wrong with a whole number of `least` or more."""
-    if is_finite(value) and value == int(value) and value >= least:
-        return []
-    return [Fault(where, "out of range", str(value), f"a whole number, {least} or more")]
-
-
 def number_faults(where: str, value: object, *, least: float = -LARGEST) -> list[Fault]:
     """What is wrong with one finite number of `least` or more."""
     if is_finite(value) and least <= value <= LARGEST:
         return []
     allowed = "a finite number" if least == -LARGEST else f"a finite number, {least:g} or more"
     return [Fault(where, "out of range", str(value), allowed)]
-
-
-def rng_faults(rng: object) -> list[Fault]:
-    """What is wrong with a source of random numbers, which is never made up where none is given."""
-    if isinstance(rng, np.random.Generator):
-        return []
-    return [Fault("rng", "random numbers are drawn", next_step="Give rng=np.random.default_rng(seed).")]
-
-
-def is_finite(value: object) -> bool:
-    """Whether it is one finite number."""
-    kinds = (int, float, np.integer, np.floating)
-    return isinstance(value, kinds) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def check_thresholds(thresholds_gbp: object) -> np.ndarray:

@@ -12,7 +12,8 @@ import pandas as pd
 from scipy import stats
 
 from evalkit.core.errors import Fault
-from evalkit.economics.faults import as_array, choice_faults, level_faults, name_faults, number_faults, refuse
+from evalkit.core.faults import choice_faults, level_faults, refuse
+from evalkit.economics.faults import as_array, name_faults, number_faults
 
 Quadrant = Literal["NE", "SE", "SW", "NW", "axis"]
 Reading = Literal["cost_per_unit_gained", "saving_per_unit_lost", "dominates", "dominated", "no_effect"]

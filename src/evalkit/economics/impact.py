@@ -11,6 +11,7 @@ import numpy as np
 
 from evalkit.core.economics import Persistence
 from evalkit.core.errors import Fault
+from evalkit.core.faults import choice_faults, is_finite, level_faults, refuse, whole_faults
 from evalkit.core.prices import discount_factors
 from evalkit.core.result import Check
 from evalkit.economics.effects import (
@@ -22,7 +23,7 @@ from evalkit.economics.effects import (
     sort_years,
     year_label,
 )
-from evalkit.economics.faults import choice_faults, is_finite, level_faults, number_faults, refuse, whole_faults
+from evalkit.economics.faults import number_faults
 
 MAX_YEARS = 20
 PERSISTENCE_TEXT: dict[Persistence, str] = {

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from evalkit.core.errors import Fault
+from evalkit.core.faults import choice_faults, refuse, whole_faults
 from evalkit.core.prices import discount_factors
-from evalkit.economics.faults import as_array, choice_faults, name_faults, number_faults, refuse, whole_faults
+from evalkit.economics.faults import as_array, name_faults, number_faults
 
 Counting = Literal["start", "end", "half_cycle"]
 DiscountFrom = Literal["first_cycle", "second_cycle"]

@@ -10,9 +10,10 @@ import pandas as pd
 from scipy import stats
 
 from evalkit.core.errors import Fault, ParameterError
+from evalkit.core.faults import choice_faults, level_faults, refuse
 from evalkit.core.prices import discount_factors
 from evalkit.economics.draws import Psa
-from evalkit.economics.faults import as_array, check_thresholds, choice_faults, level_faults, number_faults, refuse
+from evalkit.economics.faults import as_array, check_thresholds, number_faults
 from evalkit.economics.frontier import Icer, compute_frontier, compute_icer
 
 _BLOCK = 32_768  # net benefits of one strategy held at a time: fits a processor's cache

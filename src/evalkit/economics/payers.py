@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evalkit.core.errors import Fault
+from evalkit.core.faults import is_finite, level_faults, refuse
 from evalkit.core.result import Check
 from evalkit.economics.effects import (
     Ranged,
@@ -20,7 +21,6 @@ from evalkit.economics.effects import (
     ratio_range,
     sort_years,
 )
-from evalkit.economics.faults import is_finite, level_faults, refuse
 
 _COVERED = 1e-6  # relative difference of the payers' costs from the whole that is arithmetic alone
 REMAINDER = (

@@ -12,16 +12,8 @@ import pandas as pd
 from scipy import optimize
 
 from evalkit.core.errors import Fault, NotEstimable, suggest_name
-from evalkit.economics.faults import (
-    as_array,
-    choice_faults,
-    is_finite,
-    name_faults,
-    number_faults,
-    refuse,
-    rng_faults,
-    whole_faults,
-)
+from evalkit.core.faults import choice_faults, is_finite, refuse, rng_faults, whole_faults
+from evalkit.economics.faults import as_array, name_faults, number_faults
 
 Family = Literal["gamma", "lognormal", "beta", "fixed"]
 Result = Callable[[Mapping[str, float]], float]

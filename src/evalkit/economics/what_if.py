@@ -9,6 +9,7 @@ from scipy import stats
 
 from evalkit.core.economics import WhatIf
 from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.faults import level_faults, refuse
 from evalkit.core.result import Check
 from evalkit.economics.effects import (
     QUARTERS_PER_YEAR,
@@ -20,7 +21,7 @@ from evalkit.economics.effects import (
     period_faults,
     ratio_range,
 )
-from evalkit.economics.faults import level_faults, number_faults, refuse
+from evalkit.economics.faults import number_faults
 
 _NAN = math.nan
 _SLACK = 1e-9

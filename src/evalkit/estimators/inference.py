@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from scipy import stats
 
-from evalkit.cohort.frames import level_faults, refuse
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
+from evalkit.core.faults import level_faults, refuse
 from evalkit.core.result import Check, Estimate, Role
 
 _MAX_LOG = 705.0  # of a number that can be written

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import pandas as pd
 
 from evalkit.core.pathway import DAYS_IN_HOSPITAL, RECURRENCE
 from evalkit.report.plain import plain_check
-from evalkit.report.words import Certainty, certainty_of
+from evalkit.report.words import Certainty, Told, certainty_of
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
@@ -21,7 +20,7 @@ _SAID_ELSEWHERE = ("area_shocks",)
 
 
 @dataclass(frozen=True)
-class PeopleEffect:
+class PeopleEffect(Told):
     """One estimate: `key` is its outcome, `label` its name; numbers are in `unit`; NaN where there are none."""
 
     key: str
@@ -33,14 +32,6 @@ class PeopleEffect:
     certainty: Certainty
     weaknesses: tuple[str, ...]
     reason: str
-
-    @property
-    def has_number(self) -> bool:
-        return math.isfinite(self.value)
-
-    @property
-    def has_range(self) -> bool:
-        return math.isfinite(self.lower) and math.isfinite(self.upper)
 
 
 def read_people_effects(release: Release, table: str) -> list[PeopleEffect]:

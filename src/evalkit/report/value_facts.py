@@ -17,7 +17,7 @@ from evalkit.report import facts
 from evalkit.report.claims import Relation
 from evalkit.report.phrases import full_stop, money, starts_with_capital
 from evalkit.report.plain import plain_reason, plain_resource
-from evalkit.report.words import Certainty, certainty_of
+from evalkit.report.words import Certainty, Told, certainty_of
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
@@ -49,7 +49,7 @@ PERSISTENCE = {"holds": "The effect holds", "fades": "The effect fades", "stops"
 
 
 @dataclass(frozen=True)
-class Amount:
+class Amount(Told):
     """One released number with its range; NaN where there is none.
 
     `status` is that of the results glossary, or `absent` where the release has no such row; `reason` then is empty.
@@ -62,14 +62,6 @@ class Amount:
     label: str
     status: str
     reason: str
-
-    @property
-    def has_number(self) -> bool:
-        return math.isfinite(self.value)
-
-    @property
-    def has_range(self) -> bool:
-        return math.isfinite(self.lower) and math.isfinite(self.upper)
 
     def certainty(self, *, weak: bool = True) -> Certainty:
         """The rung of the ladder for a difference from nought; what is absent cannot be told.

@@ -38,8 +38,24 @@ LADDER_SHORT: dict[Certainty, str] = {
 }  # fmt: skip
 
 
+class Told:
+    """What has a `value` and the ends of its range, NaN where there are none."""
+
+    value: float
+    lower: float
+    upper: float
+
+    @property
+    def has_number(self) -> bool:
+        return math.isfinite(self.value)
+
+    @property
+    def has_range(self) -> bool:
+        return math.isfinite(self.lower) and math.isfinite(self.upper)
+
+
 @dataclass(frozen=True)
-class Finding:
+class Finding(Told):
     """One estimate read with its outcome: what it says, and how far it can be trusted."""
 
     outcome: Outcome
@@ -54,14 +70,6 @@ class Finding:
     valence: Valence
     weaknesses: tuple[str, ...]
     reason: str
-
-    @property
-    def has_number(self) -> bool:
-        return math.isfinite(self.value)
-
-    @property
-    def has_range(self) -> bool:
-        return math.isfinite(self.lower) and math.isfinite(self.upper)
 
 
 def read_finding(

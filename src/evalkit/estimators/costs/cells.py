@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.faults import refuse
 from evalkit.estimators.people.logistic import add_intercept, fit_logistic, fit_logistic_draws
 
 CELLS = ("treated after", "treated before", "comparison after", "comparison before")
@@ -246,5 +247,4 @@ def _check(columns: CostColumns) -> None:
         faults.append(Fault("names", "a column is named twice"))
     if columns.treated.dtype != bool:
         faults.append(Fault("treated", "not true or false", f"{columns.treated.dtype}", "bool"))
-    if faults:
-        raise ParameterError(faults)
+    refuse(faults)

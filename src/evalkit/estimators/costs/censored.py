@@ -10,10 +10,10 @@ from scipy import stats
 
 from evalkit.cohort.cost_history import CostHistory
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import choice_faults, is_finite, level_faults, refuse, rng_faults
 from evalkit.core.dates import DAYS_PER_YEAR
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
+from evalkit.core.faults import choice_faults, is_finite, level_faults, refuse, rng_faults
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.costs.censored_errors import compute_draws, compute_influence, compute_published_variance
 from evalkit.estimators.costs.censored_means import (

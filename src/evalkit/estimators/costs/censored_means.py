@@ -22,8 +22,8 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.cost_history import CostHistory, compute_costs_until, compute_running_costs
-from evalkit.cohort.frames import choice_faults, is_finite, refuse, whole_faults
 from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.faults import choice_faults, is_finite, refuse, whole_faults
 from evalkit.estimators.costs.censored_weights import (
     CensoringOptions,
     Observed,

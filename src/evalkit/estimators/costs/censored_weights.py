@@ -22,8 +22,9 @@ import numpy as np
 from scipy import sparse
 
 from evalkit.cohort.cost_history import CostHistory
-from evalkit.cohort.frames import as_numbers, choice_faults, how_many, refuse
+from evalkit.cohort.frames import as_numbers, how_many
 from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.faults import choice_faults, refuse
 from evalkit.estimators.costs.censored_models import compute_followed_table
 
 Model = Literal["kaplan_meier", "cox", "logistic"]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from evalkit.cohort.frames import how_many, refuse
+from evalkit.cohort.frames import how_many
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.core.faults import refuse
 
 
 @dataclass(frozen=True)

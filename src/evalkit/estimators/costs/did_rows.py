@@ -20,9 +20,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evalkit.cohort.frames import choice_faults, codes, design_columns, numbers, refuse, require_columns
+from evalkit.cohort.frames import codes, design_columns, numbers, require_columns
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
+from evalkit.core.faults import choice_faults, refuse
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.costs.cells import MIN_PEOPLE
 from evalkit.estimators.costs.glm import GlmOptions, fit_glm_draws, predict_glm

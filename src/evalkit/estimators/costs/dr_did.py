@@ -10,9 +10,10 @@ import pandas as pd
 from scipy import stats
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.cohort.frames import choice_faults, how_many, level_faults, refuse, rng_faults, whole_faults
+from evalkit.cohort.frames import how_many
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
+from evalkit.core.faults import choice_faults, level_faults, refuse, rng_faults, whole_faults
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.costs.dr_did_draws import DrCostOptions, compute_dr_cost_draws, draw_counts
 from evalkit.estimators.costs.dr_did_influence import DrCostMeans, compute_dr_cost_means

@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.cohort.frames import refuse
 from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.faults import refuse
 from evalkit.estimators.costs.dr_did_fits import (
     Basis,
     ExponentialFit,

@@ -17,8 +17,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from evalkit.cohort.frames import as_numbers, choice_faults, how_many, is_finite, refuse, whole_faults
+from evalkit.cohort.frames import as_numbers, how_many
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.core.faults import choice_faults, is_finite, refuse, whole_faults
 from evalkit.estimators.costs.glm_families import (
     Family,
     Link,

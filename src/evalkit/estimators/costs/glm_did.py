@@ -19,9 +19,9 @@ from typing import Literal
 
 import numpy as np
 
-from evalkit.cohort.frames import level_faults, refuse, rng_faults, whole_faults
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
+from evalkit.core.faults import level_faults, refuse, rng_faults, whole_faults
 from evalkit.core.result import Estimate, Role
 from evalkit.estimators.costs.cells import MAX_SHARE_LOST, MeanEffect, draw_people
 from evalkit.estimators.costs.did_rows import (

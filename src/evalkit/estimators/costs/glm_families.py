@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from evalkit.cohort.frames import choice_faults
 from evalkit.core.errors import Fault
+from evalkit.core.faults import choice_faults
 
 Family = Literal["gaussian", "gamma", "poisson", "inverse_gaussian", "binomial"]
 Link = Literal["log", "identity", "sqrt", "logit", "probit"]

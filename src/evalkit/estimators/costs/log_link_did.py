@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from evalkit.core.errors import Fault, ParameterError
+from evalkit.core.errors import Fault
 from evalkit.core.estimand import Estimand
+from evalkit.core.faults import refuse
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.costs.cells import (
     CostColumns,
@@ -52,8 +53,7 @@ def check_costs(data: CostData) -> None:
         for name, cost in (("before", data.before), ("after", data.after))
         if not (np.isfinite(cost).all() and (cost >= 0).all())
     ]  # fmt: skip
-    if faults:
-        raise ParameterError(faults)
+    refuse(faults)
 
 
 def estimate_cost_did(

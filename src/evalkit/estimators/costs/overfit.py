@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from evalkit.cohort.frames import refuse, rng_faults, whole_faults
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.core.faults import refuse, rng_faults, whole_faults
 from evalkit.core.result import Check
 from evalkit.estimators.costs.glm import GlmOptions, fit_glm_draws, predict_glm
 from evalkit.estimators.costs.specification import SIZE, fit_least_squares

@@ -17,8 +17,8 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from evalkit.cohort.frames import refuse, whole_faults
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.core.faults import refuse, whole_faults
 from evalkit.core.result import Check
 from evalkit.estimators.costs.glm import GlmOptions, fit_glm
 from evalkit.estimators.people.influence import sum_clusters

@@ -18,8 +18,9 @@ from typing import Literal
 
 import numpy as np
 
-from evalkit.cohort.frames import choice_faults, how_many, refuse
+from evalkit.cohort.frames import how_many
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.core.faults import choice_faults, refuse
 from evalkit.estimators.costs.glm import GlmOptions, fit_glm
 from evalkit.estimators.costs.glm_families import compute_bend, compute_slope, invert_link, is_inside
 from evalkit.estimators.costs.stacking import (

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from evalkit.cohort.frames import how_many, refuse
+from evalkit.cohort.frames import how_many
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
+from evalkit.core.faults import refuse
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.inference import NAIVE_LABEL, normal_estimate
 from evalkit.estimators.people.cell_weights import CONTRAST, CellWeights

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from evalkit.cohort.frames import how_many, refuse, rng_faults, whole_faults
+from evalkit.cohort.frames import how_many
 from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.faults import refuse, rng_faults, whole_faults
 from evalkit.core.result import Check
 from evalkit.estimators.people.logistic import add_intercept, find_redundant, fit_logistic, fit_logistic_draws
 from evalkit.estimators.people.overlap import AREA_SHOCKS, CELLS, MIN_OVERLAP, SMD_LIMIT, compute_largest_smd

@@ -19,9 +19,10 @@ import pandas as pd
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import FEW, level_faults, refuse, rng_faults
+from evalkit.cohort.frames import FEW
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
+from evalkit.core.faults import level_faults, refuse, rng_faults
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.people.clone_people import CloneOptions, TrialPeople, check_options
 from evalkit.estimators.people.clone_risks import ARMS, Arm, build_arm, compute_clone_risks

@@ -10,16 +10,9 @@ import numpy as np
 import pandas as pd
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import (
-    design_columns,
-    how_many,
-    is_finite,
-    numbers,
-    refuse,
-    require_columns,
-    whole_faults,
-)
+from evalkit.cohort.frames import design_columns, how_many, numbers, require_columns
 from evalkit.core.errors import Fault
+from evalkit.core.faults import is_finite, refuse, whole_faults
 
 _WHERE = "trial people"
 

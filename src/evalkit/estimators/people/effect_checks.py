@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.cohort.frames import FEW, level_faults, refuse, rng_faults, whole_faults
+from evalkit.cohort.frames import FEW
 from evalkit.core.errors import Fault, NotEstimable, suggest_name
 from evalkit.core.estimand import Contrast, Estimand
+from evalkit.core.faults import level_faults, refuse, rng_faults, whole_faults
 from evalkit.core.result import Check
 from evalkit.estimators.people.weighting import MAX_SHARE_OUTSIDE, hide_few, tell_share
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evalkit.cohort.frames import is_finite, level_faults, refuse, whole_faults
 from evalkit.core.errors import Fault
+from evalkit.core.faults import is_finite, level_faults, refuse, whole_faults
 from evalkit.core.result import Check, Estimate
 
 EffectScale = Literal[

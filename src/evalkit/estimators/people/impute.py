@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from evalkit.cohort.frames import how_many, refuse, require_columns, rng_faults, whole_faults
+from evalkit.cohort.frames import how_many, require_columns
 from evalkit.core.errors import Fault
+from evalkit.core.faults import refuse, rng_faults, whole_faults
 from evalkit.estimators.people.impute_draws import draw_category, draw_number
 
 _WHERE = "imputation"

@@ -9,8 +9,9 @@ from typing import Literal, get_args
 import numpy as np
 from scipy import stats
 
-from evalkit.cohort.frames import how_many, refuse
+from evalkit.cohort.frames import how_many
 from evalkit.core.errors import Fault
+from evalkit.core.faults import refuse
 from evalkit.estimators.people.influence import sum_clusters
 from evalkit.estimators.people.outcome_models import Family, fit_outcome_glm
 

@@ -10,8 +10,8 @@ from scipy import sparse, special
 from scipy.sparse.csgraph import connected_components
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.cohort.frames import is_finite, refuse, rng_faults, whole_faults
 from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_name
+from evalkit.core.faults import is_finite, refuse, rng_faults, whole_faults
 from evalkit.core.result import Check
 from evalkit.estimators.people.matching_optimal import find_full_sets, find_optimal_pairs, refuse_large
 from evalkit.estimators.people.matching_search import Search, find_on_covariates, find_on_score, find_on_score_again

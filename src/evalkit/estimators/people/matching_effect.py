@@ -8,9 +8,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.cohort.frames import level_faults, refuse
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
+from evalkit.core.faults import level_faults, refuse
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.inference import normal_estimate
 from evalkit.estimators.people.logistic import find_redundant

@@ -10,9 +10,9 @@ from typing import Literal, TypeVar
 import numpy as np
 from scipy import optimize, stats
 
-from evalkit.cohort.frames import refuse
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Scale
+from evalkit.core.faults import refuse
 from evalkit.core.result import Check, Estimate
 
 ControlKind = Literal["outcome", "period", "exposure"]

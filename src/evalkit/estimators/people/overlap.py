@@ -9,10 +9,11 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
 from evalkit.cohort.discharges import derive_first_return
-from evalkit.cohort.frames import how_many, level_faults, numbers, refuse, require_columns
+from evalkit.cohort.frames import how_many, numbers, require_columns
 from evalkit.cohort.pathway import CELLS
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
+from evalkit.core.faults import level_faults, refuse
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.inference import normal_estimate
 from evalkit.estimators.survival.kaplan_meier import compute_censoring_weights

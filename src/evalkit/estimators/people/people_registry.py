@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.cohort.frames import level_faults
 from evalkit.core.errors import Fault, ParameterError, suggest_name
 from evalkit.core.estimand import Contrast, Estimand, Scale
+from evalkit.core.faults import level_faults
 from evalkit.core.pathway import PeopleDesign
 from evalkit.core.result import Estimate, Role
 from evalkit.estimators.people.effect_checks import check_outcome

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evalkit.cohort.frames import level_faults, refuse
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.core.faults import level_faults, refuse
 from evalkit.core.result import Check, Estimate
 
 IMPUTATIONS_PER_FMI = 100  # White, Royston and Wood 2011: at least 100 times the fraction of missing information

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evalkit.cohort.frames import how_many, level_faults, refuse
+from evalkit.cohort.frames import how_many
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import Estimand
+from evalkit.core.faults import level_faults, refuse
 from evalkit.core.pathway import SUBGROUP_LABELS
 from evalkit.core.result import Check, Estimate, Role, not_estimable
 from evalkit.estimators.people.overlap import CELLS, OverlapEffect

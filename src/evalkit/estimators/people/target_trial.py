@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from evalkit.cohort.frames import refuse
+from evalkit.core.faults import refuse
 from evalkit.core.target_trial import TargetTrial, find_trial_faults
 from evalkit.estimators.people.clone_people import CloneOptions, check_options
 

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from evalkit.cohort.frames import as_numbers, level_faults, numbers, refuse, require_columns, whole_faults
+from evalkit.cohort.frames import as_numbers, numbers, require_columns
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.estimand import NULL_VALUES, Scale
+from evalkit.core.faults import level_faults, refuse, whole_faults
 from evalkit.core.result import Estimate
 from evalkit.estimators.people.rubin import estimate_with_imputation
 

@@ -9,9 +9,10 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from evalkit.cohort.comparison import Comparison
-from evalkit.cohort.frames import FEW, is_finite, refuse, rng_faults, whole_faults
+from evalkit.cohort.frames import FEW
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.estimand import Contrast
+from evalkit.core.faults import is_finite, refuse, rng_faults, whole_faults
 from evalkit.core.result import Check
 from evalkit.estimators.people.entropy_balancing import EntropyOptions, fit_entropy_weights
 from evalkit.estimators.people.logistic import add_intercept, find_redundant, fit_logistic, predict_logistic

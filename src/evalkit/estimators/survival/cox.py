@@ -10,9 +10,10 @@ import numpy as np
 from scipy import linalg
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import cause_faults, choice_faults, is_finite, is_whole, level_faults
+from evalkit.cohort.frames import cause_faults
 from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_name
 from evalkit.core.estimand import Estimand
+from evalkit.core.faults import choice_faults, is_finite, is_whole, level_faults
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.inference import log_ratio_estimate
 from evalkit.estimators.survival.cox_checks import (

@@ -9,8 +9,9 @@ import numpy as np
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import as_numbers, level_faults
+from evalkit.cohort.frames import as_numbers
 from evalkit.core.errors import Fault, ParameterError
+from evalkit.core.faults import level_faults
 from evalkit.estimators.survival.cox_residuals import rebuild
 from evalkit.estimators.survival.cox_sums import compute_ratio_at, sum_by_slot
 

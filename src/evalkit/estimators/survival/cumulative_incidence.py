@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import choice_faults, refuse
 from evalkit.core.errors import Fault, ParameterError
+from evalkit.core.faults import choice_faults, refuse
 from evalkit.estimators.survival.curve_sums import (
     Path,
     RiskSets,

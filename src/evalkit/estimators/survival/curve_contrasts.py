@@ -11,9 +11,9 @@ import numpy as np
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import choice_faults, is_finite, refuse
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.estimand import Estimand
+from evalkit.core.faults import choice_faults, is_finite, refuse
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.survival.curve_sums import (
     Path,

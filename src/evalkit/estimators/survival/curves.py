@@ -11,16 +11,9 @@ import pandas as pd
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import (
-    as_numbers,
-    cause_faults,
-    choice_faults,
-    how_many,
-    is_finite,
-    level_faults,
-    refuse,
-)
+from evalkit.cohort.frames import as_numbers, cause_faults, how_many
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.core.faults import choice_faults, is_finite, level_faults, refuse
 
 Quantity = Literal["survival", "cumulative_incidence", "mean_count"]
 Interval = Literal["log", "log-log", "plain"]

@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import FEW, as_numbers, cause_faults, choice_faults, how_many, level_faults, refuse
+from evalkit.cohort.frames import FEW, as_numbers, cause_faults, how_many
 from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_name
 from evalkit.core.estimand import Estimand
+from evalkit.core.faults import choice_faults, level_faults, refuse
 from evalkit.core.result import Check, Estimate, Role
 from evalkit.estimators.inference import log_ratio_estimate
 from evalkit.estimators.survival.cox_sums import compute_ratio_at

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import cause_faults, is_finite, refuse
+from evalkit.cohort.frames import cause_faults
 from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.faults import is_finite, refuse
 from evalkit.estimators.survival.fine_gray_weights import merge_close_times
 from evalkit.estimators.survival.log_rank import RankTest, check_groups, make_rank_test
 

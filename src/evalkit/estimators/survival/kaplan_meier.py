@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import choice_faults, is_finite, refuse
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.core.faults import choice_faults, is_finite, refuse
 from evalkit.estimators.survival.curve_sums import (
     RiskSets,
     build_risk_sets,

@@ -11,8 +11,9 @@ import pandas as pd
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import cause_faults, choice_faults, how_many, is_finite, refuse
+from evalkit.cohort.frames import cause_faults, how_many
 from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.faults import choice_faults, is_finite, refuse
 from evalkit.estimators.survival.fine_gray_sums import RiskSets, build_risk_sets
 from evalkit.estimators.survival.fine_gray_weights import merge_close_times
 

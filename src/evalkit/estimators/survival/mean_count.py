@@ -10,8 +10,9 @@ import numpy as np
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import cause_faults, choice_faults, refuse
+from evalkit.cohort.frames import cause_faults
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.core.faults import choice_faults, refuse
 from evalkit.estimators.survival.curve_sums import (
     Path,
     RiskSets,

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from evalkit.cohort.frames import as_numbers, is_finite, refuse
+from evalkit.cohort.frames import as_numbers
 from evalkit.cohort.history import EventHistory
 from evalkit.core.errors import Fault, ParameterError
+from evalkit.core.faults import is_finite, refuse
 from evalkit.estimators.survival.multistate_fit import (
     StateOptions,
     check_state_arguments,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalkit.cohort.frames import refuse
 from evalkit.cohort.history import EventHistory
 from evalkit.core.errors import Fault, suggest_name
 from evalkit.core.estimand import Estimand
+from evalkit.core.faults import refuse
 from evalkit.core.result import Check, Estimate, Role, not_estimable
 from evalkit.estimators.survival.occupancy import CELLS, Interval, OccupancyEffect, compute_bootstrap_interval
 

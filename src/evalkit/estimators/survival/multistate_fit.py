@@ -8,9 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from evalkit.cohort.frames import as_numbers, choice_faults, is_finite
+from evalkit.cohort.frames import as_numbers
 from evalkit.cohort.history import EventHistory
 from evalkit.core.errors import Fault, NotEstimable, suggest_name
+from evalkit.core.faults import choice_faults, is_finite
 from evalkit.estimators.survival.multistate_moves import (
     MoveCounts,
     compute_path,

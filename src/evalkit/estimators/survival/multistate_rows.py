@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import choice_faults, is_finite, refuse
 from evalkit.cohort.history import EventHistory
 from evalkit.core.errors import Fault, suggest_name
+from evalkit.core.faults import choice_faults, is_finite, refuse
 from evalkit.estimators.survival.multistate_moves import in_order
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from evalkit.cohort.frames import as_numbers, choice_faults, is_finite, is_whole, level_faults, refuse
+from evalkit.cohort.frames import as_numbers
 from evalkit.cohort.history import EventHistory
 from evalkit.cohort.pathway import CELLS
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.core.faults import choice_faults, is_finite, is_whole, level_faults, refuse
 from evalkit.estimators.survival.multistate_fit import (
     StateOptions,
     check_state_arguments,

@@ -11,8 +11,9 @@ import numpy as np
 from scipy import linalg, special
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import cause_faults, choice_faults, is_whole
+from evalkit.cohort.frames import cause_faults
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.core.faults import choice_faults, is_whole
 
 Distribution = Literal["weibull", "exponential", "lognormal", "loglogistic"]
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]  # a function of the scaled log time and its two derivatives

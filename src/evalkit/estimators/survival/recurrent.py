@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import as_numbers, cause_faults, choice_faults, how_many, is_whole, level_faults, refuse
+from evalkit.cohort.frames import as_numbers, cause_faults, how_many
 from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_name
 from evalkit.core.estimand import Estimand, Scale
+from evalkit.core.faults import choice_faults, is_whole, level_faults, refuse
 from evalkit.core.result import Estimate, Role
 from evalkit.estimators.inference import log_ratio_estimate
 from evalkit.estimators.survival.cox import CoxFit, CoxOptions, fit_cox

@@ -8,8 +8,8 @@ import numpy as np
 from scipy import stats
 
 from evalkit.cohort.follow_up import FollowUp
-from evalkit.cohort.frames import is_finite
 from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.core.faults import is_finite
 from evalkit.estimators.survival.curve_sums import (
     build_risk_sets,
     compute_area,

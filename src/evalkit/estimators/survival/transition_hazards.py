@@ -8,9 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from evalkit.cohort.frames import as_numbers, choice_faults, is_finite, refuse
+from evalkit.cohort.frames import as_numbers
 from evalkit.cohort.history import EventHistory
 from evalkit.core.errors import Fault, ParameterError
+from evalkit.core.faults import choice_faults, is_finite, refuse
 from evalkit.core.result import Check
 from evalkit.estimators.survival.cox import CoxFit
 from evalkit.estimators.survival.cox_residuals import rebuild
