@@ -167,13 +167,45 @@ class Robustness(Frozen):
     placebo_sized: tuple[AreaDesign, ...] = ()
 
 
+RiskKind = Literal["prior_admissions", "logistic", "gradient_boosting", "competing_risk"]
+RiskGroup = Literal["sex", "ethnic_group", "age_band", "deprivation", "area", "dual_diagnosis"]
+
+
 class RiskModel(Frozen):
-    """The readmission risk model: developed on discharges before `develop_until`, validated after."""
+    """Models of the risk of readmission: developed on discharges before `develop_until`, validated after.
+
+    `horizon_days` is the horizon that everything is done for; `other_horizons_days` have models and performance.
+    `primary` is the model whose thresholds, groups and explanation are told. `thresholds` are risks at which one
+    might act, in the decision curve; `flagged_shares` the shares of discharges that a team could look at.
+    """
 
     horizon_days: Annotated[int, Field(ge=1)] = 90
+    other_horizons_days: tuple[Annotated[int, Field(ge=1)], ...] = ()
     develop_until: dt.date
-    models: tuple[Literal["logistic", "gradient_boosting"], ...] = ("logistic", "gradient_boosting")
+    models: tuple[RiskKind, ...] = ("prior_admissions", "logistic", "gradient_boosting", "competing_risk")
+    primary: RiskKind = "logistic"
+    expected_auroc: Annotated[float, Field(gt=0.5, lt=1)] = 0.65
     min_events_per_predictor: Annotated[float, Field(gt=0)] = 10
+    thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+    flagged_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.05, 0.1, 0.2)
+    groups: tuple[RiskGroup, ...] = ("sex", "ethnic_group", "age_band", "deprivation", "area", "dual_diagnosis")
+    imputations: Annotated[int, Field(ge=2, le=100)] = 5
+    replicates: Annotated[int, Field(ge=100)] = 200
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RiskModel:
+        if self.primary not in self.models:
+            raise ValueError(f'primary "{self.primary}" is not among the models: {", ".join(self.models)}')
+        for name in ("models", "thresholds", "flagged_shares", "groups"):
+            values = getattr(self, name)
+            if not values and name != "groups":
+                raise ValueError(f"{name} is empty")
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} names something twice")
+        horizons = (self.horizon_days, *self.other_horizons_days)
+        if len(set(horizons)) < len(horizons):
+            raise ValueError("horizons are given twice")
+        return self
 
 
 class Inference(Frozen):

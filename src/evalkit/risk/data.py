@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from evalkit.core.result import Check
 
 ColumnType = Literal["number", "category"]
 MISSING_LEVEL = "(missing)"
+NOT_RECORDED = "not recorded"
 _FEW_VALUES = 10
 
 
@@ -27,23 +28,42 @@ class RiskData:
     outcome : (n,) 0 or 1, known for every row: leave out discharges not followed to the horizon.
     person : (n,) identifiers that tie discharges of one person together; never a predictor.
     time : (n,) dates of discharge, kept as `datetime64[D]`.
+    event : (n,) what came first within the horizon: 0 nothing, 1 the outcome, 2 death, which competes.
+    event_days : (n,) days from discharge to `event`, or to the horizon; models of time to event need both.
+    groups : DataFrame (n, g) of text or categories by which performance is compared (missing: not recorded). A
+        group is no predictor unless it is also among `features`.
+    known_on : DataFrame (n, at most p), columns of `features`: the day on which each value was recorded.
 
-    Fails with `ParameterError`, all faults at once. Neither `repr` nor an error shows a row.
+    Fails with `ParameterError`, all faults at once; among them a value of `features` recorded after discharge.
+    Neither `repr` nor an error shows a row.
     """
 
     features: pd.DataFrame
     outcome: np.ndarray
     person: np.ndarray
     time: np.ndarray
+    event: np.ndarray | None = None
+    event_days: np.ndarray | None = None
+    groups: pd.DataFrame | None = None
+    known_on: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         faults = _shape_faults(self) or [*_value_faults(self), *_feature_faults(self)]
+        faults = faults or [*_event_faults(self), *_dating_faults(self)]
         if faults:
             raise ParameterError(faults)
-        object.__setattr__(self, "features", self.features.reset_index(drop=True).copy())
-        object.__setattr__(self, "outcome", np.asarray(self.outcome).astype(np.int64))
-        object.__setattr__(self, "person", np.array(self.person))
-        object.__setattr__(self, "time", np.asarray(self.time).astype("datetime64[D]"))
+        kept = {
+            "features": self.features.reset_index(drop=True).copy(),
+            "outcome": np.asarray(self.outcome).astype(np.int64),
+            "person": np.array(self.person),
+            "time": np.asarray(self.time).astype("datetime64[D]"),
+            "event": None if self.event is None else np.asarray(self.event).astype(np.int64),
+            "event_days": None if self.event_days is None else np.asarray(self.event_days, dtype=np.float64),
+            "groups": pd.DataFrame(index=range(len(self.features))) if self.groups is None else _as_groups(self.groups),
+            "known_on": None if self.known_on is None else self.known_on.reset_index(drop=True).copy(),
+        }
+        for name, value in kept.items():
+            object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
         return len(self.outcome)
@@ -61,7 +81,16 @@ class RiskData:
 
     def where(self, rows: np.ndarray) -> RiskData:
         """The discharges for which the boolean `rows` (n,) is true."""
-        return RiskData(self.features[rows], self.outcome[rows], self.person[rows], self.time[rows])
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return RiskData(**{name: None if value is None else value[rows] for name, value in parts.items()})
+
+    def with_features(self, features: pd.DataFrame) -> RiskData:
+        """The same discharges with other predictors, such as imputed ones."""
+        return replace(self, features=features, known_on=None)
+
+
+def _as_groups(groups: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({name: as_levels(groups[name]) for name in groups}).replace(MISSING_LEVEL, NOT_RECORDED)
 
 
 class Split(NamedTuple):
@@ -146,10 +175,20 @@ def _shape_faults(data: RiskData) -> list[Fault]:
         return [Fault("RiskData.features", "is not a DataFrame", type(data.features).__name__)]
     rows = len(data.features)
     faults = []
-    for name in ("outcome", "person", "time"):
+    for name in ("outcome", "person", "time", "event", "event_days"):
+        if getattr(data, name) is None:
+            continue
         shape = np.shape(getattr(data, name))
         if shape != (rows,):
             faults.append(Fault(f"RiskData.{name}", "does not match the features", f"shape {shape}", f"({rows},)"))
+    for name in ("groups", "known_on"):
+        frame = getattr(data, name)
+        if frame is not None and not isinstance(frame, pd.DataFrame):
+            faults.append(Fault(f"RiskData.{name}", "is not a DataFrame", type(frame).__name__))
+        elif frame is not None and len(frame) != rows:
+            faults.append(
+                Fault(f"RiskData.{name}", "does not match the features", f"{len(frame)} rows", f"{rows} rows")
+            )
     if rows == 0:
         faults.append(Fault("RiskData", "holds no discharge"))
     if data.features.shape[1] == 0:
@@ -195,6 +234,39 @@ def _feature_faults(data: RiskData) -> list[Fault]:
             faults.append(Fault(where, "is the person's identifier", next_step="Leave it out"))
         if _tells_outcome(values, outcome):
             faults.append(Fault(where, "is the outcome under another name", next_step="Leave it out"))
+    return faults
+
+
+def _event_faults(data: RiskData) -> list[Fault]:
+    faults = []
+    if data.event is not None:
+        event = pd.Series(np.asarray(data.event))
+        if not event.isin([0, 1, 2]).all():
+            faults.append(Fault("RiskData.event", "is missing or holds other values", allowed="0, 1 and 2"))
+        elif not np.array_equal(event.to_numpy() == 1, np.asarray(data.outcome) == 1):
+            faults.append(Fault("RiskData.event", "does not say 1 exactly where the outcome does"))
+    if data.event_days is not None:
+        days = pd.to_numeric(pd.Series(np.asarray(data.event_days)), errors="coerce").to_numpy(dtype=float)
+        if not np.all(np.isfinite(days) & (days >= 0)):
+            faults.append(Fault("RiskData.event_days", "is missing, infinite or below 0"))
+    return faults
+
+
+def _dating_faults(data: RiskData) -> list[Fault]:
+    """A value recorded after discharge could not have been known at discharge."""
+    if data.known_on is None:
+        return []
+    faults = []
+    discharge = np.asarray(data.time).astype("datetime64[D]")
+    for name in data.known_on:
+        where, days = f'predictor "{name}"', data.known_on[name]
+        if name not in data.features:
+            faults.append(Fault(where, "has a date in known_on but is no predictor"))
+        elif not pd.api.types.is_datetime64_any_dtype(days):
+            faults.append(Fault(where, "known_on is not a date", str(days.dtype), "datetime64"))
+        elif (days.to_numpy().astype("datetime64[D]") > discharge).any():
+            step = "Take the last value recorded on or before the day of discharge"
+            faults.append(Fault(where, "was recorded after discharge for some", next_step=step))
     return faults
 
 
