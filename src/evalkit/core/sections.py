@@ -168,11 +168,18 @@ class Robustness(Frozen):
 
 
 RiskKind = Literal["prior_admissions", "logistic", "gradient_boosting", "competing_risk"]
+Predictor = Literal[
+    "age_years", "sex", "ethnic_group", "imd_decile", "diagnosis", "dual_diagnosis", "forensic_history",
+    "prior_admissions", "log_prior_ward_days", "log_stay_days", "from_rehab", "detained", "left_against_advice",
+    "destination", "contacts_90d", "missed_90d", "dialog_mean",
+]  # fmt: skip
 RiskGroup = Literal["sex", "ethnic_group", "age_band", "deprivation", "area", "dual_diagnosis"]
 
 
 class RiskModel(Frozen):
     """Models of the risk of readmission: developed on discharges before `develop_until`, validated after.
+
+    `predictors` are named before the data are seen, few enough for the events there are (`sample_size`).
 
     `horizon_days` is the horizon that everything is done for; `other_horizons_days` have models and performance.
     `primary` is the model whose thresholds, groups and explanation are told. `thresholds` are risks at which one
@@ -184,6 +191,10 @@ class RiskModel(Frozen):
     develop_until: dt.date
     models: tuple[RiskKind, ...] = ("prior_admissions", "logistic", "gradient_boosting", "competing_risk")
     primary: RiskKind = "logistic"
+    predictors: tuple[Predictor, ...] = (
+        "prior_admissions", "log_prior_ward_days", "log_stay_days", "left_against_advice", "dual_diagnosis",
+        "age_years",
+    )  # fmt: skip
     expected_auroc: Annotated[float, Field(gt=0.5, lt=1)] = 0.65
     min_events_per_predictor: Annotated[float, Field(gt=0)] = 10
     thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
@@ -196,12 +207,14 @@ class RiskModel(Frozen):
     def _consistent(self) -> RiskModel:
         if self.primary not in self.models:
             raise ValueError(f'primary "{self.primary}" is not among the models: {", ".join(self.models)}')
-        for name in ("models", "thresholds", "flagged_shares", "groups"):
+        for name in ("models", "predictors", "thresholds", "flagged_shares", "groups"):
             values = getattr(self, name)
             if not values and name != "groups":
                 raise ValueError(f"{name} is empty")
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names something twice")
+        if "prior_admissions" in self.models and "prior_admissions" not in self.predictors:
+            raise ValueError('the model "prior_admissions" needs the predictor "prior_admissions"')
         horizons = (self.horizon_days, *self.other_horizons_days)
         if len(set(horizons)) < len(horizons):
             raise ValueError("horizons are given twice")
