@@ -65,8 +65,10 @@ def build_risk_data(study: Study, found: RiskRows, *, horizon_days: int) -> tupl
     rows = found.rows
     horizon = np.timedelta64(horizon_days, "D")
     in_time = as_days(rows["discharge"]) <= np.datetime64(study.protocol.dates.end, "D") - horizon
-    complete = rows["death"].notna() | (as_days(rows["followed_until"]) >= as_days(rows["discharge"]) + horizon)
-    keep = (in_time & complete).to_numpy()
+    death, whole = as_days(rows["death"]), as_days(rows["discharge"]) + horizon
+    # Somebody who died early was followed long enough if followed to that day; who moved away before it was not.
+    needed = np.where(np.isnat(death), whole, np.minimum(death, whole))
+    keep = in_time & (as_days(rows["followed_until"]) >= needed)
     if not keep.any():
         raise NotEstimable(Fault("discharges", f"none was followed for {horizon_days} days"))
     kept = rows[keep].reset_index(drop=True)
