@@ -192,8 +192,7 @@ class RiskModel(Frozen):
     models: tuple[RiskKind, ...] = ("prior_admissions", "logistic", "gradient_boosting", "competing_risk")
     primary: RiskKind = "logistic"
     predictors: tuple[Predictor, ...] = (
-        "prior_admissions", "log_prior_ward_days", "log_stay_days", "left_against_advice", "dual_diagnosis",
-        "age_years",
+        "prior_admissions", "log_stay_days", "left_against_advice", "dual_diagnosis", "age_years",
     )  # fmt: skip
     expected_auroc: Annotated[float, Field(gt=0.5, lt=1)] = 0.65
     min_events_per_predictor: Annotated[float, Field(gt=0)] = 10

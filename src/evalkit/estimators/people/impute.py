@@ -12,7 +12,14 @@ import pandas as pd
 from evalkit.cohort.frames import how_many, require_columns
 from evalkit.core.errors import Fault
 from evalkit.core.faults import refuse, rng_faults, whole_faults
-from evalkit.estimators.people.impute_draws import draw_category, draw_number
+from evalkit.estimators.people.impute_draws import (
+    CategoryDraw,
+    NumberDraw,
+    fill_category,
+    fill_number,
+    fit_category,
+    fit_number,
+)
 
 _WHERE = "imputation"
 _LARGEST = 1e100
@@ -35,8 +42,31 @@ class ImputeOptions:
     max_categories: int = 30
 
 
-@dataclass(frozen=True)
-class _Variable:
+@dataclass(frozen=True, eq=False, repr=False)
+class ColumnModel:
+    """How the missing values of one column (its place, `column`) were drawn in the last round.
+
+    The design columns of all other columns are taken less `center`, over `scale`, where `kept` (all of length p).
+    """
+
+    column: int
+    center: np.ndarray
+    scale: np.ndarray
+    kept: np.ndarray
+    drawn: NumberDraw | CategoryDraw
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Imputed:
+    """Filled `frames`, one an imputation; the `chains` of models that filled them last; and the `variables`."""
+
+    frames: tuple[pd.DataFrame, ...]
+    chains: tuple[tuple[ColumnModel, ...], ...]
+    variables: tuple[Variable, ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Variable:
     """One column: numbers, or codes of `labels`; `missing` bool (n,)."""
 
     name: str
@@ -85,6 +115,17 @@ def impute_missing(
     Statistics 6:287 (matching); Morris, White and Royston 2014, BMC Medical Research Methodology 14:75 (type 1,
     donors); White, Daniel and Royston 2010, Computational Statistics & Data Analysis 54:2267 (separation).
     """
+    return list(fit_imputation(frame, columns=columns, options=options, rng=rng).frames)
+
+
+def fit_imputation(
+    frame: pd.DataFrame,
+    *,
+    columns: Sequence[str],
+    options: ImputeOptions = ImputeOptions(),
+    rng: np.random.Generator,
+) -> Imputed:
+    """As `impute_missing`, and keep the models, so that rows met later can be filled by them (`impute_later`)."""
     require_columns(frame, list(columns), where=_WHERE)
     refuse([*_option_faults(options, columns), *rng_faults(rng)])
     variables, faults = [], []
@@ -94,49 +135,61 @@ def impute_missing(
         faults += wrong
     refuse(faults)
     streams = rng.spawn(options.imputations)
-    return [_write(frame, variables, _run_chain(variables, options, stream)) for stream in streams]
+    runs = [_run_chain(variables, options, stream) for stream in streams]
+    frames = tuple(_write(frame, variables, filled) for filled, _ in runs)
+    return Imputed(frames, tuple(chain for _, chain in runs), tuple(variables))
 
 
-def _run_chain(variables: list[_Variable], options: ImputeOptions, rng: np.random.Generator) -> list[np.ndarray]:
-    """Filled values of every variable after the last round."""
+def _run_chain(
+    variables: list[Variable], options: ImputeOptions, rng: np.random.Generator
+) -> tuple[list[np.ndarray], tuple[ColumnModel, ...]]:
+    """Filled values of every variable after the last round, and the models of that round."""
     filled = [v.values.copy() for v in variables]
     for variable, values in zip(variables, filled, strict=True):
         gaps = variable.missing
         values[gaps] = rng.choice(variable.values[~gaps], size=int(gaps.sum()))
     order = sorted((int(v.missing.sum()), j) for j, v in enumerate(variables) if v.missing.any())
+    models = {}
     for _ in range(options.iterations):
         for _, j in order:
-            others = [_columns(v, x) for k, (v, x) in enumerate(zip(variables, filled, strict=True)) if k != j]
-            x = _standardise(np.concatenate(others, axis=1) if others else np.empty((len(filled[j]), 0)))
-            gaps = variables[j].missing
-            if variables[j].is_number:
-                donors = options.donors if options.numbers == "matching" else None
-                drawn = draw_number(x[~gaps], filled[j][~gaps], x[gaps], donors=donors, rng=rng)
-            else:
-                kinds = len(variables[j].labels)
-                drawn = draw_category(x[~gaps], filled[j][~gaps].astype(np.int64), x[gaps], kinds=kinds, rng=rng)
-            filled[j][gaps] = drawn
-    return filled
+            filled[j], models[j] = _draw_column(j, variables, filled, options, rng)
+    return filled, tuple(models.values())
 
 
-def _columns(variable: _Variable, values: np.ndarray) -> np.ndarray:
+def _draw_column(
+    j: int, variables: list[Variable], filled: list[np.ndarray], options: ImputeOptions, rng: np.random.Generator
+) -> tuple[np.ndarray, ColumnModel]:
+    """Column j with its gaps filled anew, and the model that filled them."""
+    others = [design_columns(v, x) for k, (v, x) in enumerate(zip(variables, filled, strict=True)) if k != j]
+    x = np.concatenate(others, axis=1) if others else np.empty((len(filled[j]), 0))
+    center, scale = x.mean(axis=0), x.std(axis=0)
+    kept = scale > 1e-12 * np.maximum(np.abs(x).max(axis=0, initial=0.0), 1e-300)
+    x = (x[:, kept] - center[kept]) / scale[kept]
+    variable, gaps, values = variables[j], variables[j].missing, filled[j].copy()
+    rows = int(gaps.sum())
+    if variable.is_number:
+        donors = options.donors if options.numbers == "matching" else None
+        drawn = fit_number(x[~gaps], values[~gaps], donors=donors, rng=rng)
+        noise = rng.integers(drawn.donors, size=rows) if drawn.donors else rng.standard_normal(rows)
+        values[gaps] = fill_number(drawn, x[gaps], noise)
+    else:
+        known = values[~gaps].astype(np.int64)
+        drawn = fit_category(x[~gaps], known, kinds=len(variable.labels), rng=rng)
+        values[gaps] = fill_category(drawn, x[gaps], rng.random(rows))
+    return values, ColumnModel(j, center, scale, kept, drawn)
+
+
+def design_columns(variable: Variable, values: np.ndarray) -> np.ndarray:
     """Design columns of a filled variable: itself, or indicators of all categories but the first."""
     if variable.is_number:
         return values[:, None]
     return (values[:, None] == np.arange(1, len(variable.labels))).astype(np.float64)
 
 
-def _standardise(x: np.ndarray) -> np.ndarray:
-    """Columns that vary, with mean 0 and standard deviation 1."""
-    spread = x.std(axis=0)
-    keep = spread > 1e-12 * np.maximum(np.abs(x).max(axis=0, initial=0.0), 1e-300)
-    return (x[:, keep] - x[:, keep].mean(axis=0)) / spread[keep]
-
-
-def _read(column: pd.Series, name: str, options: ImputeOptions) -> tuple[_Variable, list[Fault]]:
+def _read(column: pd.Series, name: str, options: ImputeOptions) -> tuple[Variable, list[Fault]]:
     missing = column.isna().to_numpy()
     seen = column[~missing]
-    none = _Variable(name, np.zeros(len(column)), (), missing)
+    none = Variable(name, np.zeros(len(column)), (), missing)
     if pd.api.types.is_complex_dtype(column):
         return none, [Fault(name, "complex numbers are not imputed")]
     dates = ("date", "datetime", "datetime64", "timedelta", "timedelta64", "time", "period")
@@ -152,19 +205,19 @@ def _read(column: pd.Series, name: str, options: ImputeOptions) -> tuple[_Variab
             return none, [Fault(name, "its numbers are too large to be squared", allowed=f"up to {_LARGEST:g}")]
         distinct = np.unique(numbers[~missing])
         if len(distinct) != 2:
-            return _Variable(name, np.where(missing, 0.0, numbers), (), missing), []
+            return Variable(name, np.where(missing, 0.0, numbers), (), missing), []
         coded = np.searchsorted(distinct, np.where(missing, distinct[0], numbers)).astype(np.float64)
-        return _Variable(name, coded, tuple(distinct), missing), []
+        return Variable(name, coded, tuple(distinct), missing), []
     codes, labels = pd.factorize(seen, sort=not isinstance(column.dtype, pd.CategoricalDtype))
     if len(labels) > options.max_categories:
         got, allowed = f"{len(labels)} distinct texts", f"{options.max_categories} or fewer"
         return none, [Fault(name, "too many to be categories", got, allowed, "Join rare ones, or leave it out.")]
     values = np.zeros(len(column))
     values[~missing] = codes
-    return _Variable(name, values, tuple(labels), missing), []
+    return Variable(name, values, tuple(labels), missing), []
 
 
-def _write(frame: pd.DataFrame, variables: list[_Variable], filled: list[np.ndarray]) -> pd.DataFrame:
+def _write(frame: pd.DataFrame, variables: list[Variable], filled: list[np.ndarray]) -> pd.DataFrame:
     new = frame.copy()
     for variable, values in zip(variables, filled, strict=True):
         if not variable.missing.any():

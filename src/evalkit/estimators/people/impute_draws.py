@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import special
 
 _RIDGE = 1e-5  # as in mice: keeps columns that are combinations of others from stopping the draw
 _PRIOR_SD = 3.0  # of a coefficient per standard deviation: nearly flat, but no coefficient runs off
 _INTERCEPT_SD = 10.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class NumberDraw:
+    """A regression whose parameters were drawn: `coefficients` (p + 1,), intercept first, and `sigma`.
+
+    Where it borrows, `predictions` (n,) in rising order and the observed `values` (n,) that go with them, else empty;
+    `donors` 0 says that it does not.
+    """
+
+    coefficients: np.ndarray
+    sigma: float
+    predictions: np.ndarray
+    values: np.ndarray
+    donors: int
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CategoryDraw:
+    """A multinomial logit whose parameters were drawn: `coefficients` (kinds - 1, p + 1), intercept first."""
+
+    coefficients: np.ndarray
+    kinds: int
 
 
 def draw_number(
@@ -19,36 +44,50 @@ def draw_number(
     with coefficients drawn from their posterior; one of the `donors` nearest predictions gives its value. With None the
     drawn prediction itself, with a normal residual. `x` is standardised, without intercept.
     """
-    full, other = _with_intercept(x), _with_intercept(x_missing)
+    drawn = fit_number(x, y, donors=donors, rng=rng)
+    rows = len(x_missing)
+    noise = rng.integers(drawn.donors, size=rows) if drawn.donors else rng.standard_normal(rows)
+    return fill_number(drawn, x_missing, noise)
+
+
+def fit_number(x: np.ndarray, y: np.ndarray, *, donors: int | None, rng: np.random.Generator) -> NumberDraw:
+    """The drawn regression of `draw_number`, to be kept and used by `fill_number`."""
+    full = _with_intercept(x)
     gram = full.T @ full
     gram += np.diag(_RIDGE * np.diag(gram))
     factor = np.linalg.cholesky(np.linalg.inv(gram))
     estimate = factor @ (factor.T @ (full.T @ y))
     residual = y - full @ estimate
     df = max(len(y) - full.shape[1], 1)
-    sigma = np.sqrt(residual @ residual / rng.chisquare(df))
+    sigma = float(np.sqrt(residual @ residual / rng.chisquare(df)))
     drawn = estimate + sigma * factor @ rng.standard_normal(len(estimate))
     if donors is None:
-        return other @ drawn + sigma * rng.standard_normal(len(other))
-    return _match(full @ estimate, y, other @ drawn, donors, rng)
-
-
-def _match(
-    predicted: np.ndarray, y: np.ndarray, wanted: np.ndarray, donors: int, rng: np.random.Generator
-) -> np.ndarray:
-    """For each of `wanted`, the `y` of one of the `donors` rows whose prediction is nearest."""
+        return NumberDraw(drawn, sigma, np.empty(0), np.empty(0), 0)
+    predicted = full @ estimate
     # Ties in predictions are put in random order, else the same people would always give.
     order = np.lexsort((rng.random(len(y)), predicted))
-    sorted_predictions, sorted_values = predicted[order], y[order]
-    donors = min(donors, len(y))
-    place = np.searchsorted(sorted_predictions, wanted)
-    around = np.clip(place[:, None] + np.arange(-donors, donors), 0, len(y) - 1)
-    distance = np.abs(sorted_predictions[around] - wanted[:, None])
+    return NumberDraw(drawn, sigma, predicted[order], y[order], min(donors, len(y)))
+
+
+def fill_number(drawn: NumberDraw, x_missing: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Numbers (k,) for `x_missing` (k, p): `noise` (k,) says which of the nearest donors gives (from 0), or, without
+    donors, is standard normal."""
+    wanted = _row_products(_with_intercept(x_missing), drawn.coefficients)
+    if not drawn.donors:
+        return wanted + drawn.sigma * noise
+    return _match(drawn, wanted, noise)
+
+
+def _match(drawn: NumberDraw, wanted: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """For each of `wanted`, the value of the `chosen` one of the donors, those with the nearest predictions."""
+    place = np.searchsorted(drawn.predictions, wanted)
+    around = np.clip(place[:, None] + np.arange(-drawn.donors, drawn.donors), 0, len(drawn.values) - 1)
+    distance = np.abs(drawn.predictions[around] - wanted[:, None])
     # Clipping repeats the rows at the ends: a repeat may not give twice.
     distance[:, 1:][around[:, 1:] == around[:, :-1]] = np.inf
-    nearest = np.argsort(distance, axis=1, kind="stable")[:, :donors]
-    chosen = nearest[np.arange(len(wanted)), rng.integers(donors, size=len(wanted))]
-    return sorted_values[around[np.arange(len(wanted)), chosen]]
+    nearest = np.argsort(distance, axis=1, kind="stable")[:, : drawn.donors]
+    rows = np.arange(len(wanted))
+    return drawn.values[around[rows, nearest[rows, chosen]]]
 
 
 def draw_category(
@@ -61,11 +100,30 @@ def draw_category(
     """
     if kinds == 1:
         return np.zeros(len(x_missing), dtype=np.int64)
-    full, other = _with_intercept(x), _with_intercept(x_missing)
+    return fill_category(fit_category(x, y, kinds=kinds, rng=rng), x_missing, rng.random(len(x_missing)))
+
+
+def fit_category(x: np.ndarray, y: np.ndarray, *, kinds: int, rng: np.random.Generator) -> CategoryDraw:
+    """The drawn multinomial logit of `draw_category`, to be kept and used by `fill_category`."""
+    full = _with_intercept(x)
+    if kinds == 1:
+        return CategoryDraw(np.empty((0, full.shape[1])), 1)
     mode, inverse_root = _fit_multinomial(full, y, kinds)
     drawn = mode + inverse_root @ rng.standard_normal(len(mode))
-    cumulative = np.cumsum(_probabilities(other, drawn, kinds), axis=1)
-    return (rng.random(len(other))[:, None] > cumulative[:, :-1]).sum(axis=1)
+    return CategoryDraw(drawn.reshape(kinds - 1, -1), kinds)
+
+
+def fill_category(drawn: CategoryDraw, x_missing: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """Codes (k,) for `x_missing` (k, p) by inverting the distribution at `uniform` (k,), 0 to 1."""
+    other = _with_intercept(x_missing)
+    eta = [np.zeros(len(other)), *(_row_products(other, beta) for beta in drawn.coefficients)]
+    cumulative = np.cumsum(special.softmax(np.column_stack(eta), axis=1), axis=1)
+    return (uniform[:, None] > cumulative[:, :-1]).sum(axis=1)
+
+
+def _row_products(x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """x @ coefficients, each row summed by itself: a matrix product may round one row by what stands beside it."""
+    return (np.ascontiguousarray(x) * coefficients).sum(axis=1)
 
 
 def _fit_multinomial(x: np.ndarray, y: np.ndarray, kinds: int) -> tuple[np.ndarray, np.ndarray]:
