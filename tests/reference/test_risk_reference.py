@@ -74,7 +74,9 @@ def test_performance_equals_r(diabetes):
     reference, names, design, outcome, _ = diabetes
     risk = expit(design @ np.array([reference[f"model.coef.{n}"] for n in names]))
     # R's DeLong takes each encounter on its own.
-    found = validate_risk_model(risk, outcome, person=np.arange(len(risk))).frame
+    found = validate_risk_model(
+        risk, outcome, person=np.arange(len(risk)), replicates=2, rng=np.random.default_rng(0)
+    ).frame
     assert found.loc["auroc", "value"] == pytest.approx(reference["train.auc"], abs=1e-10)
     assert found.loc["auroc", "se"] == pytest.approx(reference["train.auc.delong_se"], rel=1e-8)
     assert found.loc["auroc", "lower"] == pytest.approx(reference["train.auc.delong_lo"], abs=1e-9)
@@ -116,14 +118,16 @@ def clustered():
 
 def test_values_equal_scikit_learn(clustered):
     risk, outcome, person = clustered
-    found = validate_risk_model(risk, outcome, person=person)
+    found = validate_risk_model(risk, outcome, person=person, replicates=2, rng=np.random.default_rng(0))
     assert found.value("auroc") == pytest.approx(roc_auc_score(outcome, risk), abs=1e-12)
     assert found.value("brier") == pytest.approx(brier_score_loss(outcome, risk), abs=1e-12)
 
 
 def test_calibration_equals_clustered_glm(clustered):
     risk, outcome, person = clustered
-    found = validate_risk_model(risk, outcome, person=person, level=0.9).frame
+    found = validate_risk_model(
+        risk, outcome, person=person, level=0.9, replicates=2, rng=np.random.default_rng(0)
+    ).frame
     odds = np.log(risk / (1 - risk))
     groups = {"groups": person, "use_correction": False}
     slope = sm.GLM(outcome, sm.add_constant(odds), family=sm.families.Binomial())

@@ -16,7 +16,7 @@ from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.result import Cell, Check, Results
 from evalkit.risk.cells import calibration_cells, risk_performance_cells, risk_sample_cells
 from evalkit.risk.data import RiskData, split_by_date
-from evalkit.risk.model import fit_risk_model, predict_risk
+from evalkit.risk.model import ModelOptions, fit_risk_model, predict_risk
 from evalkit.risk.validate import RiskPerformance, calibration_curve, validate_risk_model
 
 FEATURES = (*PERSON_FEATURES, *HISTORY_FEATURES)
@@ -90,11 +90,17 @@ def analyse_risk(study: Study) -> RiskStudy:
                 split.development,
                 kind=kind,
                 seed=study.protocol.study.seed,
-                min_events_per_predictor=asked.min_events_per_predictor,
+                options=ModelOptions(min_events_per_predictor=asked.min_events_per_predictor),
             )
             risk = predict_risk(model, split.validation.features)
             later = split.validation
-            found[kind] = validate_risk_model(risk, later.outcome, person=later.person, level=study.level)
+            found[kind] = validate_risk_model(
+                risk,
+                later.outcome,
+                person=later.person,
+                level=study.level,
+                rng=np.random.default_rng(study.protocol.study.seed),
+            )
         except NotEstimable as refusal:
             found[kind] = refusal
             continue

@@ -14,6 +14,7 @@ from evalkit.core.errors import DisclosureError, Fault
 from evalkit.disclose.check_rows import checked_by, is_count_check
 from evalkit.disclose.money import coarsen_money, is_money
 from evalkit.disclose.policy import Policy
+from evalkit.disclose.risk import coarsen_risk, rule_on_risk
 from evalkit.disclose.suppress import Ruling
 from evalkit.disclose.texts import without_counts
 
@@ -69,6 +70,7 @@ def rule_on_rows(frame: pd.DataFrame, counts: Mapping[str, Ruling], policy: Poli
         ruling = ruling or _rule_on_sources(row, exact, withheld, policy)
         if ruling:
             rulings.setdefault(name, ruling)
+    rulings |= rule_on_risk(frame, rulings, policy)
     for row in rows:
         # What a check found of an estimate tells of the same few people.
         if row["kind"] == "check" and checked_by(row) in rulings:
@@ -123,7 +125,7 @@ def is_risk(row: Row) -> bool:
     """Whether a statistic is a share of people, so that times the people it would give the events."""
     if row["kind"] != "statistic" or row["column"] == MEAN_COUNT or row["unit"] == SMD_UNIT:
         return False
-    if not 0 <= row["value"] <= 1:
+    if not 0 <= row["value"] <= 1 or str(row["table"]).startswith("risk_"):  # the latter have rules of their own
         return False
     if row["column"] in RISK_COLUMNS:
         return True
@@ -143,7 +145,7 @@ def coarsen(frame: pd.DataFrame, rulings: Mapping[str, Ruling], policy: Policy) 
     rows: list[Row] = frame.to_dict("records")
     exact = {str(r["id"]): float(r["value"]) for r in rows if r["kind"] == "count" and r["status"] == "shown"}
     secret = {exact[n] for n, ruling in rulings.items() if n in exact and ruling.rule == "complementary"}
-    masks = _masks(frame, policy)
+    masks, own = _masks(frame, policy), coarsen_risk(frame, policy)
     done = []
     for row in rows:
         name = str(row["id"])
@@ -152,7 +154,7 @@ def coarsen(frame: pd.DataFrame, rulings: Mapping[str, Ruling], policy: Policy) 
         elif row["status"] != "shown":
             new = row | dict.fromkeys(NUMBERS, math.nan)
         else:
-            new = row | _numbers(row, exact, policy)
+            new = row | (own.get(name) or _numbers(row, exact, policy))
             new["level"] = significant(row["level"], 4)
         new["reason"] = without_counts(str(new["reason"]), masks.get(str(row["table"]), ()))
         for column in ("n_people", "n_events"):

@@ -7,52 +7,96 @@ development discharges alone; everything here before the pipeline is a change of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from evalkit.core.errors import Fault, NotEstimable, ParameterError, suggest_name
+from evalkit.core.faults import choice_faults, is_finite, is_whole, refuse
 from evalkit.core.result import Check
-from evalkit.risk.data import ColumnType, RiskData, as_levels, as_numbers, column_type
+from evalkit.risk.competing import CompetingMethod, CompetingRiskClassifier, build_competing_target
+from evalkit.risk.data import RiskData
+from evalkit.risk.prepare import (
+    OnUnseen,
+    RiskColumn,
+    build_frame,
+    build_linear_preparation,
+    build_tree_preparation,
+    check_features,
+    count_parameters,
+    describe_columns,
+)
 
-ModelKind = Literal["logistic", "gradient_boosting"]
+ModelKind = Literal["prior_admissions", "logistic", "gradient_boosting", "competing_risk", "own"]
 
 MODEL_LABELS: dict[ModelKind, str] = {
+    "prior_admissions": "Prior admissions alone",
     "logistic": "Logistic regression",
     "gradient_boosting": "Gradient boosting",
+    "competing_risk": "Competing-risk regression",
+    "own": "The user's own model",
 }
+
+_KINDS = ("prior_admissions", "logistic", "gradient_boosting", "competing_risk")
 
 # Machine learning needed more than ten times the events of logistic regression before its validated
 # AUROC stopped falling short of the apparent one (van der Ploeg, Austin and Steyerberg 2014, BMC Med
 # Res Methodol 14:137). We refuse on the same floor for both and let a check say when this is not met.
 BOOSTING_HUNGER = 10.0
-# Levels rarer than this share of the development discharges are pooled, without looking at outcomes.
-RARE_LEVEL_SHARE = 0.02
 # Counts of events are used in steps of 5 and not below 10, so that no sentence gives an exact one away.
 _EVENT_STEP = 5
 _FEWEST_EVENTS = 10
+# A coefficient of a standardised column beyond this, without a penalty, is on its way to infinity.
+_SEPARATED = 15.0
 
 
 @dataclass(frozen=True)
-class RiskColumn:
-    """A predictor as the model was developed with it."""
+class ModelOptions:
+    """How a model is developed.
 
-    name: str
-    type: ColumnType
+    penalty : of `logistic`, half the sum of squared coefficients of standardised columns times this is added to minus
+        the log-likelihood (1 / C of scikit-learn); "cross_validated" chooses it by deviance (`choose_penalty`).
+    rule_column : the predictor of `prior_admissions`
+    competing : "fine_gray" or "cause_specific", of `competing_risk`
+    horizon_days : days within which the outcome counts; `competing_risk` reads it from the data where it is not given
+    min_events_per_predictor : events per candidate predictor parameter below which a model is refused
+    most_outside_share : of a column outside its development range, above which prediction is refused
+    """
+
+    penalty: float | Literal["cross_validated"] = 1.0
+    rule_column: str = "prior_admissions"
+    competing: CompetingMethod = "fine_gray"
+    horizon_days: int | None = None
+    min_events_per_predictor: float = 10.0
+    most_outside_share: float = 0.1
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a model was developed on: counts to the nearest 10, and the months of the first and last discharge."""
+
+    discharges: int
+    people: int
+    events: int
+    first_month: str
+    last_month: str
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RiskModel:
-    """A developed model. `parameters` are candidate predictor parameters, the intercept not counted."""
+    """A developed model. `parameters` are candidate predictor parameters, the intercept not counted.
+
+    `pipeline` takes the frame that `build_frame` makes of features, in the order of `columns`. `options.penalty` is the
+    number that was used, and `options.horizon_days` the horizon, None where the data gave none.
+    """
 
     kind: ModelKind
     columns: tuple[RiskColumn, ...]
@@ -60,120 +104,239 @@ class RiskModel:
     parameters: int
     checks: tuple[Check, ...]
     seed: int
+    training: Training
+    options: ModelOptions = ModelOptions()
 
     def __repr__(self) -> str:
         return f"RiskModel(kind={self.kind!r}, columns={[c.name for c in self.columns]})"
 
 
-def fit_risk_model(data: RiskData, *, kind: ModelKind, seed: int, min_events_per_predictor: float = 10.0) -> RiskModel:
-    """Develop a risk model on `data`.
+def fit_risk_model(data: RiskData, *, kind: ModelKind, seed: int, options: ModelOptions = ModelOptions()) -> RiskModel:
+    """Develop a risk model on `data`. No class weights: they would spoil calibration (van den Goorbergh 2022, JAMIA).
 
-    `logistic`: median imputation with indicators of missingness, standardised numbers, one-hot
-    categories, ridge penalty C = 1 (fixed beforehand, not tuned). `gradient_boosting`: 100 trees of
-    depth 3, learning rate 0.05, early stopping off; missing numbers take a branch of their own. No class
-    weights: they would spoil calibration (van den Goorbergh et al. 2022, JAMIA 29:1525).
+    `prior_admissions`: logistic regression on `options.rule_column` alone, the rule to beat. `logistic`: median
+    imputation with indicators of missingness, a column a level, all standardised, ridge penalty. `gradient_boosting`:
+    100 trees of depth 3, learning rate 0.05, early stopping off; missing numbers take a branch of their own.
+    `competing_risk`: `CompetingRiskClassifier`, which needs `event` and `event_days`.
 
-    Fails with `NotEstimable` where the rarer outcome class holds fewer than
-    `min_events_per_predictor` discharges per candidate predictor parameter (Peduzzi et al. 1996, J Clin
-    Epidemiol 49:1373). The floor is necessary, not sufficient (Riley et al. 2020, BMJ 368:m441). It is
-    the same for boosting, where the check `events_for_boosting` also says whether tenfold is met (see
-    `BOOSTING_HUNGER`).
+    Fails with `NotEstimable` where the rarer outcome class holds fewer than `options.min_events_per_predictor`
+    discharges per candidate predictor parameter (Peduzzi et al. 1996, J Clin Epidemiol 49:1373), and where a
+    predictor separates or a fit does not converge. The floor is necessary, not sufficient (Riley et al. 2020, BMJ
+    368:m441). It is the same for boosting, where the check `events_for_boosting` also says whether tenfold is met
+    (see `BOOSTING_HUNGER`). Fails with `ParameterError` for unknown kinds, options out of range, a rule's column
+    that is not there, and data without what came first where that is needed.
     """
-    if kind not in _BUILDERS:
-        known = list(_BUILDERS)
-        fault = Fault("fit_risk_model", "unknown kind of model", kind, ", ".join(known), suggest_name(kind, known))
-        raise ParameterError(fault)
-    columns = tuple(RiskColumn(name, column_type(data.features[name])) for name in data.features)
-    frame = _as_frame(data.features, columns)
-    pipeline = _BUILDERS[kind](columns, seed)
-    parameters = _count_parameters(pipeline, frame, columns)
-    ratio = _events_per_parameter(data, parameters)
-    if ratio < min_events_per_predictor:
-        raise _too_few_events(ratio, needed=min_events_per_predictor)
-    pipeline.fit(frame, data.outcome)
-    return RiskModel(kind, columns, pipeline, parameters, _event_checks(kind, ratio, min_events_per_predictor), seed)
+    refuse([*choice_faults("fit_risk_model kind", kind, _KINDS), *_option_faults(options)])
+    features = _rule_features(data, options) if kind == "prior_admissions" else data.features
+    if kind == "competing_risk":
+        options = replace(options, horizon_days=_horizon(data, options))
+    columns = describe_columns(features)
+    pipeline = _build_pipeline(kind, columns, seed, options)
+    ratio, parameters = _gate(data, pipeline, columns, options)
+    if kind == "logistic":
+        options = replace(options, penalty=_penalty(data, pipeline, columns, options, seed))
+        pipeline.set_params(fit__C=1 / options.penalty)
+    fitted = _fit(pipeline, columns, kind, data)
+    checks = _event_checks(kind, ratio, options.min_events_per_predictor)
+    return RiskModel(kind, columns, fitted, parameters, checks, seed, _describe_training(data), options)
 
 
-def predict_risk(model: RiskModel, features: pd.DataFrame) -> np.ndarray:
+def fit_own_model(
+    data: RiskData, estimator: BaseEstimator, *, seed: int, options: ModelOptions = ModelOptions()
+) -> RiskModel:
+    """Develop any scikit-learn classifier on `data`, prepared as for `logistic`; `estimator` itself stays unfitted.
+
+    A `random_state` that is None becomes `seed`. Fails with `ParameterError` where `estimator` is no classifier with
+    `predict_proba` that can be cloned, or its risks of the development discharges are not probabilities (n, 2), and
+    with `NotEstimable` where `fit_risk_model` would, for too few events.
+    """
+    refuse([*_estimator_faults(estimator), *_option_faults(options)])
+    columns = describe_columns(data.features)
+    own = clone(estimator)
+    if own.get_params().get("random_state", seed) is None:
+        own.set_params(random_state=seed)
+    pipeline = Pipeline([("prepare", build_linear_preparation(columns)), ("scale", StandardScaler()), ("fit", own)])
+    ratio, parameters = _gate(data, pipeline, columns, options)
+    fitted = _fit(pipeline, columns, "own", data)
+    checks = _event_checks("own", ratio, options.min_events_per_predictor)
+    model = RiskModel("own", columns, fitted, parameters, checks, seed, _describe_training(data), options)
+    _read_risks(model, data.features)
+    return model
+
+
+def refit_risk_model(model: RiskModel, data: RiskData) -> RiskModel:
+    """The same model, its columns and penalty, with all that its pipeline learns learnt from `data` instead.
+
+    For bootstrap samples and folds: it does not ask again whether there are enough events. Fails with `NotEstimable`
+    where `data` cannot be fitted.
+    """
+    fitted = _fit(clone(model.pipeline), model.columns, model.kind, data)
+    return replace(model, pipeline=fitted, training=_describe_training(data))
+
+
+def predict_risk(model: RiskModel, features: pd.DataFrame, *, on_unseen: OnUnseen = "refuse") -> np.ndarray:
     """Risks (n,), 0 to 1, for the rows of `features` (n, at least the model's columns; others are ignored).
 
-    A level never seen in development counts as a rare one. Fails with `ParameterError` where a column is
-    missing, has changed between number and category, or holds an infinite number.
+    Fails with `ParameterError`, all faults at once, for what `check_features` refuses (columns missing or changed in
+    type, infinite numbers, too many far outside the range of development and, unless `on_unseen` is "pool", levels
+    never seen in development), and where the model gives no probability.
     """
-    faults = []
-    for column in model.columns:
-        where = f'predictor "{column.name}"'
-        if column.name not in features:
-            faults.append(Fault(where, "is missing", next_step=suggest_name(column.name, [str(c) for c in features])))
-            continue
-        values = features[column.name]
-        got = column_type(values)
-        if got != column.type and not values.isna().all():
-            faults.append(Fault(where, "has changed its type", got or str(values.dtype), column.type))
-        elif got == "number" and np.isinf(as_numbers(values)).any():
-            faults.append(Fault(where, "holds an infinite number"))
-    if faults:
-        raise ParameterError(faults)
-    return model.pipeline.predict_proba(_as_frame(features, model.columns))[:, 1]
+    share = model.options.most_outside_share
+    check_features(model.columns, features, on_unseen=on_unseen, most_outside_share=share)
+    return _read_risks(model, features)
+
+
+def build_target(kind: ModelKind, data: RiskData) -> np.ndarray:
+    """What `RiskModel.pipeline` is fitted to: the outcome (n,), or for `competing_risk` event and days (n, 2)."""
+    return build_competing_target(data) if kind == "competing_risk" else data.outcome
 
 
 # ---- pipelines -----------------------------------------------------------------------------------
 
 
-def _names(columns: tuple[RiskColumn, ...], kind: ColumnType) -> list[str]:
-    return [c.name for c in columns if c.type == kind]
+def _linear(columns: Sequence[RiskColumn], fit: BaseEstimator) -> Pipeline:
+    return Pipeline([("prepare", build_linear_preparation(columns)), ("scale", StandardScaler()), ("fit", fit)])
 
 
-def _one_hot() -> OneHotEncoder:
-    # Every level keeps a column: the ridge then treats levels alike, and an unseen level is no warning.
-    return OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=RARE_LEVEL_SHARE, sparse_output=False)
+def _build_pipeline(kind: str, columns: Sequence[RiskColumn], seed: int, options: ModelOptions) -> Pipeline:
+    if kind == "gradient_boosting":
+        fit = HistGradientBoostingClassifier(
+            learning_rate=0.05, max_iter=100, max_depth=3, min_samples_leaf=20, l2_regularization=1.0,
+            early_stopping=False, random_state=seed,
+        )  # fmt: skip
+        return Pipeline([("prepare", build_tree_preparation(columns)), ("fit", fit)])
+    if kind == "competing_risk":
+        return _linear(columns, CompetingRiskClassifier(horizon_days=options.horizon_days, method=options.competing))
+    strength = np.inf if kind == "prior_admissions" else 1.0  # the penalty of `logistic` is set once it is known
+    fit = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-8, max_iter=200, random_state=seed)
+    return _linear(columns, fit)
 
 
-def _logistic(columns: tuple[RiskColumn, ...], seed: int) -> Pipeline:
-    numbers = _names(columns, "number")
-    fill = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
-    prepare = ColumnTransformer(
-        [
-            ("number", fill, numbers),
-            ("missing", MissingIndicator(error_on_new=False, sparse=False), numbers),
-            ("category", _one_hot(), _names(columns, "category")),
-        ],
-        sparse_threshold=0,
-    )
-    fit = LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-8, max_iter=200, random_state=seed)
-    return Pipeline([("prepare", prepare), ("fit", fit)])
+def _fit(pipeline: Pipeline, columns: Sequence[RiskColumn], kind: ModelKind, data: RiskData) -> Pipeline:
+    frame, target = build_frame(data.features, columns), build_target(kind, data)
+    try:
+        pipeline.fit(frame, target)
+    except NotEstimable as refusal:  # said of places in the design: say of which predictors
+        names = {f"x{k}": f'predictor "{name}"' for k, name in enumerate(list_terms(pipeline))}
+        raise NotEstimable([replace(f, where=names.get(f.where, f.where)) for f in refusal.faults]) from None
+    fit = pipeline[-1]
+    if kind in ("logistic", "prior_admissions") and np.max(fit.n_iter_) >= fit.max_iter:
+        raise NotEstimable(Fault(MODEL_LABELS[kind], "the fit did not converge"))
+    if kind == "prior_admissions" and np.abs(fit.coef_).max() > _SEPARATED:
+        raise NotEstimable(Fault(MODEL_LABELS[kind], "the column separates the two outcomes"))
+    return pipeline
 
 
-def _gradient_boosting(columns: tuple[RiskColumn, ...], seed: int) -> Pipeline:
-    prepare = ColumnTransformer(
-        [
-            ("number", "passthrough", _names(columns, "number")),
-            ("category", _one_hot(), _names(columns, "category")),
-        ],
-        sparse_threshold=0,
-    )
-    fit = HistGradientBoostingClassifier(
-        learning_rate=0.05, max_iter=100, max_depth=3, min_samples_leaf=20, l2_regularization=1.0,
-        early_stopping=False, random_state=seed,
-    )  # fmt: skip
-    return Pipeline([("prepare", prepare), ("fit", fit)])
+def list_terms(pipeline: Pipeline) -> tuple[str, ...]:
+    """Names of the prepared columns (k,) of a fitted pipeline: `age_years`, `sex = male`, `sex = (rare levels)`."""
+    prepare = pipeline.named_steps["prepare"]
+    names = []
+    for name in prepare.get_feature_names_out():
+        part, _, rest = name.partition("__")
+        if part != "category":
+            names.append(f"{rest.removeprefix('missingindicator_')} (missing)" if part == "missing" else rest)
+            continue
+        column = max((c for c in prepare.feature_names_in_ if rest.startswith(f"{c}_")), key=len)
+        level = rest[len(column) + 1 :]
+        names.append(f"{column} = {'(rare levels)' if level == 'infrequent_sklearn' else level}")
+    return tuple(names)
 
 
-_BUILDERS: dict[str, Callable[[tuple[RiskColumn, ...], int], Pipeline]] = {
-    "logistic": _logistic,
-    "gradient_boosting": _gradient_boosting,
-}
+def _describe_training(data: RiskData) -> Training:
+    counts = (len(data), data.n_people, data.n_events)
+    months = (str(day.astype("datetime64[M]")) for day in (data.time.min(), data.time.max()))
+    return Training(*(round(count / 10) * 10 for count in counts), *months)
 
 
-def _count_parameters(pipeline: Pipeline, frame: pd.DataFrame, columns: tuple[RiskColumn, ...]) -> int:
-    """One per number and indicator of missingness, levels less one per category; at least 1."""
-    prepared = pipeline.named_steps["prepare"].fit(frame)
-    return max(1, len(prepared.get_feature_names_out()) - len(_names(columns, "category")))
+def _read_risks(model: RiskModel, features: pd.DataFrame) -> np.ndarray:
+    found = np.asarray(model.pipeline.predict_proba(build_frame(features, model.columns)), dtype=np.float64)
+    allowed, got = f"({len(features)}, 2), each from 0 to 1", f"shape {found.shape}"
+    if found.shape != (len(features), 2):
+        raise ParameterError(Fault("predict_proba", "gives no two columns of risks", got, allowed))
+    if not np.all((found >= 0) & (found <= 1)):
+        raise ParameterError(Fault("predict_proba", "gives risks that are missing, below 0 or above 1", "", allowed))
+    return found[:, 1]
 
 
-def _events_per_parameter(data: RiskData, parameters: int) -> float:
+def _penalty(
+    data: RiskData, pipeline: Pipeline, columns: Sequence[RiskColumn], options: ModelOptions, seed: int
+) -> float:
+    if options.penalty != "cross_validated":
+        return float(options.penalty)
+    design = pipeline[:-1].fit_transform(build_frame(data.features, columns))
+    from evalkit.risk.penalised import choose_penalty
+
+    return choose_penalty(design, data.outcome, person=data.person, rng=np.random.default_rng(seed)).penalty
+
+
+# ---- refusals ------------------------------------------------------------------------------------
+
+
+def _option_faults(options: ModelOptions) -> list[Fault]:
+    faults = choice_faults("competing", options.competing, ("fine_gray", "cause_specific"))
+    if options.penalty != "cross_validated" and not (is_finite(options.penalty) and options.penalty > 0):
+        faults.append(Fault("penalty", "out of range", str(options.penalty), 'above 0, or "cross_validated"'))
+    if options.horizon_days is not None and not (is_whole(options.horizon_days) and options.horizon_days >= 1):
+        faults.append(Fault("horizon_days", "out of range", str(options.horizon_days), "a whole number, 1 or more"))
+    least = options.min_events_per_predictor
+    if not (is_finite(least) and least > 0):
+        faults.append(Fault("min_events_per_predictor", "out of range", str(least), "above 0"))
+    if not (is_finite(options.most_outside_share) and 0 <= options.most_outside_share <= 1):
+        faults.append(Fault("most_outside_share", "out of range", str(options.most_outside_share), "0 to 1"))
+    return faults
+
+
+def _estimator_faults(estimator: Any) -> list[Fault]:
+    where, got = "fit_own_model estimator", type(estimator).__name__
+    if isinstance(estimator, type):
+        return [Fault(where, "is a class", estimator.__name__, next_step=f"Give {estimator.__name__}().")]
+    if not isinstance(estimator, BaseEstimator):
+        return [Fault(where, "is no scikit-learn estimator", got, "a BaseEstimator")]
+    faults = [] if is_classifier(estimator) else [Fault(where, "is no classifier", got)]
+    if not hasattr(estimator, "predict_proba"):
+        faults.append(Fault(where, "has no predict_proba", got, next_step="A probability is wanted, not a class."))
+    try:
+        clone(estimator)
+    except (TypeError, RuntimeError, ValueError):
+        step = "Its __init__ is to keep what it is given as it is."
+        faults.append(Fault(where, "cannot be cloned", got, next_step=step))
+    return faults
+
+
+def _rule_features(data: RiskData, options: ModelOptions) -> pd.DataFrame:
+    name = options.rule_column
+    if name not in data.features:
+        raise ParameterError(
+            Fault(f'predictor "{name}"', "is missing", next_step=suggest_name(name, list(data.features)))
+        )
+    if data.features[name].nunique() < 2:
+        raise NotEstimable(Fault(f'predictor "{name}"', "is the same for everybody"))
+    return data.features[[name]]
+
+
+def _horizon(data: RiskData, options: ModelOptions) -> int:
+    """Days to the horizon: what those without an event were followed for."""
+    target = build_competing_target(data)
+    free = target[target[:, 0] == 0, 1]
+    if options.horizon_days is None and not len(free):
+        raise ParameterError(Fault("horizon_days", "cannot be read from the data: everybody had an event"))
+    found = int(free[0]) if len(free) else options.horizon_days
+    if options.horizon_days not in (None, found):
+        raise ParameterError(Fault("horizon_days", "is not that of event_days", str(options.horizon_days), str(found)))
+    return found
+
+
+def _gate(
+    data: RiskData, pipeline: Pipeline, columns: Sequence[RiskColumn], options: ModelOptions
+) -> tuple[float, int]:
+    """Events per parameter, and parameters; refused where there are too few."""
+    prepare = clone(pipeline.named_steps["prepare"])
+    parameters = count_parameters(prepare, build_frame(data.features, columns), columns)
     events = min(data.n_events, len(data) - data.n_events)
-    return 0.0 if events < _FEWEST_EVENTS else events // _EVENT_STEP * _EVENT_STEP / parameters
+    ratio = 0.0 if events < _FEWEST_EVENTS else events // _EVENT_STEP * _EVENT_STEP / parameters
+    if ratio < options.min_events_per_predictor:
+        raise _too_few_events(ratio, needed=options.min_events_per_predictor)
+    return ratio, parameters
 
 
 def _too_few_events(ratio: float, *, needed: float) -> NotEstimable:
@@ -196,9 +359,3 @@ def _event_checks(kind: ModelKind, ratio: float, needed: float) -> tuple[Check, 
 def _floored(ratio: float) -> float:
     # Rounded down, so that a refused ratio never reads as the ratio needed.
     return math.floor(ratio * 10 + 1e-9) / 10
-
-
-def _as_frame(features: pd.DataFrame, columns: tuple[RiskColumn, ...]) -> pd.DataFrame:
-    """The model's columns in its order: numbers as float with NaN, categories as text without nulls."""
-    read = {"number": as_numbers, "category": as_levels}
-    return pd.DataFrame({c.name: read[c.type](features[c.name]) for c in columns})

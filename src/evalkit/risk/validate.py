@@ -14,22 +14,22 @@ import pandas as pd
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
-from evalkit.core.errors import Fault, NotEstimable, ParameterError
+from evalkit.core.errors import Fault, ParameterError
+from evalkit.core.faults import level_faults, refuse, rng_faults, whole_faults
 from evalkit.core.result import Check
+from evalkit.risk.arrays import refuse_few, risk_faults
+from evalkit.risk.calibration import KNOT_SHARES, place_knots
+from evalkit.risk.measures import MEASURE_LABELS, MEASURES, compute_measures
+from evalkit.risk.resample import draw_person_counts
 
-MEASURE_LABELS: dict[str, str] = {
-    "auroc": "Area under the ROC curve",
-    "brier": "Brier score",
-    "scaled_brier": "Scaled Brier score",
-    "calibration_intercept": "Calibration in the large (log-odds)",
-    "calibration_slope": "Calibration slope",
-}
-_RANGES = {"auroc": (0.0, 1.0), "brier": (0.0, 1.0), "scaled_brier": (-math.inf, 1.0)}
-
-# Fewer events than this in either class and no measure is given.
-FEWEST_EVENTS = 10
 # External validation wants at least 100 events (Collins, Ogundimu and Altman 2016, Stat Med 35:214).
 ADVISED_EVENTS = 100
+# Those whose errors come from the bootstrap: they are no smooth function of means.
+_DRAWN = ("auprc", "ici", "e50", "e90", "emax")
+_SHARES = ("auroc", "auprc", "brier")
+_POSITIVE = ("log_loss",)
+# Too few defined replicates, and there is no interval.
+_LEAST_DEFINED = 0.9
 _MOST_STEPS = 50
 
 
@@ -87,50 +87,56 @@ class LogisticFit:
 
 
 def validate_risk_model(
-    risk: np.ndarray, outcome: np.ndarray, *, person: np.ndarray, level: float = 0.95
+    risk: np.ndarray,
+    outcome: np.ndarray,
+    *,
+    person: np.ndarray,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    replicates: int = 200,
 ) -> RiskPerformance:
     """Measure predicted risks (n,) against outcomes (n,), tied together by `person` (n,).
 
+    The measures are those of `measures.compute_measures`. Every error counts a person's discharges together:
+
     - `auroc`: DeLong's variance, summed by person (Obuchowski 1997, Biometrics 53:567).
-    - `brier`: mean squared error; `scaled_brier` = 1 - Brier / (o (1 - o)) with o the observed risk,
-      variance by the delta method.
-    - `calibration_intercept`: of a logistic model with the log-odds of the risk as offset, 0 when right
-      on average; `calibration_slope`: on those log-odds, 1 when right, below 1 when risks are too
-      extreme (Van Calster et al. 2019, BMC Med 17:230).
+    - `brier`, `scaled_brier`, `log_loss`, `observed_expected`: the delta method on sums by person.
+    - `calibration_intercept`, `calibration_slope`: the sandwich, summed by person.
+    - `auprc`, `ici`, `e50`, `e90`, `emax`: the standard deviation over `replicates` bootstrap draws of people.
 
-    Intervals are normal at `level`, cut to the measure's range, their errors robust to repeats of a
-    person. A measure that is undefined (constant risks, risks of exactly 0 or 1, separation) is NaN, and
-    one whose variance is nil has no interval.
+    Intervals at `level` are normal: on the log scale for observed over expected, on the logit scale for `auprc`, and
+    for another measure with a bounded range on the logit or log scale where a normal interval at 99.9% would leave
+    that range. Those of `ici`, `e50`, `e90`, `emax`, whose estimates lie too high in small samples, are cut at 0. A
+    measure that is undefined is NaN, and one whose variance is nil, or that is undefined in more than a tenth of the
+    replicates, has no interval.
 
-    Fails with `ParameterError` for malformed arrays and with `NotEstimable` where either outcome class
-    has fewer than `FEWEST_EVENTS` discharges.
+    Fails with `ParameterError` for malformed arrays and with `NotEstimable` where either outcome class has fewer than
+    `arrays.FEWEST_EVENTS` discharges.
     """
-    risk, outcome = _as_arrays(risk, outcome, person, level)
-    fewer = int(min(outcome.sum(), len(outcome) - outcome.sum()))
-    if fewer < FEWEST_EVENTS:
-        raise NotEstimable(
-            Fault(
-                "validation of risks",
-                "too few discharges with the outcome, or without it",
-                allowed=f"{FEWEST_EVENTS} or more of each",
-            )
-        )
-    cluster = pd.factorize(np.asarray(person))[0]
-    found = {"auroc": compute_auroc(risk, outcome, cluster=cluster), **_brier(risk, outcome, cluster)}
-    found |= _calibration(risk, outcome, cluster)
-    z = norm.ppf(0.5 + level / 2)
-    ends = {name: _interval(name, value, se, z) for name, (value, se) in found.items()}
+    faults = [*risk_faults(risk, outcome, person), *level_faults(level)]
+    refuse([*faults, *whole_faults("replicates", replicates, least=2), *rng_faults(rng)])
+    risk, outcome = np.asarray(risk, dtype=np.float64), np.asarray(outcome, dtype=np.float64)
+    fewer = refuse_few(outcome)
+    cluster, people = pd.factorize(np.asarray(person), sort=True)  # sorted, so that the order of rows changes nothing
+    values = {name: float(value[0]) for name, value in compute_measures(risk, outcome).items()}
+    counts = draw_person_counts(np.arange(len(people)), replicates=replicates, rng=rng)[:, cluster]
+    drawn = compute_measures(risk, outcome, counts=counts, names=_DRAWN, knots=place_knots(risk))
+    errors = {"auroc": compute_auroc(risk, outcome, cluster=cluster)[1]}
+    errors |= _errors_of_sums(risk, outcome, cluster, values) | _errors_of_calibration(risk, outcome, cluster)
+    errors |= {name: _spread(drawn[name]) for name in _DRAWN}
+    se = {name: errors[name] if math.isfinite(values[name]) else math.nan for name in MEASURES}
+    ends = [_interval(name, values[name], se[name], level) for name in MEASURES]
     return RiskPerformance(
-        names=tuple(found),
-        values=tuple(float(value) for value, _ in found.values()),
-        se=tuple(float(se) for _, se in found.values()),
-        lower=tuple(low for low, _ in ends.values()),
-        upper=tuple(high for _, high in ends.values()),
+        names=MEASURES,
+        values=tuple(values[name] for name in MEASURES),
+        se=tuple(se[name] for name in MEASURES),
+        lower=tuple(low for low, _ in ends),
+        upper=tuple(high for _, high in ends),
         level=level,
         n_discharges=len(outcome),
-        n_people=int(cluster.max()) + 1,
+        n_people=len(people),
         n_events=int(outcome.sum()),
-        checks=_checks(fewer, found),
+        checks=_checks(fewer, values, drawn, len(place_knots(risk))),
     )
 
 
@@ -201,7 +207,8 @@ def calibration_curve(
     discharges of one person as independent. Fails with `ParameterError` for malformed arrays, `bins`
     below 2 or fewer discharges than `bins`.
     """
-    risk, outcome = _as_arrays(risk, outcome, person, level)
+    refuse([*risk_faults(risk, outcome, person), *level_faults(level)])
+    risk, outcome = np.asarray(risk, dtype=np.float64), np.asarray(outcome, dtype=np.float64)
     if not 2 <= bins <= len(risk):
         raise ParameterError(Fault("calibration_curve", "bins is out of range", str(bins), f"2 to {len(risk)}"))
     first = rankdata(risk, method="min").astype(np.int64) - 1
@@ -233,15 +240,31 @@ def wilson_interval(events: np.ndarray, n: np.ndarray, *, level: float) -> tuple
 # ---- parts ---------------------------------------------------------------------------------------
 
 
-def _brier(risk: np.ndarray, outcome: np.ndarray, cluster: np.ndarray) -> dict[str, tuple[float, float]]:
-    squares = (outcome - risk) ** 2
-    brier, observed = squares.mean(), outcome.mean()
-    worst = observed * (1 - observed)
-    of_scaled = -(squares - brier) / worst + brier / worst**2 * (1 - 2 * observed) * (outcome - observed)
-    return {
-        "brier": (brier, _clustered_se(squares - brier, cluster)),
-        "scaled_brier": (1 - brier / worst, _clustered_se(of_scaled, cluster)),
+def _errors_of_sums(
+    risk: np.ndarray, outcome: np.ndarray, cluster: np.ndarray, values: dict[str, float]
+) -> dict[str, float]:
+    """Standard errors of what is made of means, by the delta method."""
+    squares, brier, observed = (outcome - risk) ** 2, values["brier"], outcome.mean()
+    worst, ratio = observed * (1 - observed), values["observed_expected"]
+    scaled = -(squares - brier) / worst + brier / worst**2 * (1 - 2 * observed) * (outcome - observed)
+    found = {
+        "brier": _clustered_se(squares - brier, cluster),
+        "scaled_brier": _clustered_se(scaled, cluster),
+        "log_loss": math.nan,
+        "observed_expected": math.nan,
     }
+    if math.isfinite(ratio):
+        found["observed_expected"] = _clustered_se((outcome - ratio * risk) / risk.mean(), cluster)
+    if math.isfinite(values["log_loss"]):
+        loss = -np.log(np.where(outcome == 1, risk, 1 - risk))
+        found["log_loss"] = _clustered_se(loss - values["log_loss"], cluster)
+    return found
+
+
+def _spread(draws: np.ndarray) -> float:
+    """Standard deviation of replicates (B,), NaN where too few of them are defined."""
+    kept = draws[np.isfinite(draws)]
+    return float(kept.std(ddof=1)) if len(kept) >= max(2, _LEAST_DEFINED * len(draws)) else math.nan
 
 
 def _clustered_se(influence: np.ndarray, cluster: np.ndarray) -> float:
@@ -252,18 +275,16 @@ def _clustered_se(influence: np.ndarray, cluster: np.ndarray) -> float:
     return math.sqrt(len(sums) / (len(sums) - 1) * np.sum(sums**2)) / len(influence)
 
 
-def _calibration(risk: np.ndarray, outcome: np.ndarray, cluster: np.ndarray) -> dict[str, tuple[float, float]]:
-    undefined = {"calibration_intercept": (math.nan, math.nan), "calibration_slope": (math.nan, math.nan)}
+def _errors_of_calibration(risk: np.ndarray, outcome: np.ndarray, cluster: np.ndarray) -> dict[str, float]:
+    found = {"calibration_intercept": math.nan, "calibration_slope": math.nan}
     if risk.min() <= 0 or risk.max() >= 1:
-        return undefined
+        return found
     odds, ones = logit(risk), np.ones(len(risk))
     fits = {
         "calibration_intercept": fit_logistic(ones[:, None], outcome, cluster=cluster, offset=odds),
         "calibration_slope": fit_logistic(np.column_stack([ones, odds]), outcome, cluster=cluster),
     }
-    return undefined | {
-        name: (fit.coefficients[-1], math.sqrt(fit.robust[-1, -1])) for name, fit in fits.items() if fit is not None
-    }
+    return found | {name: math.sqrt(fit.robust[-1, -1]) for name, fit in fits.items() if fit is not None}
 
 
 def _log_likelihood(linear: np.ndarray, outcome: np.ndarray) -> float:
@@ -282,18 +303,33 @@ def _with_covariance(
     return LogisticFit(beta, covariance, factor * covariance @ (summed.T @ summed) @ covariance)
 
 
-def _interval(name: str, value: float, se: float, z: float) -> tuple[float, float]:
+def _interval(name: str, value: float, se: float, level: float) -> tuple[float, float]:
     if not se > 0:
         return math.nan, math.nan
-    low, high = _RANGES.get(name, (-math.inf, math.inf))
-    return float(max(value - z * se, low)), float(min(value + z * se, high))
+    z, wide = float(norm.ppf(0.5 + level / 2)), float(norm.ppf(0.9995)) * se
+    low, high = value - z * se, value + z * se
+    if name in _SHARES and (name == "auprc" or value - wide < 0 or value + wide > 1):
+        if not 0 < value < 1:
+            return math.nan, math.nan
+        reach = z * se / (value * (1 - value))
+        low, high = (float(expit(logit(value) + side * reach)) for side in (-1, 1))
+    elif name == "observed_expected" or (name in _POSITIVE and value - wide < 0):
+        low, high = (value * math.exp(side * z * se / value) for side in (-1, 1))
+    elif name == "scaled_brier" and value + wide > 1:
+        low, high = (1 - (1 - value) * math.exp(side * z * se / (1 - value)) for side in (1, -1))
+    elif name in _DRAWN:
+        low = max(low, 0.0)
+    return low, high
 
 
-def _checks(fewer: int, found: dict[str, tuple[float, float]]) -> tuple[Check, ...]:
+def _checks(fewer: int, values: dict[str, float], drawn: dict[str, np.ndarray], knots: int) -> tuple[Check, ...]:
     enough = fewer >= ADVISED_EVENTS
     words = "At least" if enough else "Fewer than"
-    undefined = [MEASURE_LABELS[name] for name, (value, _) in found.items() if math.isnan(value)]
+    undefined = [MEASURE_LABELS[name] for name, value in values.items() if math.isnan(value)]
     said = f"Undefined: {', '.join(undefined)}." if undefined else "Every measure is defined."
+    share = min(float(np.isfinite(drawn[name]).mean()) for name in _DRAWN)
+    bent = knots == len(KNOT_SHARES)
+    shape = f"{knots} knots" if knots > 2 else "a straight line on the log-odds"
     return (
         Check(
             "events_for_validation",
@@ -302,25 +338,16 @@ def _checks(fewer: int, found: dict[str, tuple[float, float]]) -> tuple[Check, .
             text=f"{words} {ADVISED_EVENTS} events in the rarer class, as advised for validation.",
         ),
         Check("measures_defined", passed=not undefined, value=float(len(undefined)), text=said),
+        Check(
+            "replicates_defined",
+            passed=share == 1,
+            value=share,
+            text=f"Every measure is defined in {math.floor(share * 100)}% of the bootstrap draws of people.",
+        ),
+        Check(
+            "calibration_knots",
+            passed=bent,
+            value=float(knots),
+            text=f"The smooth calibration curve has {shape}; {len(KNOT_SHARES)} knots were asked for.",
+        ),
     )
-
-
-def _as_arrays(
-    risk: np.ndarray, outcome: np.ndarray, person: np.ndarray, level: float
-) -> tuple[np.ndarray, np.ndarray]:
-    risk, outcome = np.asarray(risk, dtype=float), np.asarray(outcome, dtype=float)
-    faults = []
-    if risk.ndim != 1 or len(risk) == 0 or not risk.shape == outcome.shape == np.shape(person):
-        got = f"{risk.shape}, {outcome.shape}, {np.shape(person)}"
-        faults.append(Fault("risk, outcome, person", "must be of one shape (n,), n above 0", got))
-    if not np.all((risk >= 0) & (risk <= 1)):
-        faults.append(Fault("risk", "is missing, below 0 or above 1", allowed="probabilities"))
-    if not np.all((outcome == 0) | (outcome == 1)):
-        faults.append(Fault("outcome", "is missing or holds other values", allowed="0 and 1"))
-    if pd.isna(np.asarray(person)).any():
-        faults.append(Fault("person", "is missing for some discharges"))
-    if not 0 < level < 1:
-        faults.append(Fault("level", "is out of range", str(level), "between 0 and 1"))
-    if faults:
-        raise ParameterError(faults)
-    return risk, outcome

@@ -66,7 +66,7 @@ def count_pairs(follow_up: FollowUp, predictor: np.ndarray, *, cause: int = 1) -
     end = np.searchsorted(keys[order], layer[at] + 2 * len(times) + 2)
     ordered, own = np.tile(rank, 2)[order], rank[at]
     bounds = np.concatenate([own, own + 1])
-    found = _sum_below(ordered, weights[order], np.tile(begin, 2), np.tile(end, 2), bounds)
+    found = sum_below(ordered, weights[order], np.tile(begin, 2), np.tile(end, 2), bounds)
     below, upto = found[: len(at)], found[len(at) :]
     running = np.concatenate([[0.0], np.cumsum(weights[order])])
     everyone = running[end] - running[begin]
@@ -77,7 +77,7 @@ def count_pairs(follow_up: FollowUp, predictor: np.ndarray, *, cause: int = 1) -
     return pairs
 
 
-def _sum_below(
+def sum_below(
     rank: np.ndarray, weights: np.ndarray, begin: np.ndarray, end: np.ndarray, bound: np.ndarray
 ) -> np.ndarray:
     """Sum of weights at places [begin, end) whose rank is below a bound, for many questions at once, shape (q,).

@@ -1,0 +1,388 @@
+"""Risk models: what would give counts of a few people back, or one person's own risk, and how it is coarsened.
+
+Shares at a threshold are fractions of whole discharges: at three digits their numerators and denominators follow. So
+the four cells (pointed at or not, came back or not) are rebuilt, guarded, rounded like any count, and every share and
+net benefit is worked out anew from the rounded ones: all that is released follows from them. A smooth curve ends at
+the smallest and largest risk, and outer quantiles are single people's: both are cut off. A level of a characteristic
+that is withheld takes another with it, so that it does not follow from the whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from evalkit.core.errors import DisclosureError, Fault
+from evalkit.disclose.money import next_step
+from evalkit.disclose.policy import Policy
+from evalkit.disclose.suppress import Ruling
+
+SHARES = {  # column: cell on top, cells below
+    "flagged_per_100": ("flagged", "total"), "came_back_of_100_flagged": ("found", "flagged"),
+    "found_of_100": ("found", "events"), "sensitivity": ("found", "events"), "ppv": ("found", "flagged"),
+    "false_positive_rate": ("alarms", "others"), "false_negative_rate": ("missed", "events"),
+    "specificity": ("spared", "others"), "npv": ("spared", "left"),
+}  # fmt: skip
+ODDS_COLUMN = "alarms_per_found"
+THRESHOLD_TABLES = ("risk_threshold", "risk_group_threshold")
+BENEFIT_TABLES = ("risk_net_benefit", "risk_net_benefit_competing")
+LEVEL_TABLES = ("risk_groups", "risk_group_threshold", "risk_places", "risk_drift")
+POOLED = ("pooled", "prediction")
+GRID = 200  # a smooth curve's points are multiples of 1 / GRID, so that they do not tell where the risks end
+RISK_DECIMALS = 2
+WHY_CELLS = "its four cells of pointed at or not, and came back or not, cannot be worked out"
+WHY_END = "at the ends of the risks, where few people are"
+WHY_GRID = f"the points of the curve are no multiples of {1 / GRID:g}, so that its ends would tell a person's risk"
+WHY_LEVEL = "withheld so that another level cannot be worked out from it"
+WHY_GAP = "one of the levels that it compares is withheld"
+NUMBERS = ("value", "se", "lower", "upper", "level", "p_value")
+_CLOSE = 1e-6
+Row = Mapping[str, object]
+Numbers = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Discharges at one threshold: all of them, those that were followed by a return, those pointed at, and both."""
+
+    total: float
+    events: float
+    flagged: float
+    found: float
+
+    def __getitem__(self, name: str) -> float:
+        more = {
+            "alarms": self.flagged - self.found, "missed": self.events - self.found, "others": self.total - self.events,
+            "left": self.total - self.flagged, "spared": self.total - self.flagged - self.events + self.found,
+        }  # fmt: skip
+        return more[name] if name in more else float(getattr(self, name))
+
+    def is_small(self, policy: Policy) -> bool:
+        """Whether one of the four cells is too few to show."""
+        four = ("found", "alarms", "missed", "spared")
+        return any(policy.too_few(round(self[name])) or round(self[name]) < 0 for name in four)
+
+    def rounded(self, policy: Policy) -> Cells:
+        return Cells(*(policy.rounded(x) for x in (self.total, self.events, self.flagged, self.found)))
+
+
+def check_risk(frame: pd.DataFrame, policy: Policy) -> None:
+    """Refuse a value of a predictor near which there are too few: the row's very name would tell it.
+
+    Raises
+    ------
+    DisclosureError
+        Naming the predictors, never the value.
+    """
+    rows = _shown(frame, "risk_dependence")
+    rows = rows[(rows["column"] == "share") & (rows["value"] * rows["n_people"] < policy.threshold)]
+    names = dict.fromkeys(str(row).split("|")[0] for row in rows["row"])
+    if names:
+        raise DisclosureError([
+            Fault(f'risk_dependence of "{name}"', f"has a point with fewer than {policy.threshold} people near it",
+                  next_step="Leave such points out, or join them with the next.") for name in names
+        ])  # fmt: skip
+
+
+# ---- rulings -------------------------------------------------------------------------------------
+
+
+def rule_on_risk(frame: pd.DataFrame, rulings: Mapping[str, Ruling], policy: Policy) -> dict[str, Ruling]:
+    """Rulings on tables of risk models by id, beyond those in `rulings`, which are heeded."""
+    new = _rule_on_thresholds(frame, policy) | _rule_on_curves(frame, policy) | _rule_on_few(frame, policy)
+    new |= _rule_on_levels(frame, {**rulings, **new})
+    return {name: ruling for name, ruling in new.items() if name not in rulings}
+
+
+def _rule_on_thresholds(frame: pd.DataFrame, policy: Policy) -> dict[str, Ruling]:
+    new = {}
+    few = Ruling("primary", f"not released: fewer than {policy.threshold} people in one of its cells")
+    cells = gather_cells(frame)
+    for table in THRESHOLD_TABLES:
+        for name, row in _ids(frame, table):
+            found = cells.get((table, row))
+            if found is None:
+                new[name] = Ruling("linked", WHY_CELLS)
+            elif found.is_small(policy):
+                new[name] = few
+    for table in BENEFIT_TABLES:
+        for _, row in _shown(frame, table).iterrows():
+            found = _behind_benefit(row, cells)
+            if found is not None and found.is_small(policy):
+                new[str(row["id"])] = few
+    return new
+
+
+def _rule_on_curves(frame: pd.DataFrame, policy: Policy) -> dict[str, Ruling]:
+    """Smooth curves beyond the means of the outer tenths, and quantiles that few people are beyond."""
+    new = {}
+    for table in _tables(frame, "risk_curve."):
+        rows = _shown(frame, table)
+        at = rows[rows["column"] == "predicted"].set_index("row")["value"]
+        tenths = _shown(frame, table.replace("risk_curve.", "calibration."))
+        means = tenths[(tenths["column"] == "predicted") & (tenths["n_people"] >= policy.threshold)]["value"]
+        on_grid = bool(((at * GRID - (at * GRID).round()).abs() < _CLOSE).all())
+        low, high = (means.min(), means.max()) if len(means) > 1 else (math.inf, -math.inf)
+        for name, row in _ids(frame, table):
+            if not on_grid:
+                new[name] = Ruling("linked", f"not released: {WHY_GRID}")
+            elif not low <= at.get(row, math.nan) <= high:
+                new[name] = Ruling("primary", f"not released: {WHY_END}")
+    for _, row in _shown(frame, "risk_instability_curve").iterrows():
+        quantile = pd.to_numeric(row["row"], errors="coerce")
+        if not min(quantile, 1 - quantile) * row["n_people"] >= policy.threshold:
+            new[str(row["id"])] = Ruling("primary", f"not released: {WHY_END}")
+    return new
+
+
+def _rule_on_few(frame: pd.DataFrame, policy: Policy) -> dict[str, Ruling]:
+    """Shares missing, and numbers of discharges, that stand for a few."""
+    rows = _shown(frame, "risk_missing")
+    scale = 1.0 - 0.99 * (rows["unit"] == "%")
+    missing = (scale * rows["value"] * rows["n_people"]).round()
+    few = [bool(policy.too_few(n)) or not math.isfinite(n) for n in missing]
+    names = list(rows["id"][few])
+    rows = frame[[_is_discharges(row) for row in zip(*(frame[c] for c in ("table", "column", "kind")), strict=True)]]
+    names += [str(r["id"]) for _, r in rows[rows["status"] == "shown"].iterrows() if policy.too_few(r["value"])]
+    return {name: Ruling("primary", f"fewer than {policy.threshold}") for name in names}
+
+
+def _is_discharges(row: tuple[str, str, str]) -> bool:
+    table, column, kind = row
+    return table.startswith("risk_") and column in ("discharges", "have") and kind == "statistic"
+
+
+def _rule_on_levels(frame: pd.DataFrame, rulings: Mapping[str, Ruling]) -> dict[str, Ruling]:
+    """Levels, areas and years: where one alone is withheld or refused, the next smallest goes with it."""
+    new: dict[str, Ruling] = {}
+    for table in LEVEL_TABLES:
+        rows = frame[(frame["table"] == table) & (frame["kind"] != "check")]
+        rows = rows[~rows["row"].str.rsplit("|", n=1).str[-1].isin(POOLED)]
+        whole = table == "risk_drift"
+        families = pd.Series("" if whole else rows["row"].str.split("|").str[0], index=rows.index, dtype=object)
+        for family, part in rows.groupby(families):
+            new |= _withhold_level(part, rulings)
+            if any(name in rulings or name in new for name in part["id"]):
+                new |= _withhold_gaps(frame, str(family), table)
+    return new
+
+
+def _withhold_gaps(frame: pd.DataFrame, family: str, table: str) -> dict[str, Ruling]:
+    """Gaps between levels of which one is withheld: those in shares at a threshold, or those in measures."""
+    if table not in ("risk_groups", "risk_group_threshold"):
+        return {}
+    rows = _shown(frame, "risk_group_gap")
+    rows = rows[(rows["row"] == family) & (rows["column"].isin(SHARES) == (table == "risk_group_threshold"))]
+    return dict.fromkeys(rows["id"].astype(str), Ruling("linked", f"not released: {WHY_GAP}"))
+
+
+def _withhold_level(part: pd.DataFrame, rulings: Mapping[str, Ruling]) -> dict[str, Ruling]:
+    """What goes from the levels of one characteristic: all of each small one, and a second where there is only one."""
+    shown = part[part["status"] == "shown"]
+    small = {str(row) for name, row in zip(shown["id"], shown["row"], strict=True) if name in rulings}
+    measured = shown[shown["kind"] != "count"]
+    small |= set(part["row"]) - set(measured["row"])
+    why = Ruling("complementary", f"not released: {WHY_LEVEL}")
+    sizes = shown.groupby("row")["n_people"].max()
+    rest = sizes[[row not in small for row in sizes.index]]
+    if len(small) == 1 and len(rest):
+        small.add(str(rest.fillna(0).idxmin()))
+    return {str(r["id"]): why for _, r in shown.iterrows() if r["row"] in small and r["id"] not in rulings}
+
+
+# ---- what stands behind shares -------------------------------------------------------------------
+
+
+def gather_cells(frame: pd.DataFrame) -> dict[tuple[str, str], Cells]:
+    """The cells behind each row of the tables of thresholds, by table and row; a row without them is left out."""
+    samples = _validation_samples(frame)
+    held = _shown(frame, "risk_groups")
+    sizes = held[held["column"] == "discharges"].set_index("row")["value"]
+    out = {}
+    for table in THRESHOLD_TABLES:
+        for row, part in _shown(frame, table).groupby("row"):
+            value = {str(c): float(v) for c, v in zip(part["column"], part["value"], strict=True)}
+            share = value.get("flagged_per_100", math.nan) / 100
+            right = value.get("came_back_of_100_flagged", 100 * value.get("ppv", math.nan)) / 100
+            hit = value.get("found_of_100", 100 * value.get("sensitivity", math.nan)) / 100
+            if not (math.isfinite(share) and math.isfinite(right) and math.isfinite(hit)):
+                continue
+            risk = share * right / hit if hit > 0 else 0.0
+            people = float(part.loc[part["column"] == "flagged_per_100", "n_people"].iloc[0])
+            total = float(sizes.get(row, people)) if table == "risk_group_threshold" else people
+            if table == "risk_threshold":
+                total = next((n for n, events in samples if abs(events / n - risk) < _CLOSE), people)
+            if math.isfinite(total):
+                out[table, str(row)] = Cells(total, risk * total, share * total, share * right * total)
+    return out
+
+
+def _validation_samples(frame: pd.DataFrame) -> list[tuple[float, float]]:
+    """Discharges and returns of every horizon."""
+    rows = _shown(frame, "risk_sample")
+    wide = rows[rows["row"].str.endswith("validation")].pivot(index="row", columns="column", values="value")
+    if not {"discharges", "readmitted"} <= set(wide.columns):
+        return []
+    return [(float(n), float(e)) for n, e in zip(wide["discharges"], wide["readmitted"], strict=True) if n > 0]
+
+
+def _behind_benefit(row: Row, cells: Mapping[tuple[str, str], Cells]) -> Cells | None:
+    """The cells of the model that thresholds are told for, where this is its net benefit; None for other models."""
+    model, _, at = str(row["row"]).rpartition("|")
+    found = cells.get(("risk_threshold", f"risk|{at}"))
+    if found is None or model == "all":
+        return None
+    odds = _odds(at)
+    exact = (found.found - odds * found["alarms"]) / found.total
+    value = row["value"]
+    if row["column"] == "avoided_per_100":
+        exact = 100 * (exact - _all_benefit(found, odds)) / odds
+    return found if abs(value - exact) < _CLOSE * max(1.0, abs(exact)) else None
+
+
+def _odds(at: str) -> float:
+    return float(at) / (1 - float(at))
+
+
+def _all_benefit(cells: Cells, odds: float) -> float:
+    return (cells.events - odds * cells["others"]) / cells.total
+
+
+# ---- numbers -------------------------------------------------------------------------------------
+
+
+def coarsen_risk(frame: pd.DataFrame, policy: Policy) -> dict[str, Numbers]:
+    """Numbers of tables of risk models as they may be shown, by id; rows that other rules see to are left out."""
+    cells = gather_cells(frame)
+    done: dict[str, Numbers] = {}
+    for table in THRESHOLD_TABLES:
+        for _, row in _shown(frame, table).iterrows():
+            behind = cells.get((table, str(row["row"])))
+            if behind is not None:
+                done[str(row["id"])] = _share(row, behind.rounded(policy), policy)
+    for table in BENEFIT_TABLES:
+        done |= _benefits(frame, table, cells, policy)
+    for row in frame[frame["table"].str.startswith("risk_") & (frame["status"] == "shown")].to_dict("records"):
+        found = None if row["id"] in done else _other(row, policy)
+        if found is not None:
+            done[str(row["id"])] = found
+    return done
+
+
+def _share(row: Row, cells: Cells, policy: Policy) -> Numbers:
+    """A share worked out from rounded cells; the ends of its interval go outwards to the same steps."""
+    column = str(row["column"])
+    if column == ODDS_COLUMN:
+        return _odds_of_alarms(row, cells, policy)
+    if column not in SHARES:
+        return _blank()
+    top, below = (cells[name] for name in SHARES[column])
+    scale = 100.0 if "100" in column else 1.0
+    value = scale * min(top / below, 1.0) if below > 0 else math.nan
+    return _ends(row, value, scale * policy.base / max(below, policy.base), 1 if scale > 1 else 3, most=scale)
+
+
+def _odds_of_alarms(row: Row, cells: Cells, policy: Policy) -> Numbers:
+    """False alarms for each true one, with ends from those that a share of the same cells would have."""
+    value = cells["alarms"] / cells.found if cells.found > 0 else math.nan
+    unit = policy.base * (1 + value) / max(cells.found, policy.base)
+    return _ends(row, value, unit, 1, most=math.inf)
+
+
+def _benefits(frame: pd.DataFrame, table: str, cells: Mapping[tuple[str, str], Cells],
+              policy: Policy) -> dict[str, Numbers]:  # fmt: skip
+    """Net benefit from rounded cells where they are known, else in steps of `base` people, and what follows from it."""
+    rows = _shown(frame, table)
+    done: dict[str, Numbers] = {}
+    shown: dict[str, float] = {}
+    for _, row in rows[rows["column"] == "net_benefit"].iterrows():
+        model, _, at = str(row["row"]).rpartition("|")
+        behind = _behind_benefit(row, cells)
+        known = cells.get(("risk_threshold", f"risk|{at}"))
+        odds, people = _odds(at), policy.rounded(known.total if known else row["n_people"])
+        unit = policy.base / max(people, policy.base) if math.isfinite(people) else 1.0
+        if behind is not None:
+            near = behind.rounded(policy)
+            value = (near.found - odds * near["alarms"]) / near.total
+        elif model == "all":
+            risk = (row["value"] + odds) / (1 + odds)
+            value = (1 + odds) * policy.rounded(risk * people) / people - odds if people > 0 else math.nan
+        else:
+            value = math.floor(row["value"] / unit + 0.5) * unit
+        done[str(row["id"])] = _ends(row, value, unit, 4, least=-math.inf)
+        shown[str(row["row"])] = value
+    for _, row in rows[rows["column"] == "avoided_per_100"].iterrows():
+        at = str(row["row"]).rpartition("|")[2]
+        value = 100 * (shown.get(str(row["row"]), math.nan) - shown.get(f"all|{at}", math.nan)) / _odds(at)
+        unit = 100 * policy.base / max(policy.rounded(row["n_people"]), policy.base) / _odds(at)
+        done[str(row["id"])] = _ends(row, value, unit, 1, least=-math.inf, most=math.inf)
+    return done
+
+
+def _other(row: Row, policy: Policy) -> Numbers | None:
+    """Brier scores, shares of discharges, numbers of them, risks of few, and gaps in shares."""
+    table, column = str(row["table"]), str(row["column"]).split("|")[0]
+    people = max(policy.rounded(float(row["n_people"])), policy.base)
+    people = people if math.isfinite(people) else float(policy.base)
+    if row["kind"] != "statistic":
+        return None
+    if table == "risk_size" and column == "needed":
+        return _blank() | {"value": _upwards(float(row["value"]))}
+    if column in ("have", "discharges"):
+        return _blank() | {"value": policy.rounded(float(row["value"]))}
+    if column == "brier":  # with the scaled score it would give the share that came back
+        return _stepped(row, next_step(policy.base / people))
+    if table == "risk_missing" or column in ("share", "share_beyond"):
+        return _stepped(row, (100.0 if row["unit"] == "%" else 1.0) * policy.base / people)
+    if column == "emax" or table == "risk_instability_curve":
+        return _stepped(row, 10.0**-RISK_DECIMALS)
+    if table == "risk_group_gap" and column in SHARES:
+        return _stepped(row, 1.0 if "100" in column else 0.01)
+    if table.startswith("risk_curve.") or table == "risk_dependence" or column in ("ici", "e50", "e90", "mape"):
+        return _stepped(row, 0.001 if column != "predicted" else 1 / GRID)
+    return None
+
+
+def _stepped(row: Row, step: float) -> Numbers:
+    shown = {c: float(f"{math.floor(float(row[c]) / step + 0.5) * step:.4g}") + 0.0
+             for c in ("value", "lower", "upper") if math.isfinite(float(row[c]))}  # fmt: skip
+    return _blank() | shown | {"level": float(row["level"])}
+
+
+def _ends(row: Row, value: float, unit: float, decimals: int, *, least: float = 0.0, most: float = 1.0) -> Numbers:
+    """`value` with the interval of the row moved along with it and its ends outwards to multiples of `unit` away."""
+    low, high = float(row["lower"]) - float(row["value"]), float(row["upper"]) - float(row["value"])
+    if math.isfinite(low) and math.isfinite(high):
+        low = max(value + math.floor(low / unit + 1e-9) * unit, least)
+        high = min(value + math.ceil(high / unit - 1e-9) * unit, most)
+    shown = {"value": value, "lower": low, "upper": high}
+    rounded = {c: round(x, decimals) + 0.0 if math.isfinite(x) else math.nan for c, x in shown.items()}
+    return _blank() | rounded | {"level": float(row["level"])}
+
+
+def _blank() -> Numbers:
+    return dict.fromkeys(NUMBERS, math.nan)
+
+
+def _upwards(number: float) -> float:
+    """The next number of two digits: what a sample size asks for is arithmetic on the share that came back."""
+    if not number > 0 or not math.isfinite(number):
+        return number
+    unit = 10.0 ** max(math.floor(math.log10(number)) - 1, 0)
+    return math.ceil(number / unit - 1e-9) * unit
+
+
+def _shown(frame: pd.DataFrame, table: str) -> pd.DataFrame:
+    return frame[(frame["table"] == table) & (frame["status"] == "shown")]
+
+
+def _tables(frame: pd.DataFrame, prefix: str) -> list[str]:
+    return [str(t) for t in pd.unique(frame["table"]) if str(t).startswith(prefix)]
+
+
+def _ids(frame: pd.DataFrame, table: str) -> list[tuple[str, str]]:
+    rows = _shown(frame, table)
+    return list(zip(rows["id"], rows["row"].astype(str), strict=True))
