@@ -1,10 +1,8 @@
-"""Measures of risk against R on 69,564 real encounters, and against scikit-learn and statsmodels."""
+"""Measures of risk and their errors with repeats of a person, against scikit-learn and statsmodels."""
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,95 +13,10 @@ from scipy.stats import norm
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from evalkit.risk.validate import (
-    calibration_curve,
     compute_auroc,
-    fit_logistic,
     validate_risk_model,
     wilson_interval,
 )
-
-FOLDER = Path(__file__).parents[2].parent / "shared" / "reference" / "datasets" / "readm_diabetes130"
-needs_diabetes = pytest.mark.skipif(not FOLDER.exists(), reason="the shared reference data sets are not here")
-CAPPED = {"nout": "number_outpatient", "nem": "number_emergency", "ninp": "number_inpatient"}
-LEVELS = {"race": "race", "insulin": "insulin", "diag1_group": "diag1_group"}
-
-
-def predictor(frame: pd.DataFrame, name: str) -> np.ndarray:
-    """A column of the design of reference.R: counts capped at 5, dummies named variable + level."""
-    if name == "(Intercept)":
-        return np.ones(len(frame))
-    if name in CAPPED:
-        return np.minimum(frame[CAPPED[name]].to_numpy(float), 5.0)
-    if name == "home":
-        return (frame["discharge_disposition_id"] == 1).to_numpy(float)
-    if name == "emerg":
-        return (frame["admission_type_id"] == 1).to_numpy(float)
-    for variable in LEVELS:
-        if name.startswith(variable):
-            return (frame[variable].astype(str) == name.removeprefix(variable)).to_numpy(float)
-    return frame[name].to_numpy(float)
-
-
-@pytest.fixture(scope="module")
-def diabetes():
-    reference = json.loads((FOLDER / "reference.json").read_text(encoding="utf-8"))
-    frame = pd.read_parquet(FOLDER / "model_frame.parquet")
-    frame = frame[(frame["expired_or_hospice"] == 0) & (frame["patient_nbr"] % 10 <= 6)]
-    names = [k.removeprefix("model.coef.") for k in reference if k.startswith("model.coef.") and ".se" not in k]
-    design = np.column_stack([predictor(frame, name) for name in names])
-    return reference, names, design, frame["readmit30"].to_numpy(), frame["patient_nbr"].to_numpy()
-
-
-@needs_diabetes
-def test_logistic_fit_equals_glm_in_r(diabetes):
-    reference, names, design, outcome, patient = diabetes
-    assert len(outcome) == reference["model.n_train"]
-    fit = fit_logistic(design, outcome, cluster=pd.factorize(patient)[0])
-    # R's glm stops at a relative deviance of 1e-8, so its coefficients carry about that error.
-    np.testing.assert_allclose(fit.coefficients, [reference[f"model.coef.{n}"] for n in names], rtol=1e-6, atol=1e-8)
-    se = np.sqrt(np.diag(fit.covariance))
-    np.testing.assert_allclose(se, [reference[f"model.coef.{n}.se"] for n in names], rtol=1e-5)
-    patients = len(np.unique(patient))
-    for name in ("ninp", "home", "time_in_hospital"):
-        robust = math.sqrt(fit.robust[names.index(name), names.index(name)] * (patients - 1) / patients)
-        assert robust == pytest.approx(reference[f"model.coef.{name}.se_cluster_patient_CR0"], rel=1e-6)
-
-
-@needs_diabetes
-def test_performance_equals_r(diabetes):
-    reference, names, design, outcome, _ = diabetes
-    risk = expit(design @ np.array([reference[f"model.coef.{n}"] for n in names]))
-    # R's DeLong takes each encounter on its own.
-    found = validate_risk_model(
-        risk, outcome, person=np.arange(len(risk)), replicates=2, rng=np.random.default_rng(0)
-    ).frame
-    assert found.loc["auroc", "value"] == pytest.approx(reference["train.auc"], abs=1e-10)
-    assert found.loc["auroc", "se"] == pytest.approx(reference["train.auc.delong_se"], rel=1e-8)
-    assert found.loc["auroc", "lower"] == pytest.approx(reference["train.auc.delong_lo"], abs=1e-9)
-    assert found.loc["auroc", "upper"] == pytest.approx(reference["train.auc.delong_hi"], abs=1e-9)
-    assert found.loc["brier", "value"] == pytest.approx(reference["train.brier"], abs=1e-10)
-    assert found.loc["scaled_brier", "value"] == pytest.approx(reference["train.brier_scaled"], abs=1e-10)
-    assert found.loc["calibration_slope", "value"] == pytest.approx(reference["train.calibration_slope"], abs=1e-7)
-    intercept = reference["train.calibration_in_the_large"]
-    assert found.loc["calibration_intercept", "value"] == pytest.approx(intercept, abs=1e-6)
-
-
-@needs_diabetes
-def test_calibration_slope_error_equals_r(diabetes):
-    reference, names, design, outcome, _ = diabetes
-    linear = design @ np.array([reference[f"model.coef.{n}"] for n in names])
-    fit = fit_logistic(np.column_stack([np.ones_like(linear), linear]), outcome, cluster=np.arange(len(linear)))
-    assert math.sqrt(fit.covariance[1, 1]) == pytest.approx(reference["train.calibration_slope.se"], rel=1e-6)
-
-
-@needs_diabetes
-def test_top_tenth_holds_what_r_found(diabetes):
-    reference, names, design, outcome, patient = diabetes
-    risk = expit(design @ np.array([reference[f"model.coef.{n}"] for n in names]))
-    curve = calibration_curve(risk, outcome, person=patient)
-    # R flags at the 90th percentile; the groups differ by a handful of the 69,564.
-    assert curve.observed[-1] == pytest.approx(reference["train.top_decile_ppv"], abs=5e-4)
-    assert curve.n_events[-1] / outcome.sum() == pytest.approx(reference["train.top_decile_sensitivity"], abs=5e-4)
 
 
 @pytest.fixture(scope="module")

@@ -216,13 +216,18 @@ def test_unknown_kind():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_unseen_levels_and_new_missing_values_are_scored(kind):
+def test_levels_never_seen_are_refused_or_pooled_on_request(kind):
     data = make_data()
     model = fit_risk_model(data, kind=kind, seed=1)
     new = data.features.head(5).assign(sex="unheard of", prior_admissions=[np.nan, 1, 2, 3, 4])
+    with pytest.raises(ParameterError) as caught:
+        predict_risk(model, new)
+    assert [f.where for f in caught.value.faults] == ['predictor "prior_admissions"', 'predictor "sex"']
     rare = new.assign(sex="other")
-    assert np.array_equal(predict_risk(model, new), predict_risk(model, rare))
-    assert np.isfinite(predict_risk(model, new.assign(score=np.nan, dual_diagnosis=None))).all()
+    pooled = predict_risk(model, new, on_unseen="pool")
+    assert np.array_equal(pooled, predict_risk(model, rare, on_unseen="pool"))
+    known = data.features.head(5)
+    assert np.isfinite(predict_risk(model, known.assign(score=np.nan, dual_diagnosis=None))).all()
 
 
 @pytest.mark.parametrize(
@@ -246,7 +251,7 @@ def test_preparation_learns_from_development_alone():
     data = make_data()
     model = fit_risk_model(data, kind="logistic", seed=1)
     alone = predict_risk(model, data.features.head(3))
-    among = predict_risk(model, pd.concat([data.features.head(3), data.features.assign(score=99.0)]))[:3]
+    among = predict_risk(model, pd.concat([data.features.head(3), data.features.assign(score=4.0)]))[:3]
     np.testing.assert_allclose(alone, among, rtol=1e-12)
 
 

@@ -245,7 +245,7 @@ def test_validation_is_judged_on_effective_discharges():
     alone = judge_validation(outcome, np.arange(1600), expected_auroc=0.7)
     assert [c.needed for c in clustered] == [c.needed for c in alone]
     assert clustered[0].have < 0.8 * alone[0].have
-    assert {c.name for c in alone if c.met} == {"auroc"}
+    assert {c.name for c in alone if not c.met} == {"slope"}
 
 
 # ---- bad input -------------------------------------------------------------------------------------

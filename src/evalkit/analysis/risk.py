@@ -1,124 +1,174 @@
-"""Readmission risk models on trust-wide discharges: developed before a date, validated after it."""
+"""Readmission risk models on trust-wide discharges: developed before a date, validated after it, laid out as tables."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
+from evalkit.analysis.risk_data import asked_model, build_risk_rows
+from evalkit.analysis.risk_develop import HorizonStudy, develop_models
+from evalkit.analysis.risk_groups import explanation_cells, fairness_cells
+from evalkit.analysis.risk_performance import (
+    Named,
+    cross_cells,
+    curve_cells,
+    imputed_cells,
+    optimism_cells,
+    performance_cells,
+    place_cells,
+)
+from evalkit.analysis.risk_samples import missing_cells, sample_cells, size_cells
+from evalkit.analysis.risk_use import (
+    drift_cells,
+    instability_cells,
+    learning_cells,
+    net_benefit_cells,
+    recalibration_cells,
+    threshold_cells,
+)
 from evalkit.analysis.study import Study
-from evalkit.cohort.discharges import build_discharges
-from evalkit.cohort.features import HISTORY_FEATURES, PERSON_FEATURES
-from evalkit.cohort.spells import derive_follow_up
-from evalkit.core.dates import as_days
-from evalkit.core.errors import Fault, NotEstimable
-from evalkit.core.result import Cell, Check, Results
-from evalkit.risk.cells import calibration_cells, risk_performance_cells, risk_sample_cells
-from evalkit.risk.data import RiskData, split_by_date
-from evalkit.risk.model import ModelOptions, fit_risk_model, predict_risk
-from evalkit.risk.validate import RiskPerformance, calibration_curve, validate_risk_model
+from evalkit.core.errors import NotEstimable
+from evalkit.core.result import Cell, Results
+from evalkit.core.sections import RiskKind
+from evalkit.risk.model import MODEL_LABELS
+from evalkit.risk.model_file import save_model
 
-FEATURES = (*PERSON_FEATURES, *HISTORY_FEATURES)
+Tables = dict[str, list[Cell]]
 
 
-def build_risk_data(study: Study) -> RiskData:
-    """Every eligible discharge followed to the horizon, or to death, with what was known that day.
-
-    A death within the horizon without readmission counts as not readmitted: death competes.
-    Raises NotEstimable where the protocol asks for no risk model or the tables hold no discharges.
-    """
-    asked = study.protocol.risk_model
-    outcomes = study.protocol.outcomes_of("readmission")
-    if asked is None or not outcomes:
-        raise NotEstimable(Fault("protocol", "it asks for no readmission risk model"))
-    rows = build_discharges(study.tables, study.protocol, index_ward_types=outcomes[0].index_ward_types)
-    last = np.datetime64(study.protocol.dates.end, "D") - asked.horizon_days
-    rows = rows[as_days(rows["discharge"]) <= last].reset_index(drop=True)
-    follow_up = derive_follow_up(
-        rows, death=as_days(rows["death"]), censor=as_days(rows["followed_until"]), horizon_days=asked.horizon_days
-    )
-    # Whether follow-up reaches the horizon must not depend on what was seen on the way.
-    horizon = pd.Timedelta(days=asked.horizon_days)
-    complete = rows["death"].notna() | (rows["followed_until"] >= rows["discharge"] + horizon)
-    kept: pd.DataFrame = rows[complete]
-    if kept.empty:
-        raise NotEstimable(Fault("discharges", "none was followed to the horizon"))
-    return RiskData(
-        features=kept[list(FEATURES)].reset_index(drop=True),
-        outcome=(follow_up["event"][complete] == 1).to_numpy(dtype=np.int64),
-        person=kept["person_id"].to_numpy(),
-        time=as_days(kept["discharge"]),
-    )
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RiskStudy:
-    """What the risk notebook shows: tables of results, and why there is no model if there is none."""
+    """What the risk notebook shows: tables of results, the horizons behind them, and why there is no model if none.
+
+    `primary` is the model that is told in full at `main`, the protocol's horizon: the protocol's, or where the
+    discharges cannot bear it the first of the protocol's models that they do.
+    """
 
     results: list[Results]
+    horizons: tuple[HorizonStudy, ...] = ()
+    primary: RiskKind | None = None
     reason: str = ""
+
+    @property
+    def main(self) -> HorizonStudy:
+        return self.horizons[0]
 
 
 def analyse_risk(study: Study) -> RiskStudy:
-    """Develop each model before the protocol's date, validate it after, and lay the numbers out.
+    """Judge the sample, develop what it bears, and lay out everything asked of a prediction model.
 
-    A model that the data cannot bear stands with the reason in place of its numbers.
+    A model that the data cannot bear stands with the reason in place of its numbers. Models and their performance are
+    given at every horizon; the rest is for the protocol's own horizon, and where only one model is told, the primary.
     """
-    asked = study.protocol.risk_model
     try:
-        data = build_risk_data(study)
-        split = split_by_date(data, develop_until=asked.develop_until, horizon_days=asked.horizon_days)
+        asked = asked_model(study)
+        rows = build_risk_rows(study)
+        main = develop_models(study, rows, horizon_days=asked.horizon_days)
     except NotEstimable as refusal:
-        cells = [
-            Cell(
-                "all",
-                "auroc",
-                float("nan"),
-                "statistic",
-                status="not_estimable",
-                reason=refusal.reason,
-                label="Readmission risk models",
-            )
-        ]
-        return RiskStudy([Results.from_cells("risk_performance", cells)], refusal.reason)
-    found: dict[str, RiskPerformance | NotEstimable] = {}
-    tables, checks = [], [("sample", check) for check in split.checks]
-    for kind in asked.models:
+        refused = Results.from_cells("risk_performance", [_refused_cell(refusal.reason)])
+        return RiskStudy([refused], reason=refusal.reason)
+    tables: Tables = {}
+    checks: Named = [("sample", check) for check in main.checks]
+    horizons = [main]
+    for days in asked.other_horizons_days:
         try:
-            model = fit_risk_model(
-                split.development,
-                kind=kind,
-                seed=study.protocol.study.seed,
-                options=ModelOptions(min_events_per_predictor=asked.min_events_per_predictor),
-            )
-            risk = predict_risk(model, split.validation.features)
-            later = split.validation
-            found[kind] = validate_risk_model(
-                risk,
-                later.outcome,
-                person=later.person,
-                level=study.level,
-                rng=np.random.default_rng(study.protocol.study.seed),
-            )
+            horizons.append(develop_models(study, rows, horizon_days=days))
         except NotEstimable as refusal:
-            found[kind] = refusal
-            continue
-        checks += [(kind, check) for check in (*model.checks, *found[kind].checks)]
-        curve = calibration_curve(risk, later.outcome, person=later.person, level=study.level)
-        tables.append(Results.from_cells(f"calibration.{kind}", calibration_cells(curve), estimator=kind))
-    return RiskStudy(
-        [
-            Results.from_cells("risk_sample", risk_sample_cells(split.development, split.validation)),
-            Results.from_cells("risk_performance", risk_performance_cells(found)),
-            *tables,
-            Results.from_cells("checks.risk", [_check_cell(row, check) for row, check in checks]),
-        ]
-    )
+            _add(tables, "risk_performance", [_refused_cell(refusal.reason, row=f"{days}|all")])
+    for horizon in horizons:
+        _add(tables, "risk_sample", sample_cells(horizon))
+        _add(tables, "risk_size", size_cells(horizon))
+        cells, found = performance_cells(study, horizon)
+        _add(tables, "risk_performance", cells)
+        checks += found
+    primary = _choose_primary(main, asked.primary)
+    _add(tables, "risk_missing", missing_cells(main.split.development, main.split.validation))
+    if primary is not None:
+        checks += _describe_models(study, main, tables)
+        cells_by_table, found = recalibration_cells(study, main, primary)
+        _merge(tables, cells_by_table)
+        checks += found + _describe_primary(study, main, primary, tables)
+    reason = "" if primary else "; ".join(f"{r.reason}" for r in main.models.values() if isinstance(r, NotEstimable))
+    results = [Results.from_cells(name, cells) for name, cells in tables.items() if cells]
+    results.append(Results.from_cells("checks.risk", _check_cells(checks)))
+    return RiskStudy(results, tuple(horizons), primary, reason)
 
 
-def _check_cell(row: str, check: Check) -> Cell:
-    passed = {True: "passed", False: "failed", None: "informs"}[check.passed]
-    return Cell(
-        row, check.name, check.value, "check", unit=passed, reason=check.text, label=check.name.replace("_", " ")
-    )
+def save_risk_models(study: Study, found: RiskStudy, workings: Path | str) -> dict[str, str]:
+    """Save each model to `<workings>/risk_models/<horizon>_<kind>`, and give the digest of each contract by folder.
+
+    They tell of few people and belong in the secure environment, until an output checker has passed them.
+    """
+    saved = {}
+    for horizon in found.horizons:
+        for kind, one in horizon.developed.items():
+            folder = f"{horizon.horizon_days}_{kind}"
+            place = Path(workings) / "risk_models" / folder
+            saved[folder] = save_model(one.model, place, protocol_digest=study.protocol.digest)
+    return saved
+
+
+# ---- parts ---------------------------------------------------------------------------------------
+
+
+def _describe_models(study: Study, main: HorizonStudy, tables: Tables) -> Named:
+    """What is told of every model at the protocol's horizon."""
+    checks: Named = []
+    for name, make in (("risk_optimism", optimism_cells), ("risk_cross", cross_cells)):
+        cells, found = make(study, main, tuple(main.developed))
+        _add(tables, name, cells)
+        checks += found
+    for kind in main.developed:
+        tables[f"calibration.{kind}"], tables[f"risk_curve.{kind}"] = curve_cells(study, main, kind)
+    _merge(tables, net_benefit_cells(study, main))
+    return checks
+
+
+def _describe_primary(study: Study, main: HorizonStudy, kind: RiskKind, tables: Tables) -> Named:
+    checks: Named = []
+    for name, make in (("risk_imputed", imputed_cells), ("risk_places", place_cells), ("risk_drift", drift_cells)):
+        cells, found = make(study, main, kind)
+        _add(tables, name, cells)
+        checks += found
+    _add(tables, "risk_threshold", threshold_cells(study, main, kind))
+    _add(tables, "risk_learning", learning_cells(study, main, kind))
+    _merge(tables, instability_cells(study, main, kind))
+    for make_all in (fairness_cells, explanation_cells):
+        cells_by_table, found = make_all(study, main, kind)
+        _merge(tables, cells_by_table)
+        checks += found
+    return checks
+
+
+def _choose_primary(main: HorizonStudy, wanted: RiskKind) -> RiskKind | None:
+    kinds = [wanted, *main.verdicts]
+    return next((kind for kind in kinds if kind in main.developed), None)
+
+
+def _add(tables: Tables, name: str, cells: Iterable[Cell]) -> None:
+    tables.setdefault(name, []).extend(cells)
+
+
+def _merge(tables: Tables, more: Tables) -> None:
+    for name, cells in more.items():
+        _add(tables, name, cells)
+
+
+def _refused_cell(reason: str, *, row: str = "all") -> Cell:
+    label = "Readmission risk models"
+    return Cell(row, "auroc", math.nan, "statistic", status="not_estimable", reason=reason, label=label)
+
+
+def _check_cells(checks: Named) -> list[Cell]:
+    cells: dict[tuple[str, str], Cell] = {}
+    for row, check in checks:
+        passed = {True: "passed", False: "failed", None: "informs"}[check.passed]
+        name = row.split("|")[-1] if row.split("|")[-1] not in MODEL_LABELS else row
+        cells.setdefault(
+            (row, check.name),
+            Cell(row, check.name, check.value, "check", unit=passed, reason=check.text,
+                 label=f"{name}: {check.name}".replace("_", " ")),
+        )  # fmt: skip
+    return list(cells.values())

@@ -95,19 +95,19 @@ def plot_risk_icons(*, without: tuple[float, float, float], seen: float, happene
     panels = [figure.add_axes((left, 0.24, 0.44, 0.65)) for left in (0.03, 0.53)]
     value, low, high = (round(base * x) if math.isfinite(x) else -1 for x in without)
     ranged = low >= 0 and high >= 0
-    _icons(panels[0], base, low if ranged else value, high if ranged else value)
-    _icons(panels[1], base, round(base * seen), round(base * seen))
+    draw_icons(panels[0], base, low if ranged else value, high if ranged else value)
+    draw_icons(panels[1], base, round(base * seen), round(base * seen))
     for ax, title, text in (
         (panels[0], titles[0], f"about {value:,} out of {base:,}" + (f"\ncould be {low} to {high}" if ranged else "")),
         (panels[1], titles[1], f"about {round(base * seen):,} out of {base:,}\n"),
     ):
         ax.set_title(title, fontsize=11, color=style.INK, fontweight="bold", pad=5)
         ax.text(0.5, -0.02, text, transform=ax.transAxes, ha="center", va="top", fontsize=10.5, color=style.INK)
-    _icon_key(figure, happened, not_happened, ranged=ranged)
+    draw_icon_key(figure, happened, not_happened, ranged=ranged)
     return figure
 
 
-def _icons(ax: Axes, base: int, sure: int, possible: int) -> None:
+def draw_icons(ax: Axes, base: int, sure: int, possible: int) -> None:
     """Filled circles up to `sure`, diamonds up to `possible`, small rings for the rest."""
     ax.set_axis_off()
     across = 10 if base <= 100 else 40
@@ -127,7 +127,9 @@ def _icons(ax: Axes, base: int, sure: int, possible: int) -> None:
     ax.set_aspect("equal")
 
 
-def _icon_key(figure: Figure, happened: str, not_happened: str, *, ranged: bool, place: str = "lower center") -> None:
+def draw_icon_key(
+    figure: Figure, happened: str, not_happened: str, *, ranged: bool, place: str = "lower center"
+) -> None:
     from matplotlib.lines import Line2D
 
     key = [Line2D([], [], marker="o", markersize=9, linestyle="none", color=style.TREATED, label=happened)]
@@ -173,7 +175,9 @@ def plot_ratio_icons(
     ax.set_xlim(-0.7, max(most / step, 14) + 0.5)
     ax.set_ylim(1.75, -1.0)
     each = "" if step == 1 else f" (each stands for {step:g})"
-    _icon_key(figure, f"{unit}, counted or at least this many{each}", "", ranged=ranged, place="outside lower center")
+    draw_icon_key(
+        figure, f"{unit}, counted or at least this many{each}", "", ranged=ranged, place="outside lower center"
+    )
     return figure
 
 

@@ -6,23 +6,32 @@ Steyerberg 2019, Stat Med 38:4051). Replicates are rows of weights, as `risk.res
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit, logit
+from scipy.stats import norm
 
 from evalkit.core.errors import NotEstimable
-from evalkit.core.faults import choice_faults, refuse
+from evalkit.core.faults import choice_faults, level_faults, refuse, rng_faults, whole_faults
+from evalkit.core.result import Check
 from evalkit.estimators.people.logistic import fit_logistic, fit_logistic_draws
-from evalkit.risk.arrays import check_risks
+from evalkit.risk.arrays import check_risks, risk_faults
+from evalkit.risk.quick_fit import fit_few
+from evalkit.risk.resample import draw_person_counts
 
 Smoother = Literal["spline", "loess"]
 SMOOTHERS = ("spline", "loess")
 # Quantiles of the log-odds at which knots stand (Harrell 2015, Regression Modeling Strategies, table 2.3).
 KNOT_SHARES = (0.05, 0.35, 0.65, 0.95)
 BLOCK = 2_000_000  # numbers held at a time
+# Too few defined replicates, and there is no interval.
+LEAST_DEFINED = 0.9
 _BINS = 2048
+_FEW = 4  # weightings up to which plain Newton steps are quicker than the batched solver
 _MOST_POINTS = 1000
 _SPAN = 2 / 3
 
@@ -40,6 +49,28 @@ class SmoothCurve:
     observed: np.ndarray
     knots: np.ndarray
     coefficients: np.ndarray
+
+
+@dataclass(frozen=True)
+class BandOptions:
+    """`points` at which the curve is given; `replicates` of people for the band at `level`."""
+
+    smoother: Smoother = "spline"
+    replicates: int = 200
+    level: float = 0.95
+    points: int = 50
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationBand:
+    """The smooth curve with its pointwise band, arrays (g,) of risks; NaN where there is none."""
+
+    predicted: np.ndarray
+    smooth: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    level: float
+    checks: tuple[Check, ...]
 
 
 def place_knots(risk: np.ndarray) -> np.ndarray:
@@ -79,6 +110,12 @@ def fit_draws(x: np.ndarray, y: np.ndarray, counts: np.ndarray, *, offset: np.nd
     fit = counts[:, event].any(axis=1) & counts[:, ~event].any(axis=1)
     if not fit.any():
         return coefficients
+    if len(counts) <= _FEW and fit.all():  # from where a good model lies: no intercept, slope 1 on the log-odds
+        start = np.zeros(x.shape[1])
+        start[1:2] = 1.0
+        quick = fit_few(x, y, counts, offset=offset, start=start)
+        if np.isfinite(quick).all():
+            return quick
     try:
         if len(counts) == 1 and counts.all():
             return fit_logistic(x, y, weights=counts, offset=offset)
@@ -119,6 +156,73 @@ def fit_calibration_curve(
     coefficients = fit_spline_draws(risk, outcome, counts, knots)
     curve = SmoothCurve(smoother, at, np.zeros(0), knots, coefficients)
     return replace(curve, observed=predict_calibration(curve, at))
+
+
+def compute_calibration_band(
+    risk: np.ndarray,
+    outcome: np.ndarray,
+    *,
+    person: np.ndarray,
+    rng: np.random.Generator,
+    options: BandOptions = BandOptions(),
+) -> CalibrationBand:
+    """The smooth curve of `fit_calibration_curve` and a pointwise band from a bootstrap of people.
+
+    Points are evenly spaced between the tenth smallest and the tenth largest risk, or the 1st and 99th percentile
+    where those lie further in: beyond them a curve stands on hardly anybody. The band is the curve, plus and minus
+    the normal quantile times the standard deviation of the replicates, on the log-odds for a spline, on the risk, cut
+    to 0 and 1, for lowess; none where more than a tenth of the replicates have no curve.
+
+    Fails with `ParameterError` for malformed arrays or options and with `NotEstimable` below 10 discharges with the
+    outcome, or without it.
+    """
+    where = "compute_calibration_band"
+    faults = [*risk_faults(risk, outcome, person), *level_faults(options.level), *rng_faults(rng)]
+    faults += choice_faults(f"{where} smoother", options.smoother, SMOOTHERS)
+    faults += whole_faults(f"{where} replicates", options.replicates, least=2)
+    refuse([*faults, *whole_faults(f"{where} points", options.points, least=2)])
+    codes, people = pd.factorize(np.asarray(person), sort=True)
+    drawn = np.take(draw_person_counts(np.arange(len(people)), replicates=options.replicates, rng=rng), codes, axis=1)
+    counts = np.concatenate([np.ones_like(drawn[:1]), drawn])
+    ranked, inner = np.sort(np.asarray(risk, dtype=np.float64)), max(9, len(risk) // 100)
+    grid = np.linspace(ranked[inner], ranked[-1 - inner], options.points) if len(risk) > 2 * inner else ranked[:0]
+    curve = fit_calibration_curve(risk, outcome, counts=counts, smoother=options.smoother)
+    heights = predict_calibration(curve, grid)
+    smooth, spread = heights[0], heights[1:]
+    on_log_odds = options.smoother == "spline"
+    spread = logit(spread) if on_log_odds else spread
+    defined = np.isfinite(spread).all(axis=1)
+    share, z = float(defined.mean()), norm.ppf(0.5 + options.level / 2)
+    half = z * spread[defined].std(axis=0, ddof=1) if share >= LEAST_DEFINED else np.full(len(grid), np.nan)
+    middle = logit(smooth) if on_log_odds else smooth
+    ends = (expit(end) if on_log_odds else np.clip(end, 0.0, 1.0) for end in (middle - half, middle + half))
+    said = f"The curve is defined in {math.floor(share * 100)}% of the bootstrap draws of people."
+    check = Check("curve_replicates_defined", passed=share == 1, value=share, text=said)
+    return CalibrationBand(grid, smooth, *ends, options.level, (check,))
+
+
+def compute_hosmer_lemeshow(risk: np.ndarray, outcome: np.ndarray, *, groups: int = 10) -> float:
+    """Hosmer and Lemeshow's statistic over `groups` of equal size of risk, parted at quantiles (R's type 7).
+
+    For comparison with published numbers only: with many discharges it finds any model wrong. Fails as `check_risks`,
+    and with `ParameterError` for fewer than 3 groups.
+
+    >>> y, risk = np.tile([0, 1], 30), np.repeat([0.4, 0.5, 0.6], 20)
+    >>> round(compute_hosmer_lemeshow(risk, y, groups=3), 6)  # 2 x 20 x 0.1 ** 2 / 0.24
+    1.666667
+    """
+    refuse(whole_faults("compute_hosmer_lemeshow groups", groups, least=3))
+    risk, outcome, _ = check_risks(risk, outcome)
+    breaks = np.unique(np.quantile(risk, np.arange(1, groups) / groups))
+    group = np.searchsorted(breaks, risk, side="left")
+    n, observed, expected = (np.bincount(group, weights) for weights in (np.ones_like(risk), outcome, risk))
+    n, observed, expected = n[n > 0], observed[n > 0], expected[n > 0]
+    variance = expected * (1 - expected / n)
+    # A group that is certain to stay out, or to come back, adds nothing where it did, and no number else.
+    sure = variance <= 0
+    if (sure & (observed != expected)).any():
+        return math.nan
+    return float(np.sum((observed - expected)[~sure] ** 2 / variance[~sure]))
 
 
 def fit_spline_draws(risk: np.ndarray, outcome: np.ndarray, counts: np.ndarray, knots: np.ndarray) -> np.ndarray:
@@ -215,7 +319,7 @@ def _local_line(away: np.ndarray, outcome: np.ndarray, weights: np.ndarray, tota
     order = np.argsort(distance, kind="stable")
     ranked = distance[order]
     wanted = np.maximum(np.floor(_SPAN * total + 1e-10), 1.0)
-    held = np.cumsum(weights[:, order], axis=1)
+    held = np.cumsum(np.take(weights, order, axis=1), axis=1)
     radius = ranked[(held < wanted[:, None]).sum(axis=1).clip(max=len(ranked) - 1)]
     width = np.where(radius > 0, radius, 1.0)[:, None]
     kernel = weights * np.maximum(1 - (distance / width) ** 3, 0.0) ** 3

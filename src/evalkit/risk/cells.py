@@ -10,8 +10,9 @@ import numpy as np
 from evalkit.core.errors import NotEstimable
 from evalkit.core.result import Cell
 from evalkit.risk.data import RiskData
+from evalkit.risk.measures import MEASURE_LABELS
 from evalkit.risk.model import MODEL_LABELS
-from evalkit.risk.validate import MEASURE_LABELS, CalibrationCurve, RiskPerformance
+from evalkit.risk.validate import CalibrationCurve, RiskPerformance
 
 _SAMPLE_LABELS = {
     "development": "Discharges the models were developed on",

@@ -90,7 +90,8 @@ class RiskData:
 
 
 def _as_groups(groups: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame({name: as_levels(groups[name]) for name in groups}).replace(MISSING_LEVEL, NOT_RECORDED)
+    levels = {name: as_levels(groups[name]) for name in groups}
+    return pd.DataFrame(levels, index=range(len(groups))).replace(MISSING_LEVEL, NOT_RECORDED)
 
 
 class Split(NamedTuple):

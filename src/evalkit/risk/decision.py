@@ -43,13 +43,15 @@ class NetBenefit:
 
     @property
     def standardised(self) -> np.ndarray:
-        """Net benefit over the prevalence, which is the most there can be, (B, M, T)."""
-        return self.net_benefit / self.prevalence[:, None, None]
+        """Net benefit over the prevalence, which is the most there can be, (B, M, T); NaN where that is 0."""
+        share = np.where(self.prevalence > 0, self.prevalence, math.nan)  # none in a draw: undefined
+        return self.net_benefit / share[:, None, None]
 
     @property
     def avoided_per_100(self) -> np.ndarray:
         """Interventions fewer than for all, net of those missed, in 100 discharges, (B, M, T); NaN at threshold 0."""
-        return 100 * (self.net_benefit - self.treat_all[:, None, :]) / positive_odds(self.thresholds)
+        odds = np.where(self.thresholds > 0, positive_odds(self.thresholds), math.nan)
+        return 100 * (self.net_benefit - self.treat_all[:, None, :]) / odds
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +119,7 @@ def compute_net_benefit(
     counts : (B, n) weights, such as how often each discharge was drawn; without them B is 1
 
     With N discharges, TP and FP of them flagged rightly and in vain, and w = pt / (1 - pt) the odds of the
-    threshold: TP/N - w FP/N (Vickers and Elkin 2006, p. 567). With a prevalence q it is
+    threshold: TP/N - w FP/N (Vickers and Elkin 2006). With a prevalence q it is
     q TP/cases - w (1 - q) FP/controls (Pfeiffer and Gail 2020, Biom J 62:764).
 
     Raises

@@ -114,10 +114,11 @@ def estimate_decision_curve_survival(
     refuse([*level_faults(options.level), *whole_faults(where, options.replicates, least=50), *rng_faults(rng)])
     arguments = {"horizon": horizon, "thresholds": thresholds}
     point = compute_net_benefit_survival(risk, follow_up, **arguments)
-    counts = draw_person_counts(follow_up.cluster, replicates=options.replicates, rng=rng)
-    drawn = compute_net_benefit_survival(risk, follow_up, counts=counts, **arguments)
     cluster = np.unique(follow_up.cluster, return_inverse=True)[1]
     people, n_cuts = int(cluster.max()) + 1, len(point.thresholds)
+    # People are drawn in the order of their codes, so that the order of rows changes nothing.
+    counts = draw_person_counts(np.arange(people), replicates=options.replicates, rng=rng)[:, cluster]
+    drawn = compute_net_benefit_survival(risk, follow_up, counts=counts, **arguments)
     bins = [find_bins(values, point.thresholds) for values in as_risks(risk).values()]
     flagged = np.vstack([*(count_flagged(place, cluster, n_cuts) for place in bins), np.full(n_cuts, people)])
     had = (follow_up.event == 1) & (follow_up.exit <= horizon)

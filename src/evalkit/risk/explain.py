@@ -69,16 +69,18 @@ class Dependence:
     """Mean predicted risk of everybody with `predictor` set to each of `values`; tuples of one length.
 
     `share` is that of the discharges near the value: those that have it, or for grids of numbers are nearer to it
-    than to another. `n_people` and `n_events` are theirs. A point with fewer than 10 people near is NaN with a reason.
+    than to another; `near` its people. A point with fewer than 10 people near is NaN with a reason, and its very
+    name is not to be shown. `n_people` and `n_events` are those of all the data.
     """
 
     predictor: str
     values: tuple[str, ...]
     risk: tuple[float, ...]
     share: tuple[float, ...]
-    n_people: tuple[int, ...]
-    n_events: tuple[int, ...]
+    near: tuple[int, ...]
     reasons: tuple[str, ...]
+    n_people: int
+    n_events: int
     checks: tuple[Check, ...]
 
 
@@ -197,27 +199,23 @@ def estimate_dependence(predict: Predict, data: RiskData, predictor: str, *, poi
         )
     refuse(faults)
     column = data.features[predictor]
-    settings, near = _settings(column, points)
-    risk, share, people, events, reasons = [], [], [], [], []
+    settings, nearest = _settings(column, points)
+    risk, share, near = [], [], []
     for k, value in enumerate(settings.values()):
-        rows = near == k
-        people.append(len(np.unique(data.person[rows])))
-        events.append(int(data.outcome[rows].sum()))
-        few = people[-1] < FEWEST_PEOPLE
-        reasons.append(f"Fewer than {FEWEST_PEOPLE} people are near this value." if few else "")
+        rows = nearest == k
+        near.append(len(np.unique(data.person[rows])))
+        few = near[-1] < FEWEST_PEOPLE or rows.mean() * data.n_people < FEWEST_PEOPLE
         set_to = pd.Series([value] * len(data), index=column.index, dtype=column.dtype)
         risk.append(math.nan if few else float(_predict(predict, data.features.assign(**{predictor: set_to})).mean()))
         share.append(math.nan if few else float(rows.mean()))
-    withheld = [name for name, reason in zip(settings, reasons, strict=True) if reason]
-    text = (
-        f"Withheld, fewer than {FEWEST_PEOPLE} people near: {', '.join(withheld)}."
-        if withheld
-        else "No point is withheld."
-    )
-    check = Check(f"dependence_{predictor}", passed=not withheld, value=float(len(withheld)), text=text)
+    reasons = tuple(f"Fewer than {FEWEST_PEOPLE} people are near this value." if math.isnan(r) else "" for r in risk)
+    lost = sum(map(bool, reasons))
+    text = f"Some values are left out: fewer than {FEWEST_PEOPLE} people are near." if lost else "No value is left out."
+    check = Check(f"dependence_{predictor}", passed=not lost, value=float(lost), text=text)
     return Dependence(
-        predictor, tuple(settings), tuple(risk), tuple(share), tuple(people), tuple(events), tuple(reasons), (check,)
-    )
+        predictor, tuple(settings), tuple(risk), tuple(share), tuple(near), reasons, data.n_people, data.n_events,
+        (check,),
+    )  # fmt: skip
 
 
 # ---- importance ----------------------------------------------------------------------------------

@@ -20,24 +20,30 @@ from evalkit.risk.arrays import FEWEST_EVENTS
 from evalkit.risk.data import MISSING_LEVEL, NOT_RECORDED, RiskData, as_levels, as_numbers, column_type
 from evalkit.risk.explain_words import TermWords, refuse_causal_words
 from evalkit.risk.fairness import FEWEST_PEOPLE, compute_draw_errors
-from evalkit.risk.penalised import fit_ridge_draws
 from evalkit.risk.prepare import RARE_LEVEL_SHARE
+from evalkit.risk.ridge import fit_ridge_draws
 
 RARE_LEVELS = "rare levels together"
 
 
 @dataclass(frozen=True)
 class OddsRatioOptions:
-    """`penalty` as in `fit_ridge` (0: maximum likelihood); `interval` from the sandwich by person or the bootstrap."""
+    """`penalty` as in `fit_ridge` (0: maximum likelihood); `interval` from the sandwich by person or the bootstrap.
+
+    Levels of a category that fewer than `rare_share` of the discharges have are joined.
+    """
 
     penalty: float = 0.0
     interval: Literal["sandwich", "bootstrap"] = "sandwich"
     level: float = 0.95
+    rare_share: float = RARE_LEVEL_SHARE
 
     def __post_init__(self) -> None:
         faults = choice_faults("OddsRatioOptions interval", self.interval, ("sandwich", "bootstrap"))
         if not (is_finite(self.penalty) and self.penalty >= 0):
             faults.append(Fault("OddsRatioOptions penalty", "is out of range", str(self.penalty), "0 or more"))
+        if not (is_finite(self.rare_share) and 0 <= self.rare_share < 1):
+            faults.append(Fault("OddsRatioOptions rare_share", "is out of range", str(self.rare_share), "0 to below 1"))
         refuse([*faults, *level_faults(self.level)])
 
 
@@ -84,8 +90,7 @@ def estimate_odds_ratios(
     r"""Odds ratios of a logistic model of `data.outcome` on all of `data.features`.
 
     Numbers: per unit of `words`; missing ones are the median, and a term says that they are not recorded. Categories:
-    each level against that of `references`, else the most frequent; missing is the level "not recorded", and levels
-    of fewer than 2% of discharges are joined.
+    each level against that of `references`, else the most frequent; missing is the level "not recorded".
 
     Maximum likelihood where `penalty` is 0. Else ridge over standardised columns, one a level, and a level's odds
     ratio is \(\exp(\beta_{level} - \beta_{reference})\). The sandwich is \(H^{-1} M H^{-1}\), H the curvature with
@@ -99,7 +104,7 @@ def estimate_odds_ratios(
     discharges are in the rarer class.
     """
     _refuse(data, words or {}, references or {}, counts, options)
-    design, terms, contrast = _build_terms(data, words or {}, references or {}, full=options.penalty > 0)
+    design, terms, contrast = _build_terms(data, words or {}, references or {}, options)
     names = [f"{t.predictor} {t.level}".strip() for t in terms]
     weights = np.ones((1, len(data)), dtype=np.uint16)
     drawn = None
@@ -112,8 +117,7 @@ def estimate_odds_ratios(
         drawn = _ridge(design, data.outcome, options.penalty, counts)[:, 1:] @ contrast.T
         se = compute_draw_errors(drawn[:, None, :], np.full((1, len(logs)), data.n_people))[0]
     else:
-        spread = np.sqrt(np.einsum("ij,jk,ik->i", contrast, _sandwich(design, data, base, options.penalty), contrast))
-        se = spread
+        se = np.sqrt(np.einsum("ij,jk,ik->i", contrast, _sandwich(design, data, base, options.penalty), contrast))
     told = np.array([not term.refusal for term in terms])
     z = float(norm.ppf(0.5 + options.level / 2))
     ends = [np.where(told, np.exp(logs + side * z * se), np.nan) for side in (-1, 1)]
@@ -125,9 +129,9 @@ def estimate_odds_ratios(
 
 
 def _build_terms(
-    data: RiskData, words: Mapping[str, TermWords], references: Mapping[str, str], *, full: bool
+    data: RiskData, words: Mapping[str, TermWords], references: Mapping[str, str], options: OddsRatioOptions
 ) -> tuple[np.ndarray, tuple[Term, ...], np.ndarray]:
-    """Design (n, q), terms (k) and contrasts (k, q); with `full` a category's reference has a column too."""
+    """Design (n, q), terms (k) and contrasts (k, q); under a penalty a category's reference has a column too."""
     columns: list[np.ndarray] = []
     terms: list[Term] = []
     rows: list[dict[int, float]] = []
@@ -137,7 +141,7 @@ def _build_terms(
         if column_type(values) == "number":
             _add_number(data, name, as_numbers(values), said, columns, terms, rows)
         else:
-            _add_category(data, name, values, (said, references.get(name), full), columns, terms, rows)
+            _add_category(data, name, values, (said, references.get(name), options), columns, terms, rows)
     contrast = np.zeros((len(terms), len(columns)))
     for i, row in enumerate(rows):
         for j, weight in row.items():
@@ -173,16 +177,17 @@ def _add_category(
     data: RiskData,
     name: str,
     values: pd.Series,
-    how: tuple[TermWords, str | None, bool],
+    how: tuple[TermWords, str | None, OddsRatioOptions],
     columns: list[np.ndarray],
     terms: list[Term],
     rows: list[dict[int, float]],
 ) -> None:
-    said, wanted, full = how
+    said, wanted, options = how
+    full = options.penalty > 0
     levels = as_levels(values)
     levels = np.where(levels == MISSING_LEVEL, NOT_RECORDED, levels)
     shares = pd.Series(levels).value_counts(normalize=True)
-    rare = [level for level in shares.index[shares < RARE_LEVEL_SHARE] if level != wanted]
+    rare = [level for level in shares.index[shares < options.rare_share] if level != wanted]
     if len(rare) > 1:
         levels = np.where(np.isin(levels, rare), RARE_LEVELS, levels)
     sizes = pd.Series(levels).value_counts()

@@ -17,8 +17,8 @@ from evalkit.core.faults import is_finite, refuse
 _CAUSAL = re.compile(
     r"\b(caus(e|es|ed|ing|al|ally|ation)|because|due to|owing to|leads? to|leading to|led to|results? in|resulting in"
     r"|resulted in|reduc(e|es|ed|ing)|lowers|lowered|raises|raised|increases|increasing|decreases|decreasing"
-    r"|prevent(s|ed|ing)?|protect(s|ed|ing|ive)?|improves|improving|worsens|worsening|affects|affected|affecting"
-    r"|effects? (of|on)|impacts? (of|on)?|impacting|drives|driven by|driver|drivers|triggers|triggering|brings about"
+    r"|prevent(s|ed|ing)?|protect(s|ing|ive)?|improves|improving|worsens|worsening|affects|affected|affecting"
+    r"|effects? (of|on)|impacts? on|impacting|drives|driven by|driver|drivers|triggers|triggering|brings about"
     r"|makes (people|patients|them)|thanks to|contributes to|responsible for)\b",
     re.IGNORECASE,
 )

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from evalkit.core.errors import Fault, NotEstimable
-from evalkit.core.faults import level_faults, refuse
+from evalkit.core.faults import choice_faults, level_faults, refuse
 from evalkit.core.result import Check
 from evalkit.risk.arrays import FEWEST_EVENTS
 from evalkit.risk.data import NOT_RECORDED, RiskData
@@ -31,7 +31,7 @@ ADVISED_EVENTS = 100
 _DEFINED = 0.9
 # Intervals are made on the log-odds or the log and turned back, so that they stay where the measure can be.
 _LOGIT = ("auroc", "auprc", "brier")
-_LOG = ("observed_expected", "log_loss", "ici", "e50", "e90", "emax")
+_LOG = ("observed_expected", "log_loss")
 # Gaps in these need no unfairness: they follow the share readmitted, or the number of discharges.
 FOLLOWS_BASE_RATE = ("auprc", "brier", "scaled_brier", "log_loss", "ppv", "npv", "flagged_per_100")
 FOLLOWS_SIZE = ("ici", "e50", "e90", "emax")
@@ -155,25 +155,26 @@ def build_group_sample(
     return GroupSample(risk[order], outcome, person, np.ascontiguousarray(counts[:, order]), tuple(levels))
 
 
-def estimate_group_performance(sample: GroupSample, *, level: float = 0.95) -> GroupEstimates:
-    r"""Every measure of `measures.MEASURES` within each level, with intervals from the draws of people.
+def estimate_group_performance(
+    sample: GroupSample, *, level: float = 0.95, names: Sequence[str] = MEASURES
+) -> GroupEstimates:
+    r"""Every measure of `names` within each level, with intervals from the draws of people.
 
     With \(\hat\theta\) the measure, \(s\) the standard deviation of its draws times \(\sqrt{G / (G - 1)}\), G the
-    level's people, and g the log-odds (AUROC, AUPRC, Brier), the log (O/E, log loss, ICI, E50, E90, Emax) or nothing:
-    \(g^{-1}(g(\hat\theta) \pm z\, s\, g'(\hat\theta))\). ICI, E50, E90 and Emax are never below 0 and are larger in
-    smaller levels, also where calibration is the same. AUROC depends on how alike the people of a level are.
+    level's people, and g the log-odds (AUROC, AUPRC, Brier), the log (O/E, log loss) or nothing:
+    \(g^{-1}(g(\hat\theta) \pm z\, s\, g'(\hat\theta))\). ICI, E50, E90 and Emax, whose intervals are cut at 0, are
+    larger in smaller levels, also where calibration is the same. AUROC depends on how alike the people of a level are.
 
-    Fails with `ParameterError` for a level outside 0 to 1; what cannot be told is NaN with its reason.
+    Fails with `ParameterError` for a level out of range and unknown names; what cannot be told is NaN with its reason.
     """
-    refuse(level_faults(level))
-    draws = np.full((1 + len(sample.counts), len(sample.levels), len(MEASURES)), np.nan)
-    names = tuple(MEASURES)
+    refuse([*level_faults(level), *(f for name in names for f in choice_faults("names", name, MEASURES))])
+    draws = np.full((1 + len(sample.counts), len(sample.levels), len(names)), np.nan)
     for at, group in enumerate(sample.levels):
         if group.refusal:
             continue
         weights = np.ones((1 + len(sample.counts), len(group.rows)), dtype=sample.counts.dtype)
         weights[1:] = sample.counts[:, group.rows]
-        found = compute_measures(sample.risk[group.rows], sample.outcome[group.rows], counts=weights)
+        found = compute_measures(sample.risk[group.rows], sample.outcome[group.rows], counts=weights, names=names)
         draws[:, at] = np.column_stack([found[name] for name in names])
     shape = draws.shape[1:]
     people = np.repeat([[float(group.n_people)] for group in sample.levels], len(names), axis=1)
@@ -187,7 +188,7 @@ def estimate_group_performance(sample: GroupSample, *, level: float = 0.95) -> G
     ends = [_ends(name, draws[0, :, j], z * se[:, j]) for j, name in enumerate(names)]
     lower, upper = (np.column_stack([end[side] for end in ends]) for side in (0, 1))
     return GroupEstimates(
-        sample.levels, names, draws[0], se, lower, upper, draws[1:], reasons, people, events, level,
+        sample.levels, tuple(names), draws[0], se, lower, upper, draws[1:], reasons, people, events, level,
         (*_size_checks(sample), _interval_check(draws[0], lower)),
     )  # fmt: skip
 
@@ -306,7 +307,8 @@ def _ends(name: str, values: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray,
     elif name in _LOG:
         low[good], high[good] = at * np.exp(-step / at), at * np.exp(step / at)
     else:
-        low[good], high[good] = at - step, np.minimum(at + step, 1.0 if name == "scaled_brier" else math.inf)
+        low[good] = np.maximum(at - step, 0.0 if name in FOLLOWS_SIZE else -math.inf)
+        high[good] = np.minimum(at + step, 1.0 if name == "scaled_brier" else math.inf)
     return low, high
 
 

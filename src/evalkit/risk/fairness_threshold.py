@@ -20,6 +20,8 @@ from evalkit.risk.fairness import (
 )
 from evalkit.risk.validate import wilson_interval
 
+# The share readmitted, which no threshold changes; the criteria of fairness turn on it.
+BASE_RATE = "came_back_per_100"
 FlagBy = Literal["risk", "share"]
 
 # Each rate: what it is out of, and the counts on top and below (columns of `_Tally`).
@@ -138,7 +140,7 @@ def describe_conflicts(sample: GroupSample, at_threshold: GroupEstimates) -> tup
     (Kleinberg, Mullainathan and Raghavan 2016, arXiv:1609.05807, theorem 1.1). Both are arithmetic, whatever the
     model; the data only say whether p differs, by the bootstrap test of equality of `estimate_group_gaps`.
     """
-    gaps = {g.characteristic: g for g in estimate_group_gaps(at_threshold, names=["came_back_per_100"])}
+    gaps = {g.characteristic: g for g in estimate_group_gaps(at_threshold, names=[BASE_RATE])}
     return tuple(_conflict(sample, at_threshold, gaps[name].p_value, name) for name in sample.characteristics)
 
 

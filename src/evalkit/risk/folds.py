@@ -62,3 +62,9 @@ def few_faults(parts: Iterable[tuple[str, np.ndarray]]) -> list[Fault]:
         )
         for name, outcome in parts if min(outcome.sum(), len(outcome) - outcome.sum()) < FEWEST_EVENTS
     ]  # fmt: skip
+
+
+def count_training(held: np.ndarray) -> np.ndarray:
+    """Weights (repeats x folds, n): 1 for the discharges developed on, fold by fold of `held` from `draw_folds`."""
+    folds = int(held.max()) + 1
+    return np.concatenate([row != np.arange(folds)[:, None] for row in held]).astype(np.uint8)

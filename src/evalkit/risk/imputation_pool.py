@@ -14,6 +14,11 @@ from evalkit.core.faults import refuse
 from evalkit.core.result import Check
 from evalkit.estimators.people.rubin import IMPUTATIONS_PER_FMI, PooledEstimate, compute_pooled
 from evalkit.risk.arrays import risk_faults
+from evalkit.risk.data import RiskData
+from evalkit.risk.imputation import ImputedDevelopment
+from evalkit.risk.measures import MEASURES
+from evalkit.risk.optimism import Optimism, OptimismInterval, estimate_optimism
+from evalkit.risk.refit import RefittedModels, Rows
 from evalkit.risk.validate import RiskPerformance
 
 
@@ -58,6 +63,60 @@ def pool_risks(risks: Sequence[np.ndarray]) -> PooledRisks:
     refuse(faults)
     stacked = np.asarray(risks, dtype=np.float64)
     return PooledRisks(stacked.mean(axis=0), stacked.std(axis=0, ddof=1))
+
+
+def pool_refits(refits: Sequence[RefittedModels]) -> RefittedModels:
+    """The models of m imputed sets, refitted to the same weightings, as models that give the mean of their m risks.
+
+    What works with `RefittedModels` (optimism, cross-validation, instability) then works for a model with imputation.
+    Fails with `ParameterError` where there are fewer than two, or they differ in draws or number of discharges.
+    """
+    faults = [] if len(refits) > 1 else [Fault("refits", "too few imputations to pool", f"{len(refits)}", "2 or more")]
+    if any(r.n_rows != refits[0].n_rows or not np.array_equal(r.counts, refits[0].counts) for r in refits[1:]):
+        step = "Draw counts once, and refit each imputed set to them."
+        faults.append(Fault("refits", "they differ in their draws or discharges", next_step=step))
+    refuse(faults)
+    reasons = tuple(next((said for said in row if said), "") for row in zip(*(r.reasons for r in refits), strict=True))
+
+    def predict(models: slice, rows: Rows) -> np.ndarray:
+        return sum(r.predict(models, rows) for r in refits) / len(refits)
+
+    return RefittedModels(np.mean([r.original for r in refits], axis=0), refits[0].counts, reasons, predict)
+
+
+def estimate_imputed_optimism(
+    development: ImputedDevelopment,
+    refit: Callable[[RiskData], RefittedModels],
+    *,
+    level: float = 0.95,
+    names: Sequence[str] = MEASURES,
+    interval: OptimismInterval = "centred",
+) -> Optimism:
+    """`estimate_optimism` of the model with imputation, its risks averaged over the imputed sets.
+
+    `refit(set)` refits the model to bootstrap draws of one imputed set; the draws must be the same for all. Measured,
+    on their draw and on everybody, are the risks averaged over the sets, as a person would be given them.
+
+    Imputing anew within every draw would be honest in all (Musoro et al. 2014, BMC Med Res Methodol 14:116, compare
+    the two) and takes B times as long. Here imputation models have seen everybody: what they learnt too well of a
+    draw is not found out. They hold no outcome where it is left out, so that what they take off the optimism is small
+    (in our worlds of 300 discharges, two of six predictors with half missing, less than the Monte-Carlo error of
+    0.004 in the AUROC); imputed with the outcome the corrected value is too good, by more the more is missing (Wahl et
+    al. 2016, BMC Med Res Methodol 16:144), which the check `imputed_without_outcome` says. Fails as `estimate_optimism`
+    and `pool_refits`.
+    """
+    found = estimate_optimism(
+        pool_refits([refit(data) for data in development.sets]), development.sets[0].outcome,
+        level=level, names=names, interval=interval,
+    )  # fmt: skip
+    without = development.models.options.outcome == "left_out" or development.models.kept is None
+    text = (
+        "Missing values were imputed once, not anew in each draw, and without looking at outcomes."
+        if without
+        else "Missing values were imputed with the outcome: corrected values are too good."
+    )
+    check = Check("imputed_without_outcome", passed=without, value=float(len(development.sets)), text=text)
+    return replace(found, checks=(*found.checks, check))
 
 
 def pool_performance(performances: Sequence[RiskPerformance]) -> RiskPerformance:

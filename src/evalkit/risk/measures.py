@@ -93,7 +93,7 @@ def compute_measures(
 
 def _join_ties(risk: np.ndarray, outcome: np.ndarray, counts: np.ndarray) -> _Rows:
     order = np.lexsort((risk, -outcome))
-    risk, outcome, counts = risk[order], outcome[order], counts[:, order]
+    risk, outcome, counts = risk[order], outcome[order], np.take(counts, order, axis=1)
     first = np.r_[True, (np.diff(risk) != 0) | (np.diff(outcome) != 0)]
     if not first.all():
         kind = np.float64 if counts.dtype.kind == "f" else np.uint32
@@ -166,11 +166,8 @@ def _calibration(rows: _Rows) -> dict[str, np.ndarray]:
     ones = np.ones((len(y), 1))
     intercept = fit_draws(ones, y, counts, offset=odds)[:, 0]
     slope = undefined if np.ptp(odds) == 0 else fit_draws(np.column_stack([ones, odds]), y, counts)[:, 1]
-    # A replicate that holds one distinct risk only has no slope, though others have.
-    away = odds - odds.mean()
-    total, mean, square = (counts @ np.column_stack([np.ones_like(away), away, away**2])).T
-    total = np.where(total > 0, total, np.nan)
-    slope = np.where(square / total - (mean / total) ** 2 > 1e-12 * np.ptp(odds) ** 2, slope, np.nan)
+    # A replicate that holds one distinct risk only, of either outcome, has no slope, though others have.
+    slope = np.where(np.count_nonzero(counts, axis=1) > 2, slope, np.nan)
     out = {"calibration_intercept": intercept, "calibration_slope": slope}
     if sure.any():
         certain = rows.counts[:, sure].any(axis=1)

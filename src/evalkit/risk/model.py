@@ -24,6 +24,7 @@ from evalkit.core.faults import choice_faults, is_finite, is_whole, refuse
 from evalkit.core.result import Check
 from evalkit.risk.competing import CompetingMethod, CompetingRiskClassifier, build_competing_target
 from evalkit.risk.data import RiskData
+from evalkit.risk.penalised import choose_penalty
 from evalkit.risk.prepare import (
     OnUnseen,
     RiskColumn,
@@ -131,13 +132,14 @@ def fit_risk_model(data: RiskData, *, kind: ModelKind, seed: int, options: Model
     if kind == "competing_risk":
         options = replace(options, horizon_days=_horizon(data, options))
     columns = describe_columns(features)
-    pipeline = _build_pipeline(kind, columns, seed, options)
-    ratio, parameters = _gate(data, pipeline, columns, options)
-    if kind == "logistic":
-        options = replace(options, penalty=_penalty(data, pipeline, columns, options, seed))
-        pipeline.set_params(fit__C=1 / options.penalty)
-    fitted = _fit(pipeline, columns, kind, data)
+    frame, pipeline = build_frame(features, columns), _build_pipeline(kind, columns, seed, options)
+    ratio, parameters = _gate(data, pipeline, frame, columns, options)
     checks = _event_checks(kind, ratio, options.min_events_per_predictor)
+    if kind == "logistic":
+        penalty, more = _penalty(data, pipeline, frame, options, seed)
+        options, checks = replace(options, penalty=penalty), (*checks, *more)
+        pipeline.set_params(fit__C=1 / penalty)
+    fitted = _fit(pipeline, kind, frame, build_target(kind, data))
     return RiskModel(kind, columns, fitted, parameters, checks, seed, _describe_training(data), options)
 
 
@@ -152,26 +154,16 @@ def fit_own_model(
     """
     refuse([*_estimator_faults(estimator), *_option_faults(options)])
     columns = describe_columns(data.features)
+    frame = build_frame(data.features, columns)
     own = clone(estimator)
     if own.get_params().get("random_state", seed) is None:
         own.set_params(random_state=seed)
     pipeline = Pipeline([("prepare", build_linear_preparation(columns)), ("scale", StandardScaler()), ("fit", own)])
-    ratio, parameters = _gate(data, pipeline, columns, options)
-    fitted = _fit(pipeline, columns, "own", data)
+    ratio, parameters = _gate(data, pipeline, frame, columns, options)
+    fitted = _fit(pipeline, "own", frame, data.outcome)
+    read_probabilities(fitted, frame)
     checks = _event_checks("own", ratio, options.min_events_per_predictor)
-    model = RiskModel("own", columns, fitted, parameters, checks, seed, _describe_training(data), options)
-    _read_risks(model, data.features)
-    return model
-
-
-def refit_risk_model(model: RiskModel, data: RiskData) -> RiskModel:
-    """The same model, its columns and penalty, with all that its pipeline learns learnt from `data` instead.
-
-    For bootstrap samples and folds: it does not ask again whether there are enough events. Fails with `NotEstimable`
-    where `data` cannot be fitted.
-    """
-    fitted = _fit(clone(model.pipeline), model.columns, model.kind, data)
-    return replace(model, pipeline=fitted, training=_describe_training(data))
+    return RiskModel("own", columns, fitted, parameters, checks, seed, _describe_training(data), options)
 
 
 def predict_risk(model: RiskModel, features: pd.DataFrame, *, on_unseen: OnUnseen = "refuse") -> np.ndarray:
@@ -183,7 +175,12 @@ def predict_risk(model: RiskModel, features: pd.DataFrame, *, on_unseen: OnUnsee
     """
     share = model.options.most_outside_share
     check_features(model.columns, features, on_unseen=on_unseen, most_outside_share=share)
-    return _read_risks(model, features)
+    return read_probabilities(model.pipeline, build_frame(features, model.columns))
+
+
+def build_design(model: RiskModel, features: pd.DataFrame) -> np.ndarray:
+    """Prepared predictors (n, k) of `features`, in the order of `list_terms(model.pipeline)`; checks nothing."""
+    return np.asarray(model.pipeline[:-1].transform(build_frame(features, model.columns)), dtype=np.float64)
 
 
 def build_target(kind: ModelKind, data: RiskData) -> np.ndarray:
@@ -212,8 +209,18 @@ def _build_pipeline(kind: str, columns: Sequence[RiskColumn], seed: int, options
     return _linear(columns, fit)
 
 
-def _fit(pipeline: Pipeline, columns: Sequence[RiskColumn], kind: ModelKind, data: RiskData) -> Pipeline:
-    frame, target = build_frame(data.features, columns), build_target(kind, data)
+def fit_pipeline(model: RiskModel, frame: pd.DataFrame, target: np.ndarray) -> Pipeline:
+    """The model's pipeline learnt anew from a `build_frame` (n, p) and `build_target`; `model` stays as it is.
+
+    Fails with `NotEstimable` where these cannot be fitted. It does not ask whether there are enough events.
+    """
+    return _fit(clone(model.pipeline), model.kind, frame, target)
+
+
+def _fit(pipeline: Pipeline, kind: ModelKind, frame: pd.DataFrame, target: np.ndarray) -> Pipeline:
+    label = MODEL_LABELS[kind]
+    if kind != "competing_risk" and target.min() == target.max():
+        raise NotEstimable(Fault(label, "one outcome class only"))
     try:
         pipeline.fit(frame, target)
     except NotEstimable as refusal:  # said of places in the design: say of which predictors
@@ -221,9 +228,9 @@ def _fit(pipeline: Pipeline, columns: Sequence[RiskColumn], kind: ModelKind, dat
         raise NotEstimable([replace(f, where=names.get(f.where, f.where)) for f in refusal.faults]) from None
     fit = pipeline[-1]
     if kind in ("logistic", "prior_admissions") and np.max(fit.n_iter_) >= fit.max_iter:
-        raise NotEstimable(Fault(MODEL_LABELS[kind], "the fit did not converge"))
+        raise NotEstimable(Fault(label, "the fit did not converge"))
     if kind == "prior_admissions" and np.abs(fit.coef_).max() > _SEPARATED:
-        raise NotEstimable(Fault(MODEL_LABELS[kind], "the column separates the two outcomes"))
+        raise NotEstimable(Fault(label, "the column separates the two outcomes"))
     return pipeline
 
 
@@ -248,10 +255,14 @@ def _describe_training(data: RiskData) -> Training:
     return Training(*(round(count / 10) * 10 for count in counts), *months)
 
 
-def _read_risks(model: RiskModel, features: pd.DataFrame) -> np.ndarray:
-    found = np.asarray(model.pipeline.predict_proba(build_frame(features, model.columns)), dtype=np.float64)
-    allowed, got = f"({len(features)}, 2), each from 0 to 1", f"shape {found.shape}"
-    if found.shape != (len(features), 2):
+def read_probabilities(pipeline: Pipeline, frame: pd.DataFrame) -> np.ndarray:
+    """Risks (n,) that a fitted pipeline gives to a `build_frame` (n, p); `ParameterError` where they are none."""
+    if not hasattr(pipeline, "predict_proba"):  # some have it only as they were set up
+        step = "A probability is wanted, not a class."
+        raise ParameterError(Fault(type(pipeline[-1]).__name__, "has no predict_proba", next_step=step))
+    found = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
+    allowed, got = f"({len(frame)}, 2), each from 0 to 1", f"shape {found.shape}"
+    if found.shape != (len(frame), 2):
         raise ParameterError(Fault("predict_proba", "gives no two columns of risks", got, allowed))
     if not np.all((found >= 0) & (found <= 1)):
         raise ParameterError(Fault("predict_proba", "gives risks that are missing, below 0 or above 1", "", allowed))
@@ -259,14 +270,13 @@ def _read_risks(model: RiskModel, features: pd.DataFrame) -> np.ndarray:
 
 
 def _penalty(
-    data: RiskData, pipeline: Pipeline, columns: Sequence[RiskColumn], options: ModelOptions, seed: int
-) -> float:
+    data: RiskData, pipeline: Pipeline, frame: pd.DataFrame, options: ModelOptions, seed: int
+) -> tuple[float, tuple[Check, ...]]:
     if options.penalty != "cross_validated":
-        return float(options.penalty)
-    design = pipeline[:-1].fit_transform(build_frame(data.features, columns))
-    from evalkit.risk.penalised import choose_penalty
-
-    return choose_penalty(design, data.outcome, person=data.person, rng=np.random.default_rng(seed)).penalty
+        return float(options.penalty), ()
+    design = clone(pipeline[:-1]).fit_transform(frame)
+    found = choose_penalty(design, data.outcome, person=data.person, rng=np.random.default_rng(seed))
+    return found.penalty, found.checks
 
 
 # ---- refusals ------------------------------------------------------------------------------------
@@ -293,7 +303,7 @@ def _estimator_faults(estimator: Any) -> list[Fault]:
     if not isinstance(estimator, BaseEstimator):
         return [Fault(where, "is no scikit-learn estimator", got, "a BaseEstimator")]
     faults = [] if is_classifier(estimator) else [Fault(where, "is no classifier", got)]
-    if not hasattr(estimator, "predict_proba"):
+    if not hasattr(type(estimator), "predict_proba"):
         faults.append(Fault(where, "has no predict_proba", got, next_step="A probability is wanted, not a class."))
     try:
         clone(estimator)
@@ -327,11 +337,11 @@ def _horizon(data: RiskData, options: ModelOptions) -> int:
 
 
 def _gate(
-    data: RiskData, pipeline: Pipeline, columns: Sequence[RiskColumn], options: ModelOptions
+    data: RiskData, pipeline: Pipeline, frame: pd.DataFrame, columns: Sequence[RiskColumn], options: ModelOptions
 ) -> tuple[float, int]:
     """Events per parameter, and parameters; refused where there are too few."""
     prepare = clone(pipeline.named_steps["prepare"])
-    parameters = count_parameters(prepare, build_frame(data.features, columns), columns)
+    parameters = count_parameters(prepare, frame, columns)
     events = min(data.n_events, len(data) - data.n_events)
     ratio = 0.0 if events < _FEWEST_EVENTS else events // _EVENT_STEP * _EVENT_STEP / parameters
     if ratio < options.min_events_per_predictor:

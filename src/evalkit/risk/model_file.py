@@ -37,8 +37,12 @@ FORMAT = "evalkit risk model, version 1"
 TRUSTED_TYPES = (
     "evalkit.risk.competing.CompetingRiskClassifier",
     "numpy.dtype",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
 )
 # Estimators that keep people's rows, whatever they are inside of.
 _KEEP_ROWS = frozenset((

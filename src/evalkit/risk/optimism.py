@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from evalkit.core.errors import Fault, NotEstimable
-from evalkit.core.faults import choice_faults, level_faults, refuse
+from evalkit.core.faults import choice_faults, level_faults, refuse, rng_faults, whole_faults
 from evalkit.core.result import Check
 from evalkit.risk.arrays import refuse_few, risk_faults
 from evalkit.risk.measures import MEASURES, compute_measures
@@ -27,6 +29,7 @@ HELD_REASON = (
     "Fitting holds the apparent value still in every draw, so that its spread gives no interval; see the interval on "
     "later discharges, or that of the two-stage bootstrap."
 )
+OptimismInterval = Literal["centred", "location_shift"]
 _ENOUGH = 0.95  # share of draws in which a measure must be defined
 _FEWEST_DRAWS = 20
 
@@ -57,7 +60,12 @@ class Optimism:
 
 
 def estimate_optimism(
-    models: RefittedModels, outcome: np.ndarray, *, level: float = 0.95, names: Sequence[str] = MEASURES
+    models: RefittedModels,
+    outcome: np.ndarray,
+    *,
+    level: float = 0.95,
+    names: Sequence[str] = MEASURES,
+    interval: OptimismInterval = "centred",
 ) -> Optimism:
     """Apparent and optimism-corrected measures of a model, from its refits to bootstrap draws of people.
 
@@ -65,27 +73,30 @@ def estimate_optimism(
     (`risk.resample.draw_person_counts`). On its draw a model is measured with the counts as weights, which is the
     same as on the repeated rows, but that the knots of the smooth curve are placed by everybody's risks.
 
-    The interval is the location-shifted bootstrap of Noma et al. 2021 (Stat Med 40:5691): the quantiles of the measure
-    of the bootstrap models on their own draws, less the optimism. It leaves out that the optimism is itself uncertain,
-    so that it is somewhat short in small samples; for measures that fitting holds still (`HELD_BY_FITTING`) it would
-    have next to no width and is refused; `estimate_two_stage` gives one. A measure undefined in more than 5% of the
-    draws is refused.
+    The interval holds the quantiles of the measure of the bootstrap models on their own draws. "location_shift" takes
+    the optimism off them (Noma et al. 2021, Stat Med 40:5691, the location-shifted bootstrap). Those models look yet
+    better on their draws than the model does on the data, by about as much again, so that it lies too high in small
+    samples; "centred" moves the quantiles so that the mean of the draws falls on the corrected value. Both leave out
+    that the optimism is itself uncertain. For measures that fitting holds still (`HELD_BY_FITTING`) they would have
+    next to no width and are refused; `estimate_two_stage` gives one. A measure undefined in more than 5% of the draws
+    is refused.
 
     Fails with `ParameterError` for malformed arguments or rows other than the development discharges, and with
     `NotEstimable` below 10 discharges with the outcome, or without it, or 20 draws.
     """
+    refuse(choice_faults("estimate_optimism interval", interval, ("centred", "location_shift")))
     outcome = _check(models, outcome, level, names)
     apparent = _as_row(compute_measures(models.original, outcome, names=names), names)
     drawn, tested = measure_draws(models, outcome, np.ones(len(outcome)), names)
     optimism, reasons = _average(drawn - tested, apparent)
-    tail = 100 * (1 - level) / 2
+    corrected, tail = apparent - optimism, 100 * (1 - level) / 2
     ends = np.full((2, len(names)), np.nan)
     for k, name in enumerate(names):
         if not reasons[k] and name in HELD_BY_FITTING:
             reasons[k] = HELD_REASON
         elif not reasons[k]:
-            ends[:, k] = np.nanpercentile(drawn[:, k], [tail, 100 - tail]) - optimism[k]
-    corrected = apparent - optimism
+            center = apparent[k] if interval == "location_shift" else np.nanmean(drawn[:, k])
+            ends[:, k] = corrected[k] + np.nanpercentile(drawn[:, k], [tail, 100 - tail]) - center
     checks = _checks(models, drawn - tested)
     return Optimism(
         tuple(names), apparent, optimism, corrected, ends[0], ends[1], tuple(reasons), level, drawn, tested, checks
@@ -114,11 +125,11 @@ def estimate_two_stage(
 ) -> TwoStageInterval:
     """The two-stage bootstrap of Noma et al. 2021: the optimism is corrected anew in each of R outer draws.
 
-    `outer` (R, n) are draws of people; `inner(row)` gives draws (B, n) out of one of them
-    (`draw_inner_counts`); `refit(row, inner)` develops the model on the outer draw, its `original`, and on the inner
-    ones. The interval is between quantiles of the corrected values, and holds what the location shift leaves out. It
-    costs R x B fits. Outer draws in which a measure is undefined are left out of its quantiles; with more than 5% of
-    them it is NaN. Fails as `estimate_optimism`.
+    `outer` (R, n) are draws of people; `inner(row)` gives draws (B, n) out of one of them (`draw_inner_counts`);
+    `refit(row, inner)` develops the model on the outer draw, its `original`, and on the inner ones, as
+    `refit_ridge(..., base=row, counts=inner)` does. The interval lies between quantiles of the corrected values. It
+    holds what the interval of `estimate_optimism` leaves out, for R x B fits. With a measure undefined in more than 5%
+    of the outer draws it is NaN. Fails as `estimate_optimism`.
     """
     names, corrected = tuple(names), np.full((len(outer), len(names)), np.nan)
     for row, found in zip(outer, corrected, strict=True):
@@ -133,6 +144,25 @@ def estimate_two_stage(
     if enough.any():
         ends[:, enough] = np.nanpercentile(corrected[:, enough], [tail, 100 - tail], axis=0)
     return TwoStageInterval(names, ends[0], ends[1], corrected, level)
+
+
+def draw_inner_counts(
+    counts: np.ndarray, person: np.ndarray, *, replicates: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draws of people out of one draw, `counts` (n,) of `draw_person_counts`, as counts (replicates, n) uint16.
+
+    Whoever was drawn twice counts as two people. Fails with `ParameterError` for shapes that do not fit, a person
+    whose discharges differ in their count, or without a generator.
+    """
+    faults = [*whole_faults("draw_inner_counts replicates", replicates, least=1), *rng_faults(rng)]
+    codes, names = pd.factorize(np.asarray(person))
+    times = np.zeros(len(names), dtype=np.int64)
+    if np.shape(counts) == codes.shape:
+        times[codes] = counts
+    if np.shape(counts) != codes.shape or not np.array_equal(times[codes], counts) or not times.any():
+        faults.append(Fault("draw_inner_counts counts", "are no draw of these people"))
+    refuse(faults)
+    return rng.multinomial(times.sum(), times / times.sum(), size=replicates).astype(np.uint16)[:, codes]
 
 
 def measure_draws(

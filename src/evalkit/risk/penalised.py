@@ -10,7 +10,7 @@ import numpy as np
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.faults import choice_faults, is_finite, refuse
 from evalkit.core.result import Check
-from evalkit.risk.folds import draw_folds
+from evalkit.risk.folds import count_training, draw_folds
 from evalkit.risk.ridge import RidgeDraws, RidgeOptions, fit_ridge, fit_ridge_draws, predict_ridge
 
 __all__ = [
@@ -68,7 +68,7 @@ def choose_penalty(
     _check_options(options)
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     held = draw_folds(person, y, folds=options.folds, repeats=options.repeats, rng=rng)
-    counts = np.concatenate([row != np.arange(options.folds)[:, None] for row in held]).astype(np.uint8)
+    counts = count_training(held)
     penalties = np.sort(np.array(options.penalties, dtype=np.float64))
     found = np.stack([
         _held_out_deviance(x, y, held, fit_ridge(x, y, penalty=penalty, counts=counts)) for penalty in penalties

@@ -17,14 +17,18 @@ from evalkit.core.faults import refuse
 from evalkit.core.result import Check
 from evalkit.risk.model import RiskModel, predict_risk
 from evalkit.risk.model_file import load_model
-from evalkit.risk.prepare import OnUnseen, RiskColumn, check_features
+from evalkit.risk.prepare import OnUnseen, RiskColumn, check_features, find_outside
 
 _SUFFIXES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Predictions:
-    """`risks`: one row a discharge in the order given, columns `id` and `risk` (0 to 1). `checks` of the input."""
+    """`risks`: one row a discharge in the order given; `checks` of the input.
+
+    Columns: `id`; `risk`, 0 to 1; `outside_range`, whether any of its numbers lies outside the range of development,
+    where the model goes beyond what it has seen.
+    """
 
     risks: pd.DataFrame
     checks: tuple[Check, ...]
@@ -103,7 +107,8 @@ def _predict(model: RiskModel, frame: pd.DataFrame, id_column: str, on_unseen: O
         raise ParameterError([*faults, *refusal.faults]) from None
     refuse(faults)
     risk = predict_risk(model, frame, on_unseen=on_unseen)
-    return Predictions(pd.DataFrame({"id": frame[id_column].to_numpy(), "risk": risk}), checks)
+    told = {"id": frame[id_column].to_numpy(), "risk": risk, "outside_range": find_outside(model.columns, frame)}
+    return Predictions(pd.DataFrame(told), checks)
 
 
 def _id_faults(frame: pd.DataFrame, id_column: str) -> list[Fault]:

@@ -113,8 +113,7 @@ def check_features(
             unseen.append(column.name)
             faults += strange if on_unseen == "refuse" else []
         if column.type == "number":
-            numbers = as_numbers(values)
-            beyond = (numbers < column.low) | (numbers > column.high)
+            beyond = _is_beyond(as_numbers(values), column)
             if beyond.mean() > most_outside_share:
                 got = f"{how_many(int(beyond.sum()))}, more than {most_outside_share:.0%}"
                 step = "Is it in another unit, or are these other people than the model was developed on?"
@@ -125,6 +124,12 @@ def check_features(
                 outside.append(column.name)
     refuse(faults)
     return _input_checks(outside, unseen)
+
+
+def find_outside(columns: Sequence[RiskColumn], features: pd.DataFrame) -> np.ndarray:
+    """Whether any number of a discharge lies outside its development range, bool (m,)."""
+    beyond = [_is_beyond(as_numbers(features[c.name]), c) for c in columns if c.type == "number"]
+    return np.any([np.zeros(len(features), dtype=bool), *beyond], axis=0)
 
 
 # ---- parts of pipelines --------------------------------------------------------------------------
@@ -236,6 +241,10 @@ def _range(numbers: np.ndarray) -> tuple[float, float]:
     unit = 10.0 ** math.floor(math.log10(width)) if width > 0 else max(1.0, abs(last))
     low, high = math.floor((first - width / 2) / unit) * unit, math.ceil((last + width / 2) / unit) * unit
     return max(low, 0.0) if numbers.min() >= 0 else low, high
+
+
+def _is_beyond(numbers: np.ndarray, column: RiskColumn) -> np.ndarray:
+    return (numbers < column.low) | (numbers > column.high)
 
 
 def _told_range(column: RiskColumn) -> str:

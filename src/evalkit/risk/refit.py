@@ -59,6 +59,7 @@ def refit_ridge(
     *,
     penalty: float | np.ndarray,
     counts: np.ndarray,
+    base: np.ndarray | None = None,
     x_new: np.ndarray | None = None,
 ) -> RefittedModels:
     """Ridge logistic regressions of y (n,) on x (n, p), all of `counts` (B, n) in one batched fit.
@@ -66,14 +67,15 @@ def refit_ridge(
     `x` is standardised anew in each weighting; whatever else was learnt from the data to make x (medians, levels) is
     not learnt again. `penalty` is that of `fit_ridge`, one for all or (B,), in which case everybody's model takes the
     median: chosen once and kept, the choice adds no optimism, which is right in large samples only. Risks are for the
-    rows of x, or of `x_new` (m, p). Fails as `fit_ridge_draws`, and with `NotEstimable` where everybody's model has
-    no fit.
+    rows of x, or of `x_new` (m, p). Everybody is each row once, or as often as `base` (n,) says.
+
+    Fails as `fit_ridge_draws`, and with `NotEstimable` where everybody's model has no fit.
     """
     x_new = x if x_new is None else np.asarray(x_new, dtype=np.float64)
     if x_new.ndim != 2 or x_new.shape[1] != np.shape(x)[1] or not np.isfinite(x_new).all():
         got = f"shape {x_new.shape}" if np.isfinite(x_new).all() else "values that are missing or infinite"
         raise ParameterError(Fault("refit_ridge x_new", "must be finite, with the columns of x", got))
-    whole = fit_ridge_draws(x, y, penalty=float(np.median(penalty)))
+    whole = fit_ridge_draws(x, y, penalty=float(np.median(penalty)), counts=None if base is None else base[None])
     if whole.reasons[0]:
         raise NotEstimable(Fault("the model fitted to everybody", whole.reasons[0]))
     drawn = fit_ridge_draws(x, y, penalty=penalty, counts=counts)
@@ -84,27 +86,32 @@ def refit_ridge(
     return RefittedModels(predict_ridge(x_new, whole.coefficients)[0], np.asarray(counts), drawn.reasons, predict)
 
 
-def refit_models(fit: Fit, *, counts: np.ndarray, n_new: int | None = None) -> RefittedModels:
+def refit_models(
+    fit: Fit, *, counts: np.ndarray, base: np.ndarray | None = None, n_new: int | None = None
+) -> RefittedModels:
     """Any models: `fit(rows)` develops one on the discharges at positions `rows` (m,), repeats included.
 
-    It is to repeat all that was learnt from the data, tuning included, and to return `predict(rows)`, which gives risks
-    (k,) at positions of the development discharges, or of the `n_new` discharges on which models are to be evaluated.
-    A fit that raises `NotEstimable` leaves NaN and its reason; everybody's may not. The B models stay in memory. Fails
-    with `ParameterError` where counts are no whole numbers, or a model gives anything but risks.
+    It is to repeat all that was learnt from the data, tuning included, and to return `predict(rows)`, which gives
+    risks (k,) at positions of the development discharges, or of the `n_new` on which models are to be evaluated. A fit
+    that raises `NotEstimable` leaves NaN and its reason; everybody's (each row once, or as often as `base` (n,) says)
+    may not. The B models stay in memory.
+
+    Fails with `ParameterError` where counts are no whole numbers, or a model gives anything but risks.
     """
     counts = np.asarray(counts)
-    faults = count_faults(counts, counts.shape[-1] if counts.ndim else 0)
-    if not faults and not np.array_equal(counts, counts.astype(np.int64)):
+    base = np.ones(counts.shape[-1:]) if base is None else np.asarray(base)
+    faults = [*count_faults(counts, len(base)), *count_faults(base[None], len(base))]
+    if not faults and not all(np.array_equal(one, one.astype(np.int64)) for one in (counts, base)):
         faults = [Fault("refit_models counts", "are no whole numbers: rows cannot be repeated so often")]
     if n_new is not None and not (is_whole(n_new) and n_new > 0):
         faults.append(Fault("refit_models n_new", "must be a whole number, 1 or more", str(n_new)))
     refuse(faults)
     n = counts.shape[1]
     everyone, made, reasons = np.arange(n if n_new is None else n_new), [], []
-    whole = fit(np.arange(n))
+    whole = fit(_repeated(base))
     for row in counts:
         try:
-            made.append(fit(np.repeat(np.arange(n), row.astype(np.int64))))
+            made.append(fit(_repeated(row)))
             reasons.append("")
         except NotEstimable as refusal:
             made.append(None)
@@ -115,6 +122,10 @@ def refit_models(fit: Fit, *, counts: np.ndarray, n_new: int | None = None) -> R
         return np.stack([np.full(len(at), np.nan) if one is None else _risks(one, at) for one in made[models]])
 
     return RefittedModels(_risks(whole, everyone), counts, tuple(reasons), predict)
+
+
+def _repeated(counts: np.ndarray) -> np.ndarray:
+    return np.repeat(np.arange(len(counts)), counts.astype(np.int64))
 
 
 def _risks(predict: Predict, rows: np.ndarray) -> np.ndarray:

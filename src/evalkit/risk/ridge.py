@@ -121,9 +121,10 @@ def fit_ridge_draws(
             coefficients[rows], reasons[rows] = _fit_unpenalised(x, y, held)
             continue
         gamma, fitted, start = _fit_penalised(frame, held, float(one), start, options)
-        slopes = gamma[:, 1:] / frame.scale
-        found = np.column_stack([gamma[:, 0] - slopes @ frame.center, slopes])
-        coefficients[rows] = np.where(fitted[:, None], found, np.nan)
+        coefficients[rows] = _to_units(frame, gamma)
+        for b in rows[~fitted]:
+            coefficients[b], fitted[rows == b] = _fit_alone(x, y, given[b], float(one), options)
+        coefficients[rows[~fitted]] = np.nan
         reasons[rows[fitted]] = ""
     return RidgeDraws(coefficients, tuple(reasons))
 
@@ -192,6 +193,22 @@ def _fit_penalised(
     curvature = _information(frame, everybody, at)[0]
     gamma, fitted = _descend(frame, _weigh(frame, counts, penalty), at[0], curvature, options)
     return gamma, fitted, at[0]
+
+
+def _fit_alone(
+    x: np.ndarray, y: np.ndarray, count: np.ndarray, penalty: float, options: RidgeOptions
+) -> tuple[np.ndarray, bool]:
+    """One weighting, its columns standardised over those it holds: where those of everybody are of another order."""
+    drawn = count > 0
+    frame = _standardise(x[drawn], y[drawn], count[None, drawn])
+    gamma, fitted, _ = _fit_penalised(frame, count[None, drawn], penalty, None, options)
+    return _to_units(frame, gamma)[0], bool(fitted[0])
+
+
+def _to_units(frame: _Frame, gamma: np.ndarray) -> np.ndarray:
+    """Coefficients (B, p + 1) in the units of x."""
+    slopes = gamma[:, 1:] / frame.scale
+    return np.column_stack([gamma[:, 0] - slopes @ frame.center, slopes])
 
 
 def _weigh(frame: _Frame, counts: np.ndarray, penalty: float) -> _State:

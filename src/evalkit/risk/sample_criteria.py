@@ -157,7 +157,7 @@ def compute_validation_size(
     `flagging`, net benefit is a criterion too. Slope and net benefit suppose that the model is calibrated.
 
     >>> [criterion.needed for criterion in compute_validation_size(auroc=0.8, prevalence=0.43).criteria]
-    [511, 1806, 308]
+    [511, 1942, 308]
     """
     targets, where = targets or ValidationTargets(), "compute_validation_size"
     widths = {field.name: getattr(targets, field.name) for field in fields(targets)}

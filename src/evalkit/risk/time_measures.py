@@ -139,7 +139,7 @@ def compute_time_auroc(
 def compute_time_observed_expected(risk: np.ndarray, follow_up: FollowUp, *, horizon: float) -> TimeMeasure:
     """Observed risk by the horizon (Aalen-Johansen; with one cause one less Kaplan-Meier) over the mean risk.
 
-    `se` is of the logarithm. Raises as `compute_time_concordance`.
+    `se` is the ratio times that of its logarithm. Raises as `compute_time_concordance`.
     """
     refuse(risk_time_faults(risk, follow_up, horizon))
     refuse_few_by(follow_up, horizon)
@@ -147,7 +147,8 @@ def compute_time_observed_expected(risk: np.ndarray, follow_up: FollowUp, *, hor
     observed, of_observed = compute_observed_risk(follow_up, horizon=horizon)
     expected = _mean(risk, follow_up)
     influence = of_observed / observed - w * (risk - expected) / w.sum() / expected
-    return TimeMeasure(float(observed / expected), _error(influence, follow_up))
+    ratio = observed / expected
+    return TimeMeasure(ratio, ratio * _error(influence, follow_up))
 
 
 def compute_observed_risk(follow_up: FollowUp, *, horizon: float) -> tuple[float, np.ndarray]:

@@ -18,7 +18,7 @@ from evalkit.core.errors import Fault, ParameterError
 from evalkit.core.faults import level_faults, refuse, rng_faults, whole_faults
 from evalkit.core.result import Check
 from evalkit.risk.arrays import refuse_few, risk_faults
-from evalkit.risk.calibration import KNOT_SHARES, place_knots
+from evalkit.risk.calibration import KNOT_SHARES, LEAST_DEFINED, place_knots
 from evalkit.risk.measures import MEASURE_LABELS, MEASURES, compute_measures
 from evalkit.risk.resample import draw_person_counts
 
@@ -28,8 +28,6 @@ ADVISED_EVENTS = 100
 _DRAWN = ("auprc", "ici", "e50", "e90", "emax")
 _SHARES = ("auroc", "auprc", "brier")
 _POSITIVE = ("log_loss",)
-# Too few defined replicates, and there is no interval.
-_LEAST_DEFINED = 0.9
 _MOST_STEPS = 50
 
 
@@ -119,7 +117,7 @@ def validate_risk_model(
     fewer = refuse_few(outcome)
     cluster, people = pd.factorize(np.asarray(person), sort=True)  # sorted, so that the order of rows changes nothing
     values = {name: float(value[0]) for name, value in compute_measures(risk, outcome).items()}
-    counts = draw_person_counts(np.arange(len(people)), replicates=replicates, rng=rng)[:, cluster]
+    counts = np.take(draw_person_counts(np.arange(len(people)), replicates=replicates, rng=rng), cluster, axis=1)
     drawn = compute_measures(risk, outcome, counts=counts, names=_DRAWN, knots=place_knots(risk))
     errors = {"auroc": compute_auroc(risk, outcome, cluster=cluster)[1]}
     errors |= _errors_of_sums(risk, outcome, cluster, values) | _errors_of_calibration(risk, outcome, cluster)
@@ -264,7 +262,7 @@ def _errors_of_sums(
 def _spread(draws: np.ndarray) -> float:
     """Standard deviation of replicates (B,), NaN where too few of them are defined."""
     kept = draws[np.isfinite(draws)]
-    return float(kept.std(ddof=1)) if len(kept) >= max(2, _LEAST_DEFINED * len(draws)) else math.nan
+    return float(kept.std(ddof=1)) if len(kept) >= max(2, LEAST_DEFINED * len(draws)) else math.nan
 
 
 def _clustered_se(influence: np.ndarray, cluster: np.ndarray) -> float:

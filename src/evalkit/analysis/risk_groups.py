@@ -1,0 +1,84 @@
+"""Whom a model serves worse, and what it goes by, as cells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from evalkit.analysis.risk_data import asked_model
+from evalkit.analysis.risk_develop import HorizonStudy
+from evalkit.analysis.risk_performance import Named
+from evalkit.analysis.study import Study
+from evalkit.cohort.predictors import PREDICTOR_LABELS
+from evalkit.core.result import Cell
+from evalkit.core.sections import RiskKind
+from evalkit.risk.explain import estimate_dependence, estimate_importance
+from evalkit.risk.explain_cells import risk_dependence_cells, risk_importance_cells, risk_term_cells
+from evalkit.risk.explain_terms import OddsRatioOptions, estimate_odds_ratios
+from evalkit.risk.explain_words import TermWords
+from evalkit.risk.fairness import build_group_sample, estimate_group_gaps, estimate_group_performance
+from evalkit.risk.fairness_cells import (
+    group_cells,
+    group_conflict_cells,
+    group_curve_cells,
+    group_equality_cells,
+    group_gap_cells,
+    group_threshold_cells,
+)
+from evalkit.risk.fairness_curves import fit_group_curves
+from evalkit.risk.fairness_threshold import FlagRule, describe_conflicts, estimate_group_threshold
+from evalkit.risk.model import predict_risk
+from evalkit.risk.resample import draw_person_counts
+
+
+def fairness_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[dict[str, list[Cell]], Named]:
+    """Tables `risk_groups`, `risk_group_threshold`, `risk_group_gap`, `risk_group_equality`, `risk_group_conflict` and
+    `risk_group_curve` on later discharges. The threshold is the middle one of the shares that a team could look at."""
+    asked, later = asked_model(study), horizon.split.validation
+    wanted = later.groups[list(asked.groups)]
+    if wanted.shape[1] == 0:
+        return {}, []
+    sample = build_group_sample(
+        horizon.developed[kind].validation, replace(later, groups=wanted), replicates=asked.replicates,
+        rng=study.rng("risk groups"),
+    )  # fmt: skip
+    found = estimate_group_performance(sample, level=study.level)
+    shares = sorted(asked.flagged_shares)
+    rates = estimate_group_threshold(sample, FlagRule("share", shares[len(shares) // 2]), level=study.level)
+    gaps = (*estimate_group_gaps(found), *estimate_group_gaps(rates))
+    conflicts = describe_conflicts(sample, rates)
+    tables = {
+        "risk_groups": group_cells(found),
+        "risk_group_threshold": group_threshold_cells(rates),
+        "risk_group_gap": group_gap_cells(gaps),
+        "risk_group_equality": group_equality_cells(gaps),
+        "risk_group_conflict": group_conflict_cells(conflicts),
+        "risk_group_curve": group_curve_cells(fit_group_curves(sample, level=study.level)),
+    }
+    checks = [("groups", check) for check in (*found.checks, *rates.checks)]
+    return {name: list(cells) for name, cells in tables.items()}, checks
+
+
+def explanation_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[dict[str, list[Cell]], Named]:
+    """Tables `risk_terms` (development), `risk_importance` and `risk_dependence` (later discharges)."""
+    asked, split, model = asked_model(study), horizon.split, horizon.developed[kind].model
+    words = {name: TermWords(PREDICTOR_LABELS[name]) for name in asked.predictors}
+    own = split.development.with_features(split.development.features[[c.name for c in model.columns]])
+    later = split.validation.with_features(split.validation.features[[c.name for c in model.columns]])
+    penalty = float(model.options.penalty) if kind == "logistic" else 0.0
+    terms = estimate_odds_ratios(own, words=words, options=OddsRatioOptions(penalty=penalty, level=study.level))
+
+    def predict(features: object) -> np.ndarray:
+        return predict_risk(model, features, on_unseen="pool")
+
+    counts = draw_person_counts(later.person, replicates=asked.replicates, rng=study.rng("risk importance draws"))
+    importance = estimate_importance(predict, later, counts=counts, rng=study.rng("risk importance"))
+    dependence = [estimate_dependence(predict, later, name) for name in own.features]
+    tables = {
+        "risk_terms": list(risk_term_cells(terms)),
+        "risk_importance": list(risk_importance_cells(importance, model=kind, words=words)),
+        "risk_dependence": list(risk_dependence_cells(dependence, words=words)),
+    }
+    checks = [*terms.checks, *importance.checks, *(check for one in dependence for check in one.checks)]
+    return tables, [(kind, check) for check in checks]

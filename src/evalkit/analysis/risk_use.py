@@ -1,0 +1,215 @@
+"""What acting on the risks would do, how they wear over time and elsewhere, and how much hangs on who was there."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from evalkit.analysis.risk_data import asked_model
+from evalkit.analysis.risk_develop import HorizonStudy, judge_model
+from evalkit.analysis.risk_performance import Named, measure_cells, refused_cells, validate
+from evalkit.analysis.risk_refits import refit_developed
+from evalkit.analysis.risk_samples import verdict_cell
+from evalkit.analysis.study import Study
+from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.result import Cell, Check
+from evalkit.core.sections import RiskKind
+from evalkit.risk.cross_validate import draw_learning_counts, estimate_learning_curve
+from evalkit.risk.data import RiskData
+from evalkit.risk.decision import ALL, DecisionCurve, estimate_decision_curve
+from evalkit.risk.decision_time import SurvivalDecisionOptions, estimate_decision_curve_survival
+from evalkit.risk.drift import DRIFT_MEASURES, DriftOptions, compute_drift
+from evalkit.risk.instability import InstabilityOptions, estimate_instability
+from evalkit.risk.model import MODEL_LABELS
+from evalkit.risk.recalibrate import METHOD_LABELS, RecalibrationMethod, choose_recalibration, predict_recalibrated
+from evalkit.risk.resample import draw_person_counts
+from evalkit.risk.threshold_table import QUANTITIES, compute_threshold_table
+from evalkit.risk.time_performance import build_risk_follow_up
+
+SHARES, REPEATS = (0.25, 0.5, 0.75, 1.0), 5
+UPDATES: tuple[RecalibrationMethod, ...] = ("none", "intercept", "slope")
+_KEPT = ("observed_expected", "calibration_intercept", "calibration_slope", "brier", "auroc")
+
+
+def net_benefit_cells(study: Study, horizon: HorizonStudy) -> dict[str, list[Cell]]:
+    """Tables `risk_net_benefit` and, with death competing, `risk_net_benefit_competing`."""
+    asked, later = asked_model(study), horizon.split.validation
+    risks = {kind: found.validation for kind, found in horizon.developed.items()}
+    shared = {"thresholds": asked.thresholds}
+    plain = estimate_decision_curve(risks, later.outcome, person=later.person, level=study.level, **shared)
+    options = SurvivalDecisionOptions(level=study.level, replicates=asked.replicates)
+    competing = estimate_decision_curve_survival(
+        risks, build_risk_follow_up(later), horizon=horizon.horizon_days - 1,
+        rng=study.rng("risk net benefit competing"), options=options, **shared,
+    )  # fmt: skip
+    return {"risk_net_benefit": _curve_cells(plain), "risk_net_benefit_competing": _curve_cells(competing)}
+
+
+def threshold_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> list[Cell]:
+    """Table `risk_threshold`: row "risk|{threshold}" or "share|{share}", in people of 100."""
+    asked, later = asked_model(study), horizon.split.validation
+    found = compute_threshold_table(
+        horizon.developed[kind].validation, later.outcome, person=later.person, thresholds=asked.thresholds,
+        flagged_shares=asked.flagged_shares, level=study.level,
+    )  # fmt: skip
+    cells = []
+    for rule in found.frame.to_dict("records"):
+        row = f"{rule['rule']}|{rule['value']:g}"
+        for name in QUANTITIES:
+            value = float(rule[name])
+            undefined = math.isnan(value)
+            cells.append(
+                Cell(
+                    row, name, value, "statistic", lower=float(rule[f"{name}_lower"]),
+                    upper=float(rule[f"{name}_upper"]), level=study.level, n_people=float(rule["flagged_people"]),
+                    n_events=float(rule["flagged_events"]), label=MODEL_LABELS[kind],
+                    status="not_estimable" if undefined else "shown", reason=str(rule["reason"]) if undefined else "",
+                )
+            )  # fmt: skip
+    return cells
+
+
+def learning_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> list[Cell]:
+    """Table `risk_learning`: row "{model}|{share}", what models developed on a share of the people reach later."""
+    data, later = horizon.split.development, horizon.split.validation
+    draws = draw_learning_counts(
+        data.person, data.outcome, shares=SHARES, repeats=REPEATS, rng=study.rng("risk learning")
+    )
+    models = refit_developed(horizon.developed[kind], data, counts=draws.counts, new=later)
+    found = estimate_learning_curve(models, later.outcome, draws, names=("auroc", "calibration_slope"))
+    cells = []
+    for i, share in enumerate(found.shares):
+        counts = {"n_people": round(share * data.n_people), "n_events": round(share * data.n_events)}
+        shown = {"status": "not_estimable" if found.reasons[i] else "shown", "reason": found.reasons[i]}
+        row, label = f"{kind}|{share:g}", f"{share:.0%} of the people"
+        size = float(f"{found.discharges[i]:.1e}")
+        cells.append(Cell(row, "discharges", size, "statistic", unit="discharges", label=label, **counts))
+        for k, name in enumerate(found.names):
+            cells.append(Cell(row, name, float(found.values[i, k]), "statistic", label=label, **counts, **shown))
+    return cells
+
+
+def instability_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> dict[str, list[Cell]]:
+    """Tables `risk_instability` (row the model) and `risk_instability_curve` (row a place among risks, ascending)."""
+    asked, data = asked_model(study), horizon.split.development
+    counts = draw_person_counts(data.person, replicates=asked.replicates, rng=study.rng("risk optimism"))
+    models = refit_developed(horizon.developed[kind], data, counts=counts)
+    found = estimate_instability(
+        models, data.outcome, person=data.person,
+        options=InstabilityOptions(thresholds=asked.thresholds, level=study.level),
+    )  # fmt: skip
+    every = {"n_people": data.n_people, "n_events": data.n_events, "label": MODEL_LABELS[kind]}
+    cells = [
+        Cell(kind, "mape", found.mape, "statistic", unit="risk (0 to 1)", **every),
+        Cell(kind, f"share_beyond_{found.beyond:g}", found.share_beyond, "statistic", unit="share", **every),
+    ]
+    cells += [
+        Cell(kind, f"changed_at_{at['threshold']:g}", float(at["changed"]), "statistic", unit="share", **every)
+        for at in found.classification.to_dict("records")
+    ]
+    curve = [
+        Cell(f"{at['share']:.3f}", name, float(at[name]), "statistic", unit="risk (0 to 1)",
+             n_people=float(at["n_people"]), label=MODEL_LABELS[kind])
+        for at in found.curve.to_dict("records") for name in ("risk", "low", "high", "mape")
+    ]  # fmt: skip
+    return {"risk_instability": cells, "risk_instability_curve": curve}
+
+
+def recalibration_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[dict[str, list[Cell]], Named]:
+    """Table `risk_recalibration`: row "{place}|{update}", each update measured on people it was not fitted to.
+
+    Places are all later discharges ("later") and those of the service's own people. Which update these can bear is a
+    check. The service's own people are also judged for development, in `risk_size`.
+    """
+    later, risk = horizon.split.validation, horizon.developed[kind].validation
+    places: dict[str, np.ndarray] = {"later": np.ones(len(later), dtype=bool)}
+    treated = study.protocol.areas.treated
+    if treated:
+        places[study.protocol.areas.treated_label] = np.isin(later.groups["area"].to_numpy(), list(treated))
+    cells: list[Cell] = []
+    sizes: list[Cell] = []
+    checks: Named = []
+    for place, inside in places.items():
+        label = "All later discharges" if place == "later" else f"Discharges from {place} since the service began"
+        part = later.where(inside) if len(np.unique(later.outcome[inside])) == 2 else None
+        if part is None:
+            refusal = NotEstimable(Fault(label, "nobody came back, or everybody did"))
+            cells += [cell for m in UPDATES for cell in refused_cells(f"{place}|{m}", _KEPT, label, refusal)]
+            continue
+        found, named = _update(study, place, label, risk[inside], part)
+        cells += found
+        checks += named
+        if place != "later":
+            verdict = judge_model(part, kind, asked_model(study).expected_auroc)
+            sizes.append(verdict_cell(f"{horizon.horizon_days}|service", f"People of {place}", verdict, part))
+    return {"risk_recalibration": cells, "risk_size": sizes}, checks
+
+
+def drift_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[list[Cell], Named]:
+    """Table `risk_drift`: row the year of discharge, after development."""
+    later = horizon.split.validation
+    try:
+        found = compute_drift(
+            horizon.developed[kind].validation, later.outcome, person=later.person, time=later.time,
+            options=DriftOptions(level=study.level),
+        )  # fmt: skip
+    except NotEstimable as refusal:
+        return refused_cells("all", DRIFT_MEASURES, MODEL_LABELS[kind], refusal), []
+    cells = []
+    for period in found.periods:
+        counts = {"n_people": period.n_people, "n_events": period.n_events, "label": period.label}
+        for name, value, low, high in zip(DRIFT_MEASURES, period.values, period.lower, period.upper, strict=True):
+            undefined = math.isnan(value)
+            cells.append(
+                Cell(period.label, name, value, "statistic", lower=low, upper=high, level=found.level, **counts,
+                     status="not_estimable" if undefined else "shown",
+                     reason=(period.refusal or "The measure is undefined for these risks.") if undefined else "")
+            )  # fmt: skip
+    passed = {"keep": True, "watch": None, "recalibrate": False}[found.verdict]
+    return cells, [(kind, Check("drift", passed=passed, value=math.nan, text=found.reason))]
+
+
+# ---- parts ---------------------------------------------------------------------------------------
+
+
+def _curve_cells(curve: DecisionCurve) -> list[Cell]:
+    cells = []
+    flagged = dict(zip(curve.strategies, curve.flagged_people, strict=True))
+    places = {at: t for t, at in enumerate(curve.thresholds)}
+    for at in curve.frame.to_dict("records"):
+        strategy = str(at["strategy"])
+        label = "Everybody flagged" if strategy == ALL else MODEL_LABELS[strategy]
+        people = float(flagged[strategy][places[at["threshold"]]])
+        for name in ("net_benefit", "avoided_per_100", "gain_over_all"):
+            value, low, high = (float(at[f"{name}{end}"]) for end in ("", "_lower", "_upper"))
+            cells.append(
+                Cell(f"{strategy}|{at['threshold']:g}", name, value, "statistic", lower=low, upper=high,
+                     level=curve.level, n_people=people, n_events=curve.n_events, label=label,
+                     status="not_estimable" if math.isnan(value) else "shown",
+                     reason="It is undefined at this threshold." if math.isnan(value) else "")
+            )  # fmt: skip
+    return cells
+
+
+def _update(study: Study, place: str, label: str, risk: np.ndarray, data: RiskData) -> tuple[list[Cell], Named]:
+    cells: list[Cell] = []
+    checks: Named = []
+    try:
+        chosen = choose_recalibration(risk, data.outcome, person=data.person)
+        checks = [(f"recalibration {place}", check) for check in chosen.checks]
+    except NotEstimable:
+        chosen = None  # the rows below say why
+    for method in UPDATES:
+        row, words = f"{place}|{method}", f"{label}: {METHOD_LABELS[method].lower()}"
+        words += " (the least change that these discharges support)" if chosen and chosen.method == method else ""
+        try:
+            updated = predict_recalibrated(
+                risk, data.outcome, method=method, person=data.person, rng=study.rng(f"risk recalibration {place}")
+            )
+            performance = validate(study, updated, data, name=f"recalibration {row}")
+        except NotEstimable as refusal:
+            cells += refused_cells(row, _KEPT, words, refusal)
+            continue
+        cells += [cell for cell in measure_cells(row, performance, words) if cell.column in _KEPT]
+    return cells, checks

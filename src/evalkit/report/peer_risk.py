@@ -1,0 +1,340 @@
+"""Risk models in the peer report: can anybody tell who will come back to hospital, for whom, and what it is not for.
+
+Every sentence is at most 20 words long and follows from the release alone, whichever way the numbers fall: a model
+that is of use, one that tells nothing, one that was refused, and one that serves some people worse.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from evalkit.report import facts, figures_risk
+from evalkit.report.display import show_figure, show_text
+from evalkit.report.phrases import full_stop, listed, starts_with_capital
+from evalkit.report.plain import plain_reason
+from evalkit.report.risk_words import (
+    CHARACTERISTICS,
+    GroupGap,
+    label_of,
+    order_of,
+    plan,
+    read_gaps,
+    read_measure,
+    side_of,
+    state_of,
+    uses,
+    verdicts,
+)
+from evalkit.report.value_facts import Amount, read_amount
+
+if TYPE_CHECKING:
+    from evalkit.disclose.release import Release
+
+_MONTH_DAYS = 30
+_PLAIN_LEVELS = {
+    "asian": "Asian people", "black": "Black people", "white": "White people", "mixed": "people of mixed ethnic groups",
+    "female": "women", "male": "men", "not recorded": "people for whom this was not written down",
+}  # fmt: skip
+_PLAIN_CHARACTERISTICS = CHARACTERISTICS | {
+    "deprivation": "how poor the area is that people live in", "area": "the borough that people live in",
+    "dual_diagnosis": "having a drug or alcohol problem too",
+}  # fmt: skip
+
+
+def show_risk(release: Release) -> None:
+    """Everything that peers are told of risk models, in order."""
+    if not release.protocol.risk_model:
+        show_text("The plan did not ask if anybody can tell who will come back to hospital.", id="text-no-risk")
+        return
+    show_what(release)
+    state = state_of(release)
+    if state == "shown":
+        show_right_and_wrong(release)
+        show_for_whom(release)
+    show_not_for(release)
+
+
+def when(release: Release) -> str:
+    """`within 3 months`, `within 45 days`."""
+    days = plan(release).horizon_days
+    months = days / _MONTH_DAYS
+    if days in (365, 366):
+        return "within a year"
+    if months.is_integer():
+        return "within a month" if months == 1 else f"within {months:.0f} months"
+    return f"within {days} days"
+
+
+# ---- what it is, and whether there is one ----------------------------------------------------------
+
+
+def show_what(release: Release) -> None:
+    """What such a model is, whether one was made, and the answer in one sentence."""
+    parts = [
+        f"Some hospitals use a sum to guess who will come back {when(release)}. The sum is called a risk model. "
+        "It looks at what was written down when a person leaves. It compares that with people who left before.",
+        f"**The answer.** {' '.join(answer(release))}",
+        *_own_people(release),
+    ]
+    show_text("\n\n".join(parts), id="text-risk-what")
+
+
+def answer(release: Release) -> list[str]:
+    """Whether anybody can tell, in two or three sentences."""
+    state = state_of(release)
+    if state == "absent":
+        return ["We did not test a model here. So we cannot say."]
+    if state == "withheld":
+        return ["This is not released. Too few people are behind it."]
+    if state == "refused":
+        return _refusal(release)
+    order, sure = order_of(read_measure(release, "auroc"))
+    if order == "reversed":
+        return ["No. The model did **worse** than guessing. Nobody should use it."]
+    if order == "none":
+        return ["We cannot tell if the model is any better than guessing. Nobody should use it."]
+    lead = {"weak": "Only a little better than guessing.", "fair": "Better than guessing, but often wrong.",
+            "good": "Much better than guessing, but still wrong for many."}[order]  # fmt: skip
+    doubt = [] if sure else ["It could be a little better or worse than that."]
+    wrong = _wrong_level(release)
+    return [lead, *doubt, *wrong]
+
+
+def _refusal(release: Release) -> list[str]:
+    """Too few people is a reason not to build a model; any other reason is told as it is."""
+    reasons = [r for who, v, r in verdicts(release) if v == "refuse" and who == plan(release).primary]
+    amount = read_measure(release, "auroc")
+    few = bool(reasons) or "fewer than" in amount.reason or "too few" in amount.reason.lower()
+    if few:
+        return [
+            "No model was made. Too few people came back for us to learn from.",
+            "Too few people is a good reason **not** to make one. It would be luck, and luck harms people.",
+        ]
+    return ["No model was made.", full_stop(plain_reason(amount.reason))]
+
+
+def _own_people(release: Release) -> list[str]:
+    """What the service's own people can bear, where that was asked."""
+    found = {who: verdict for who, verdict, _ in verdicts(release)}
+    verdict = found.get("service", "")
+    if verdict == "refuse":
+        return [
+            "The people of this service alone are too few to make a model from. They are too few even to adjust one."
+        ]
+    if verdict == "recalibrate":
+        return ["The people of this service alone are too few to make a model from. They are enough to adjust one."]
+    return ["There are enough people in this service to make one from."] if verdict == "develop" else []
+
+
+def _wrong_level(release: Release) -> list[str]:
+    side = side_of(read_measure(release, "observed_expected"), 1.0)
+    if side == "below":
+        return ["The risks that it gives are **too high**. Fewer people came back than it said."]
+    if side == "above":
+        return ["The risks that it gives are **too low**. More people came back than it said."]
+    return []
+
+
+# ---- right and wrong -------------------------------------------------------------------------------
+
+
+def main_rule(release: Release) -> str:
+    """The rule told to peers: the middle share of those released in full, else the middle risk; "" if there is none."""
+    rows = release.table("risk_threshold")
+    names = [str(r) for r in dict.fromkeys(rows["row"])]
+    for kind in ("share|", "risk|"):
+        found = [r for r in names if r.startswith(kind) and all(
+            read_amount(release, "risk_threshold", r, c).has_number for c in _RULE_COLUMNS)]  # fmt: skip
+        if found:
+            return sorted(found, key=lambda r: float(r.split("|")[1]))[len(found) // 2]
+    return ""
+
+
+_RULE_COLUMNS = ("came_back_of_100_flagged", "found_of_100")
+
+
+def show_right_and_wrong(release: Release) -> None:
+    """Who it points at, who came back, whom it missed: all of 100 people, with a picture."""
+    row = main_rule(release)
+    if not row:
+        text = "### What it gets right and wrong\n\nHow many people it would find is not released here."
+        show_text(text, id="text-risk-right")
+        return
+    right, found = (read_amount(release, "risk_threshold", row, c) for c in _RULE_COLUMNS)
+    parts = [
+        "### What it gets right and wrong",
+        " ".join(_rule_words(release, row)),
+        "\n".join([*_pointed_lines(right, release), *_found_lines(found)]),
+        " ".join(_use_words(release)),
+    ]
+    show_text("\n\n".join(p for p in parts if p), id="text-risk-right")
+    ends = {"right": _ends(right), "found": _ends(found)}
+    show_figure(figures_risk.plot_threshold_icons(**ends), id="fig-risk-icons", caption="What it gets right and wrong",
+                alt=figures_risk.describe_threshold_icons(**ends))  # fmt: skip
+
+
+def _ends(amount: Amount) -> tuple[float, float, float]:
+    return amount.value / 100, amount.lower / 100, amount.upper / 100
+
+
+def _rule_words(release: Release, row: str) -> list[str]:
+    kind, _, at = row.partition("|")
+    if kind == "share":
+        return [f"Say a team has time for {round(100 * float(at))} out of every 100 people who leave hospital.",
+                "The model points at those with the highest risk."]  # fmt: skip
+    lead = f"Say the model points at everybody with a risk of {round(100 * float(at))} or more out of 100."
+    pointed = read_amount(release, "risk_threshold", row, "flagged_per_100")
+    return [lead, f"That is {round(pointed.value)} of every 100 people."] if pointed.has_number else [lead]
+
+
+def _pointed_lines(right: Amount, release: Release) -> list[str]:
+    yes = round(right.value)
+    return [f"- Of 100 people it points at, {yes} came back {when(release)}. {100 - yes} did not.{_span(right)}"]
+
+
+def _found_lines(found: Amount) -> list[str]:
+    yes = round(found.value)
+    return [f"- Of 100 people who came back, it found {yes}. It missed {100 - yes}.{_span(found)}"]
+
+
+def _span(amount: Amount) -> str:
+    if not amount.has_range:
+        return ""
+    return f" The {round(amount.value)} could be {round(amount.lower)} to {round(amount.upper)}."
+
+
+def _use_words(release: Release) -> list[str]:
+    """Whether it is worth acting on, by the thresholds of the decision curve."""
+    found = list(uses(release, plan(release).primary).values())
+    if not found or set(found) == {"unknown"}:
+        return ["We do not know if it is worth acting on."]
+    helps, harms = found.count("helps"), found.count("harms")
+    if helps and not harms:
+        return ["It can be worth acting on, if help works and does no harm. This does not tell us if it does."]
+    if harms and not helps:
+        return ["Acting on it can be **worse** than offering help to everybody, or to nobody."]
+    if harms:
+        return ["Acting on it may be better or **worse** than offering help to everybody.",
+                "It depends on where the line is drawn."]  # fmt: skip
+    return ["We cannot tell if acting on it is better than offering help to everybody, or to nobody."]
+
+
+# ---- for whom --------------------------------------------------------------------------------------
+
+
+def show_for_whom(release: Release) -> None:
+    """Whom it serves worse, whom it may, and who is too few to say."""
+    gaps = read_gaps(release)
+    parts = ["### Does it work as well for everybody?"]
+    if not gaps:
+        parts.append("We did not look at this. So nobody should think that it is fair.")
+        show_text("\n\n".join(parts), id="text-risk-groups")
+        return
+    worse = [line for gap in gaps if gap.clear for line in _worse_lines(release, gap)]
+    if worse:
+        parts += ["**No.** It works less well for some people:", "\n".join(worse)]
+    open_gaps = [gap for gap in gaps if not gap.clear and gap.any_number]
+    if open_gaps:
+        what = listed([_PLAIN_CHARACTERISTICS.get(g.characteristic, g.characteristic.replace("_", " "))
+                       for g in open_gaps])  # fmt: skip
+        lead = "We also looked at" if worse else "We looked at"
+        parts.append(f"{lead} these: {what}. Here the gaps could be chance. That does not show that it is fair.")
+    silent = [gap for gap in gaps if not gap.any_number]
+    if silent:
+        what = listed(
+            [_PLAIN_CHARACTERISTICS.get(g.characteristic, g.characteristic.replace("_", " ")) for g in silent]
+        )
+        parts.append(f"For these we have no answer: {what}.")
+    hidden = _hidden_levels(release, gaps)
+    if hidden:
+        parts.append(f"Some groups are too small to show: {listed(hidden)}. For them we do not know if it works.")
+    show_text("\n\n".join(parts), id="text-risk-groups")
+
+
+def _worse_lines(release: Release, gap: GroupGap) -> list[str]:
+    """One line for each level that fares worse; where no level can be named, that there is a gap."""
+    what = _PLAIN_CHARACTERISTICS.get(gap.characteristic, gap.characteristic.replace("_", " "))
+    if not gap.worse:
+        return [f"- It does not work alike for all. The gap goes with {what}."]
+    return [f"- **{starts_with_capital(plain_level(row, label_of(release, row)))}.** {_level_words(release, row, gap)}"
+            for row in gap.worse]  # fmt: skip
+
+
+def _level_words(release: Release, row: str, gap: GroupGap) -> str:
+    said = []
+    hit, alarm = (read_amount(release, "risk_group_threshold", row, c) for c in ("sensitivity", "false_positive_rate"))
+    others = [read_amount(release, "risk_group_threshold", r, "sensitivity") for r in gap.levels if r != row]
+    best = max((a.value for a in others if a.has_number), default=math.nan)
+    if hit.has_number:
+        said.append(f"Of 100 of them who came back, it found {_of_100(hit)}.")
+        if math.isfinite(best) and round(100 * best) > round(100 * hit.value):
+            said.append(f"In another group it found {round(100 * best)}.")
+    if alarm.has_number and "false_positive_rate" in gap.clear:
+        said.append(f"Of 100 of them who did not come back, it still pointed at {_of_100(alarm)}.")
+    side = side_of(read_amount(release, "risk_groups", row, "observed_expected"), 1.0)
+    if side == "above":
+        said.append("The risks that it gives them are too low. So they may miss out on help.")
+    elif side == "below":
+        said.append("The risks that it gives them are too high. So they may be watched without need.")
+    return " ".join(said) or "It puts them in order less well."
+
+
+def _of_100(amount: Amount) -> str:
+    """`38`, and its range in the same sentence."""
+    text = f"{round(100 * amount.value)}"
+    return f"{text} (or {round(100 * amount.lower)} to {round(100 * amount.upper)})" if amount.has_range else text
+
+
+def plain_level(row: str, label: str = "") -> str:
+    """A level of a characteristic as people."""
+    name = row.split("|")[-1]
+    words = label if label and label != row else name
+    return _PLAIN_LEVELS.get(name.lower(), words.replace("_", " "))
+
+
+def _hidden_levels(release: Release, gaps: list[GroupGap]) -> list[str]:
+    hidden = []
+    for gap in gaps:
+        for row in gap.levels:
+            auroc, hit = (read_amount(release, t, row, c) for t, c in
+                          (("risk_groups", "auroc"), ("risk_group_threshold", "sensitivity")))  # fmt: skip
+            if not auroc.has_number and not hit.has_number:
+                hidden.append(plain_level(row, label_of(release, row)))
+    return list(dict.fromkeys(hidden))
+
+
+# ---- what it is not for ----------------------------------------------------------------------------
+
+
+def show_not_for(release: Release) -> None:
+    """What a risk is not, and what it must not be used for; and how often its own answer moves."""
+    lines = [
+        "- It says **who**, not **why**. It cannot say what would help.",
+        "- It says nothing sure of any one person. It is about people who look alike on paper.",
+        "- It must not be used to keep a person in hospital, or to refuse help.",
+        "- It must not be used to make rules harder for a person, or to pay for less care.",
+        "- People should be told if it is used, and be able to say no.",
+        "- It knows only what was written down. What people say themselves counts for more.",
+    ]
+    parts = ["### What it must not be used for", "\n".join(lines), *_unsteady(release)]
+    show_text("\n\n".join(parts), id="text-risk-not-for")
+
+
+def _unsteady(release: Release) -> list[str]:
+    """Whether a person's risk would be another with other people to learn from; whether it gets old."""
+    said = []
+    moved = read_amount(release, "risk_instability", plan(release).primary, "mape")
+    if state_of(release) == "shown" and moved.has_number:
+        size = round(100 * moved.value)
+        by = f"about {size} in 100" if size else "less than 1 in 100"
+        said.append(f"With other people to learn from, a person's risk would differ by {by}.")
+    rows = release.table("risk_drift")
+    rows = rows[(rows["column"] == "observed_expected") & rows["value"].notna()]
+    if len(rows) and state_of(release) == "shown":
+        last = rows.iloc[-1]
+        year = facts.cell(release, "risk_drift", str(last["row"]), "observed_expected")
+        if year is not None and (last["lower"] > 1 or last["upper"] < 1):
+            way = "low" if last["lower"] > 1 else "high"
+            said.append(f"By {last['row']} its risks had become too {way}. A model gets old and must be checked.")
+    return [" ".join(said)] if said else []

@@ -1,0 +1,352 @@
+"""Risk models in a release as both reports read them: names, one measure with its range, and what each says.
+
+Each reading follows from the ends of an interval alone: what its whole width says is said, what it leaves open is
+called open.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
+
+from evalkit.report import facts
+from evalkit.report.phrases import listed, starts_with_capital, with_interval
+from evalkit.report.value_facts import Amount, read_amount
+
+if TYPE_CHECKING:
+    from evalkit.core.sections import RiskModel
+    from evalkit.disclose.release import Release
+
+MEASURES = {
+    "auroc": "AUROC", "auprc": "AUPRC", "brier": "Brier score", "scaled_brier": "Scaled Brier score",
+    "log_loss": "Log loss", "observed_expected": "Observed / expected",
+    "calibration_intercept": "Calibration intercept", "calibration_slope": "Calibration slope",
+    "ici": "ICI", "e50": "E50", "e90": "E90", "emax": "Emax",
+    "sensitivity": "Sensitivity", "false_positive_rate": "False positive rate", "ppv": "Predictive value",
+    "false_negative_rate": "False negative rate", "npv": "Negative predictive value",
+    "flagged_per_100": "Flagged, of 100", "discharges": "Discharges",
+}  # fmt: skip
+MODELS = {
+    "prior_admissions": "Earlier admissions alone", "logistic": "Penalised logistic regression",
+    "gradient_boosting": "Gradient boosting", "competing_risk": "Competing-risk regression",
+}  # fmt: skip
+CHARACTERISTICS = {
+    "sex": "sex", "ethnic_group": "ethnic group", "age_band": "age", "deprivation": "deprivation", "area": "area",
+    "dual_diagnosis": "dual diagnosis",
+}  # fmt: skip
+VERDICTS = {"develop": "large enough to develop a model", "recalibrate": "large enough only to recalibrate one",
+            "refuse": "too small for either"}  # fmt: skip
+METHODS = {
+    "none": "as it was", "original": "as it was", "intercept": "new intercept", "slope": "new intercept and slope",
+    "intercept_slope": "new intercept and slope", "intercept_and_slope": "new intercept and slope",
+    "refit": "all coefficients anew", "re_estimate": "all coefficients anew",
+}  # fmt: skip
+Order = Literal["none", "weak", "fair", "good", "reversed", "unknown"]
+_ORDERS: tuple[tuple[float, Order], ...] = ((0.8, "good"), (0.7, "fair"), (0.5, "weak"))
+_ORDER_WORDS = {"weak": "weak", "fair": "fair", "good": "good"}
+State = Literal["absent", "refused", "withheld", "shown"]
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+
+def plan(release: Release) -> RiskModel:
+    """The protocol's section of risk models, which the caller has seen to be there."""
+    return release.protocol.risk_model
+
+
+def split_key(release: Release, row: str) -> tuple[int, str]:
+    """Horizon (days) and model of a row `90|logistic`; a row without a horizon is of the main one."""
+    first, _, rest = row.partition("|")
+    return (int(first), rest) if rest and first.isdigit() else (plan(release).horizon_days, row)
+
+
+def main_key(release: Release, table: str = "risk_performance", *, model: str = "") -> str:
+    """The row of the primary model (or of `model`) at the main horizon, as the table spells it."""
+    model = model or plan(release).primary
+    full = f"{plan(release).horizon_days}|{model}"
+    return model if model in set(release.table(table)["row"]) else full
+
+
+def model_words(release: Release, model: str, *, table: str = "risk_performance") -> str:
+    """A model in words: the label of its rows, else its name."""
+    rows = release.table(table)
+    own = rows[rows["row"].str.split("|").str[-1] == model]
+    labels = [str(x) for x in own["label"] if x and str(x) not in (model, *own["row"])]
+    return starts_with_capital(labels[0]) if labels else MODELS.get(model, starts_with_capital(model.replace("_", " ")))
+
+
+def models_in(release: Release, table: str = "risk_performance") -> list[str]:
+    """Models that a table has rows of at the main horizon, in its order."""
+    keys = [split_key(release, str(row)) for row in release.table(table)["row"]]
+    return list(dict.fromkeys(model for h, model in keys if h == plan(release).horizon_days))
+
+
+def level_words(row: str, label: str = "") -> str:
+    """A level of a characteristic `ethnic_group|not recorded` as text."""
+    name = row.split("|")[-1]
+    return starts_with_capital((label if label and label != row else name).replace("_", " "))
+
+
+def characteristic_words(name: str) -> str:
+    return CHARACTERISTICS.get(name, name.replace("_", " "))
+
+
+# ---- one measure ---------------------------------------------------------------------------------
+
+
+def read_measure(release: Release, measure: str, *, model: str = "", table: str = "risk_performance") -> Amount:
+    """A measure of the primary model, or of `model`, at the main horizon."""
+    return read_amount(release, table, main_key(release, table, model=model), measure)
+
+
+def state_of(release: Release) -> State:
+    """Whether the primary model has been validated in this release, was refused, is withheld, or is not there."""
+    amount = read_measure(release, "auroc")
+    if amount.has_number:
+        return "shown"
+    return {"absent": "absent", "suppressed": "withheld"}.get(amount.status, "refused")
+
+
+def order_of(auroc: Amount) -> tuple[Order, bool]:
+    """How well risks put people in order, by the value, and whether the whole interval says the same.
+
+    Bands of 0.5, 0.7 and 0.8 are a habit of the field and not a standard.
+    """
+    if not auroc.has_number:
+        return "unknown", False
+    if not auroc.has_range or auroc.lower <= 0.5 <= auroc.upper:
+        return "none", False
+    if auroc.upper < 0.5:
+        return "reversed", True
+    bands = [next(word for least, word in _ORDERS if x >= least) for x in (auroc.value, auroc.lower, auroc.upper)]
+    return bands[0], len(set(bands)) == 1
+
+
+def order_sentence(auroc: Amount) -> str:
+    """Discrimination for referees."""
+    order, sure = order_of(auroc)
+    if order == "unknown":
+        return "Discrimination is not known."
+    told = f"AUROC {with_interval(auroc.value, auroc.lower, auroc.upper)}"
+    if order == "none":
+        return f"{told}: that it orders people better than chance cannot be told."
+    if order == "reversed":
+        return f"{told}: it orders people worse than chance."
+    if sure:
+        return f"{told}: discrimination is {_ORDER_WORDS[order]}."
+    ends = [next(_ORDER_WORDS[word] for least, word in _ORDERS if x >= least) for x in (auroc.lower, auroc.upper)]
+    return f"{told}: better than chance; the interval runs from {ends[0]} to {ends[1]}."
+
+
+def side_of(amount: Amount, null: float) -> Literal["below", "above", "open", "unknown"]:
+    """On which side of `null` the whole interval lies."""
+    if not (amount.has_number and amount.has_range):
+        return "unknown"
+    return "below" if amount.upper < null else "above" if amount.lower > null else "open"
+
+
+def level_sentence(ratio: Amount) -> str:
+    """Observed over expected for referees."""
+    if not ratio.has_number:
+        return "Whether risks are right on average is not known."
+    told = f"Observed over expected {with_interval(ratio.value, ratio.lower, ratio.upper, 'ratio')}"
+    return told + {
+        "below": ": risks are too high on average.", "above": ": risks are too low on average.",
+        "open": ": the interval holds 1, so risks may be right on average.",
+        "unknown": ": without an interval it cannot be judged.",
+    }[side_of(ratio, 1.0)]  # fmt: skip
+
+
+def slope_sentence(slope: Amount) -> str:
+    if not slope.has_number:
+        return "The calibration slope is not known."
+    told = f"Calibration slope {with_interval(slope.value, slope.lower, slope.upper, 'ratio')}"
+    return told + {
+        "below": ": high risks are too high and low ones too low.",
+        "above": ": high risks are too low and low ones too high.",
+        "open": ": the interval holds 1, so no over-fitting is shown, and none is ruled out.",
+        "unknown": ": without an interval it cannot be judged.",
+    }[side_of(slope, 1.0)]  # fmt: skip
+
+
+def skill_sentence(skill: Amount) -> str:
+    if not skill.has_number:
+        return "The scaled Brier score is not known."
+    told = f"Scaled Brier score {with_interval(skill.value, skill.lower, skill.upper)}"
+    return told + {
+        "below": ": further from what happened than giving everybody the mean risk.",
+        "above": ": closer to what happened than giving everybody the mean risk.",
+        "open": ": no closer than giving everybody the mean risk, as far as the interval can tell.",
+        "unknown": ": without an interval it cannot be judged.",
+    }[side_of(skill, 0.0)]  # fmt: skip
+
+
+def performance_sentences(release: Release, model: str) -> str:
+    """What the measures of one model say together."""
+    found = {m: read_measure(release, m, model=model)
+             for m in ("auroc", "observed_expected", "calibration_slope", "scaled_brier")}  # fmt: skip
+    parts = [order_sentence(found["auroc"])]
+    for name, words in (("observed_expected", level_sentence), ("calibration_slope", slope_sentence),
+                        ("scaled_brier", skill_sentence)):  # fmt: skip
+        parts += [words(found[name])] if found[name].has_number else []
+    return " ".join(parts)
+
+
+def beats_rule(release: Release) -> str:
+    """The primary model beside the rule of one variable, by their intervals; empty where there are not both."""
+    own, rule = (read_measure(release, "auroc", model=m) for m in (plan(release).primary, "prior_admissions"))
+    if plan(release).primary == "prior_admissions" or not (own.has_range and rule.has_range):
+        return ""
+    told = f"The rule of earlier admissions alone has AUROC {with_interval(rule.value, rule.lower, rule.upper)}"
+    if own.lower > rule.upper:
+        return f"{told}; the intervals do not meet, and the model orders people better."
+    if own.upper < rule.lower:
+        return f"{told}; the intervals do not meet, and **the rule orders people better**."
+    return f"{told}; the intervals meet, so that the model is better is not shown by them."
+
+
+# ---- use at a threshold --------------------------------------------------------------------------
+
+Use = Literal["helps", "harms", "open", "unknown"]
+
+
+def uses(release: Release, model: str, *, table: str = "risk_net_benefit") -> dict[float, Use]:
+    """At each threshold, whether acting on the model does better than acting for all and for nobody.
+
+    "helps" asks that both intervals lie above 0; one that lies below 0 "harms".
+    """
+    out: dict[float, Use] = {}
+    for row in dict.fromkeys(str(r) for r in release.table(table)["row"]):
+        name, _, at = row.rpartition("|")
+        if name != model:
+            continue
+        sides = [side_of(read_amount(release, table, row, c), 0.0) for c in ("net_benefit", "avoided_per_100")]
+        if "below" in sides:
+            out[float(at)] = "harms"
+        elif "unknown" in sides:
+            out[float(at)] = "unknown"
+        else:
+            out[float(at)] = "helps" if sides == ["above", "above"] else "open"
+    return out
+
+
+def use_sentence(release: Release, model: str) -> str:
+    """At which thresholds the decision curve speaks for the model."""
+    found = uses(release, model)
+    if not found or set(found.values()) == {"unknown"}:
+        return "Whether acting on it would do good is not known."
+    parts = []
+    for use, words in (("helps", "better than acting for all and for nobody at thresholds of {}"),
+                       ("harms", "**worse than acting for all or for nobody** at {}"),
+                       ("open", "cannot be told at {}"), ("unknown", "without a number at {}")):  # fmt: skip
+        at = [f"{t:g}" for t, u in sorted(found.items()) if u == use]
+        parts += [words.format(listed(at))] if at else []
+    return f"Acting on it is {'; '.join(parts)}."
+
+
+# ---- groups --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GroupGap:
+    """One characteristic: whether any gap between its levels is clear, and which levels fare worse, by measure."""
+
+    characteristic: str
+    clear: tuple[str, ...]
+    worse: tuple[str, ...]
+    levels: tuple[str, ...]
+    any_number: bool
+
+
+_WORSE_LOW = ("sensitivity", "auroc")
+_WORSE_HIGH = ("observed_expected", "false_positive_rate")
+# Gaps in other measures need no unfairness: they follow how many of a group come back, or how large it is.
+FAIRNESS = (*_WORSE_LOW, *_WORSE_HIGH, "calibration_slope")
+
+
+def read_gaps(release: Release) -> list[GroupGap]:
+    """Every characteristic by which the release compares groups.
+
+    A level is named only where the gap in that measure is clear with all levels compared at once (simultaneous
+    interval above 0): the level found least often or ordered least well, that whose risks are most too low, and that
+    pointed at in vain most often.
+    """
+    names = [str(row).split("|")[0] for table in ("risk_groups", "risk_group_threshold", "risk_group_gap")
+             for row in release.table(table)["row"]]  # fmt: skip
+    return [_read_gap(release, name) for name in dict.fromkeys(names)]
+
+
+def _read_gap(release: Release, name: str) -> GroupGap:
+    rows = release.table("risk_group_gap")
+    rows = rows[rows["row"] == name]
+    clear = tuple(str(r.column) for r in rows.itertuples() if r.column in FAIRNESS and r.lower > 0)
+    worse = [level for m in (*_WORSE_LOW, *_WORSE_HIGH) if m in clear and (level := _worst(release, name, m))]
+    levels = [str(r) for table in ("risk_groups", "risk_group_threshold") for r in release.table(table)["row"]
+              if str(r).split("|")[0] == name]  # fmt: skip
+    return GroupGap(name, clear, tuple(dict.fromkeys(worse)), tuple(dict.fromkeys(levels)),
+                    bool(rows["value"].notna().any()))  # fmt: skip
+
+
+def _worst(release: Release, name: str, measure: str) -> str:
+    values: dict[str, float] = {}
+    for table in ("risk_groups", "risk_group_threshold"):
+        rows = release.table(table)
+        mine = rows[(rows["column"] == measure) & rows["value"].notna()]
+        mine = mine[mine["row"].str.split("|").str[0] == name]
+        values |= dict(zip(mine["row"].astype(str), mine["value"], strict=True))
+    if len(values) < 2:
+        return ""
+    return min(values, key=values.__getitem__) if measure in _WORSE_LOW else max(values, key=values.__getitem__)
+
+
+def gap_sentence(release: Release, gap: GroupGap) -> str:
+    """One characteristic for referees."""
+    what = starts_with_capital(characteristic_words(gap.characteristic))
+    if not gap.any_number:
+        return f"{what}: no gap can be given."
+    if not gap.clear:
+        return f"{what}: no gap is clear of chance when all levels are compared at once; none is ruled out."
+    told = f"{what}: clear gaps in {listed([MEASURES.get(m, m) for m in gap.clear])}"
+    worse = [level_words(row, label_of(release, row)) for row in gap.worse]
+    return f"{told}; worse for {listed(worse)}." if worse else f"{told}."
+
+
+def label_of(release: Release, row: str) -> str:
+    for table in ("risk_groups", "risk_group_threshold"):
+        rows = facts.table_row(release, table, row)
+        if len(rows):
+            return str(rows["label"].iloc[0])
+    return ""
+
+
+# ---- small help ----------------------------------------------------------------------------------
+
+
+def told(amount: Amount, unit: str = "") -> str:
+    """A number with its interval, or why there is none, for referees."""
+    if amount.has_number:
+        return with_interval(amount.value, amount.lower, amount.upper, unit)
+    return {"absent": "not in this release", "suppressed": "not released"}.get(amount.status, "not estimable")
+
+
+def share_words(share: float) -> str:
+    return f"{100 * share:.0f}%" if math.isfinite(share) else "not available"
+
+
+def verdicts(release: Release) -> list[tuple[str, str, str]]:
+    """Who, verdict and reason of `risk_size` at the main horizon: `logistic`, `service` …"""
+    rows = release.table("risk_size")
+    out = []
+    for row in rows[rows["column"] == "verdict"].itertuples():
+        h, rest = split_key(release, str(row.row))
+        if h == plan(release).horizon_days:
+            out.append((rest.split("|")[0], str(row.label), str(row.reason)))
+    return out
+
+
+def levels_of(rows: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(rows["row"].astype(str)))
