@@ -43,6 +43,7 @@ DRAWS = 200  # of every bootstrap
 FEW = 50  # where no number that is shown hangs on it
 LARGE = 60_000  # discharges on which a developed model's own truth is taken
 DISTANCES = ("ici", "e50", "e90", "emax")
+CORRECTED = ("auroc", "brier", "scaled_brier", "log_loss", "calibration_slope")
 SMOOTH = tuple(name for name in MEASURES if name not in DISTANCES)
 
 
@@ -133,8 +134,7 @@ def _at_thresholds(names: tuple[str, ...]) -> dict[str, str]:
 
 _BENEFITS = ("net_benefit", "standardised", "avoided_per_100", "gain_over_all")
 MEASURED = (
-    Entrant("measures", _same(SMOOTH), measure),
-    Entrant("distances", _same(DISTANCES), measure, share=0.5),
+    Entrant("measures", _same(MEASURES), measure),
     Entrant("net benefit", _at_thresholds(_BENEFITS), decide),
     Entrant("threshold table", _at_thresholds(QUANTITIES), tabulate),
 )
@@ -187,7 +187,7 @@ GROUPED = (
             *(f"gap in {name}" for name in (*GROUP_MEASURES, *_RATES)),
         )),
         compare_groups,
-        share=0.75,
+        share=0.5,
     ),
 )  # fmt: skip
 
@@ -202,32 +202,46 @@ def design_of(features: pd.DataFrame) -> np.ndarray:
     return np.column_stack([numbers, (features["sex"] == "male").to_numpy(dtype=float), *levels])
 
 
+def choose(data: dict, *, penalised: bool) -> float:
+    if not penalised:
+        return 0.0
+    world = data["world"]
+    options = PenaltyOptions(penalties=tuple(10.0 ** np.arange(0, 4.5, 0.5)), folds=5, repeats=1)
+    x = design_of(world.features)
+    return choose_penalty(x, world.outcome, person=world.person, rng=data["rng"], options=options).penalty
+
+
 def develop(data: dict, *, penalised: bool = False) -> dict[str, Found]:
-    """The slope in the population of a model just developed, and optimism-corrected measures against its own truth."""
-    world, rng, truth = data["world"], data["rng"], data["truth"]
-    x, y, penalty = design_of(world.features), world.outcome, 0.0
-    if penalised:
-        options = PenaltyOptions(penalties=tuple(10.0 ** np.arange(0, 4.5, 0.5)), folds=5, repeats=1)
-        penalty = choose_penalty(x, y, person=world.person, rng=rng, options=options).penalty
-    own = own_truth(data, fit_ridge(x, y, penalty=penalty))
-    counts = draw_person_counts(world.person, replicates=DRAWS, rng=rng)
-    models = refit_ridge(x, y, penalty=penalty, counts=counts)
-    names = ("auroc", "brier", "scaled_brier", "log_loss", "calibration_slope")
-    corrected = estimate_optimism(models, y, names=names)
-    shifted = estimate_optimism(models, y, names=("auroc",), interval="location_shift")
-    found = {"slope of the model": Found(own["calibration_slope"])}
-    truth["slope of the model"] = 1.0
-    for k, name in enumerate(names):
-        truth[f"corrected {name}"] = truth[f"apparent {name}"] = own[name]
-        found[f"corrected {name}"] = Found(corrected.corrected[k], corrected.lower[k], corrected.upper[k])
-        found[f"apparent {name}"] = Found(corrected.apparent[k])
-    truth["shifted auroc"] = own["auroc"]
-    found["shifted auroc"] = Found(shifted.corrected[0], shifted.lower[0], shifted.upper[0])
-    return found
+    """The slope, in the population, of a model just developed: 1 says that its risks are as extreme as they should."""
+    world, truth = data["world"], data["truth"]
+    penalty = choose(data, penalised=penalised)
+    own = own_truth(data, fit_ridge(design_of(world.features), world.outcome, penalty=penalty))
+    truth["slope in the population"] = 1.0
+    return {"slope in the population": Found(own["calibration_slope"])}
 
 
 def develop_penalised(data: dict) -> dict[str, Found]:
     return develop(data, penalised=True)
+
+
+def correct(data: dict, *, penalised: bool = False) -> dict[str, Found]:
+    """Optimism-corrected measures against those of the model itself in the population."""
+    world, rng, truth = data["world"], data["rng"], data["truth"]
+    x, y, penalty = design_of(world.features), world.outcome, choose(data, penalised=penalised)
+    own = own_truth(data, fit_ridge(x, y, penalty=penalty))
+    counts = draw_person_counts(world.person, replicates=DRAWS, rng=rng)
+    models = refit_ridge(x, y, penalty=penalty, counts=counts)
+    corrected = estimate_optimism(models, y, names=CORRECTED)
+    found = {}
+    for k, name in enumerate(CORRECTED):
+        truth[f"corrected {name}"] = truth[f"apparent {name}"] = own[name]
+        found[f"corrected {name}"] = Found(corrected.corrected[k], corrected.lower[k], corrected.upper[k])
+        found[f"apparent {name}"] = Found(corrected.apparent[k])
+    return found
+
+
+def correct_penalised(data: dict) -> dict[str, Found]:
+    return correct(data, penalised=True)
 
 
 def own_truth(data: dict, coefficients: np.ndarray) -> dict[str, float]:
@@ -245,12 +259,13 @@ def _large_design(settings: RiskSettings) -> np.ndarray:
     return _DESIGNS[settings.noise]
 
 
-_CORRECTED = tuple(f"corrected {n}" for n in ("auroc", "brier", "scaled_brier", "log_loss", "calibration_slope"))
+_CORRECTED = _same((*(f"corrected {name}" for name in CORRECTED), "apparent auroc"))
 DEVELOPED = (
-    Entrant("no penalty", _same(("slope of the model", *_CORRECTED, "shifted auroc", "apparent auroc")), develop,
-            share=0.5),
-    Entrant("ridge", _same(("slope of the model", *_CORRECTED, "apparent auroc")), develop_penalised, share=0.5),
-)  # fmt: skip
+    Entrant("no penalty", _same(("slope in the population",)), develop),
+    Entrant("ridge", _same(("slope in the population",)), develop_penalised, share=0.5),
+    Entrant("optimism, no penalty", _CORRECTED, correct, share=0.25),
+    Entrant("optimism, ridge", _CORRECTED, correct_penalised, share=0.125),
+)
 
 
 # ---- recalibration -------------------------------------------------------------------------------

@@ -121,7 +121,13 @@ def _before(frame: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
     found["earlier_stays_log"] = np.log1p(found["earlier_stays"])
     found["earlier_days"] = (earlier["time_in_hospital"].cumsum() - frame["time_in_hospital"]).astype(float)
     first = found["earlier_stays"] == 0
-    for name in ("days_in_hospital", "medicines", "laboratory_tests", "diagnoses", *(f"{v}_visits_in_year" for v in VISITS)):
+    for name in (
+        "days_in_hospital",
+        "medicines",
+        "laboratory_tests",
+        "diagnoses",
+        *(f"{v}_visits_in_year" for v in VISITS),
+    ):
         found[f"last_{name}"] = features[name].groupby(person).shift(1).fillna(0.0)
     for name in ("diagnosis_1", "discharge_disposition_id"):
         found[f"last_{name}"] = features[name].groupby(person).shift(1).where(~first, "no earlier stay")

@@ -222,6 +222,21 @@ def test_share_flags_as_many_as_it_says():
     assert table["found_of_100"] == pytest.approx(100 * outcome[first].sum() / outcome.sum())
 
 
+def test_a_share_of_equal_risks_finds_its_share_and_says_no_more():
+    _, outcome, person = draw()
+    row = compute_threshold_table(np.full(400, 0.3), outcome, person=person, flagged_shares=[0.2]).frame.iloc[0]
+    assert row["found_of_100"] == pytest.approx(20) and np.isnan(row["found_of_100_lower"])
+    assert row["came_back_of_100_flagged"] == pytest.approx(100 * outcome.mean())
+    assert row["came_back_of_100_flagged_lower"] < 100 * outcome.mean() < row["came_back_of_100_flagged_upper"]
+
+
+def test_where_nobody_flagged_came_back_alarms_have_no_number():
+    row = compute_threshold_table(0.9 - 0.8 * OUTCOME, OUTCOME, person=PEOPLE, thresholds=[0.5]).frame.iloc[0]
+    assert row["came_back_of_100_flagged"] == 0 and 0 < row["came_back_of_100_flagged_upper"] < 20
+    assert np.isnan(row[["alarms_per_found", "alarms_per_found_lower", "alarms_per_found_upper"]].astype(float)).all()
+    assert row["reason"] == "Nobody who is flagged came back."
+
+
 def test_table_says_why_a_number_is_not_given():
     risk, outcome, person = draw()
     high = float(np.sort(risk)[-4])

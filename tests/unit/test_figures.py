@@ -70,13 +70,11 @@ def test_every_other_figure_is_drawn(releases, world) -> None:
     curve, flow, balance = (release.table(t) for t in ("readmission_curve", "attrition", "balance"))
     cost = release.table("cost_trend")
     groups = ["Lambeth", "Comparators"]
-    calibration = {"logistic": release.table("calibration.logistic")}
     drawn = [
         (figures.plot_curve(curve, groups=groups), figures.describe_curve(curve, groups=groups)),
         (figures.plot_flow(flow), figures.describe_flow(flow)),
         (figures.plot_balance(balance), figures.describe_balance(balance)),
         (figures.plot_cost_trend(cost, groups=groups), figures.describe_cost_trend(cost, groups=groups)),
-        (figures.plot_calibration(calibration), figures.describe_calibration(calibration)),
     ]
     for name in ("event_study.rehab_admission",):
         rows = release.table(name)

@@ -187,6 +187,18 @@ def test_the_digest_that_was_kept_finds_a_forgery(saved, logistic, tmp_path):
     refused(saved, "is not the contract asked for", contract_digest=digest)
 
 
+@pytest.mark.parametrize(
+    "change", [{"columns": [{"name": "sex"}]}, {"columns": 3}, {"options": {"cost": 1}}, {"checks": [1]}, {"terms": 1}]
+)
+def test_a_contract_of_another_make_is_refused(saved, change):
+    reforge(saved, **change)
+    refused(saved, "is not as evalkit writes it|tells of another model")
+    reforge(saved, evalkit=1)
+    refused(saved, "is no contract")
+    reforge(saved, evalkit="0.1.0", more="entries")
+    refused(saved, "is no contract")
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "other"}', '{"format": NaN}', "\x00"])
 def test_what_is_no_contract_is_refused(saved, text):
     (saved / CONTRACT_FILE).write_text(text)

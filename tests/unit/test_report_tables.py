@@ -16,7 +16,7 @@ WORLDS: tuple[World, ...] = ("benefit", "none", "harm", "thin")
 BUILDERS = [
     tables.effects_table, tables.checks_table, tables.risk_checks_table, tables.claims_table,
     tables.plain_claims_table, tables.attrition_table, tables.table_one, tables.estimands_table,
-    tables.definitions_table, tables.not_estimable_table, tables.suppression_table, tables.performance_table,
+    tables.definitions_table, tables.not_estimable_table, tables.suppression_table,
     tables.readmission_table, tables.recurrence_table, tables.data_table, tables.missing_numbers,
     tables.cost_relative_table, tables.digests_table, tables.money_parts_table, missing_table, naive_table,
 ]  # fmt: skip

@@ -29,7 +29,7 @@ SHARES = {  # column: cell on top, cells below
 ODDS_COLUMN = "alarms_per_found"
 THRESHOLD_TABLES = ("risk_threshold", "risk_group_threshold")
 BENEFIT_TABLES = ("risk_net_benefit", "risk_net_benefit_competing")
-LEVEL_TABLES = ("risk_groups", "risk_group_threshold", "risk_places", "risk_drift")
+LEVEL_TABLES = ("risk_groups", "risk_group_threshold", "risk_group_conflict", "risk_places", "risk_drift")
 POOLED = ("pooled", "prediction")
 GRID = 200  # a smooth curve's points are multiples of 1 / GRID, so that they do not tell where the risks end
 RISK_DECIMALS = 2
@@ -94,6 +94,7 @@ def rule_on_risk(frame: pd.DataFrame, rulings: Mapping[str, Ruling], policy: Pol
     """Rulings on tables of risk models by id, beyond those in `rulings`, which are heeded."""
     new = _rule_on_thresholds(frame, policy) | _rule_on_curves(frame, policy) | _rule_on_few(frame, policy)
     new |= _rule_on_levels(frame, {**rulings, **new})
+    new |= _rule_on_followers(frame, {**rulings, **new})
     return {name: ruling for name, ruling in new.items() if name not in rulings}
 
 
@@ -168,6 +169,15 @@ def _rule_on_levels(frame: pd.DataFrame, rulings: Mapping[str, Ruling]) -> dict[
             if any(name in rulings or name in new for name in part["id"]):
                 new |= _withhold_gaps(frame, str(family), table)
     return new
+
+
+def _rule_on_followers(frame: pd.DataFrame, rulings: Mapping[str, Ruling]) -> dict[str, Ruling]:
+    """Curves of levels that are withheld, and tests that levels are alike of which one is."""
+    levels = frame[frame["table"] == "risk_groups"]
+    hidden = set(levels["row"]) - set(levels["row"][(levels["status"] == "shown") & ~levels["id"].isin(rulings)])
+    families, why = {row.split("|")[0] for row in hidden}, Ruling("linked", f"not released: {WHY_LEVEL}")
+    new = {n: why for n, row in _ids(frame, "risk_group_curve") if row.rpartition("|")[0] in hidden}
+    return new | {n: why for n, row in _ids(frame, "risk_group_equality") if row.split("|")[0] in families}
 
 
 def _withhold_gaps(frame: pd.DataFrame, family: str, table: str) -> dict[str, Ruling]:
@@ -335,6 +345,8 @@ def _other(row: Row, policy: Policy) -> Numbers | None:
         return _blank() | {"value": policy.rounded(float(row["value"]))}
     if column == "brier":  # with the scaled score it would give the share that came back
         return _stepped(row, next_step(policy.base / people))
+    if table == "risk_group_conflict":
+        return _stepped(row, 0.01)
     if table == "risk_missing" or column in ("share", "share_beyond"):
         return _stepped(row, (100.0 if row["unit"] == "%" else 1.0) * policy.base / people)
     if column == "emax" or table == "risk_instability_curve":

@@ -1,7 +1,7 @@
 """The academic report: what its notebook calls, in the order of its sections.
 
-The methods are in `academic_methods`, figures and tables of results in `academic_results`, the parts that
-judge them (checks, limitations, disclosure, provenance) in `academic_end`.
+The methods are in `academic_methods`, figures and tables of results in `academic_results`, risk models in
+`academic_risk`, the parts that judge them (checks, limitations, disclosure, provenance) in `academic_end`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from evalkit.report.academic_results import (
     show_rates,
     show_readmission,
     show_results,
-    show_risk,
 )  # fmt: skip
+from evalkit.report.academic_risk import show_risk
 from evalkit.report.display import show_document, show_table, show_text
 from evalkit.report.phrases import full_stop, listed, starts_with_capital, with_interval
 from evalkit.report.tables import definitions_table, estimands_table

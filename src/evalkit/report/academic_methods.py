@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from evalkit.report.academic_risk import METHODS as RISK
 from evalkit.report.display import show_text
 
 if TYPE_CHECKING:
@@ -117,13 +118,6 @@ among the comparison and $w$ the odds that a pound spent before on people like $
 $$\psi = \overline{y_b r}_T + \bar{y}_{b,T} \, \frac{\sum_C w (y_a - r y_b)}{\sum_C w y_b};$$
 
 gamma and two-part models with group, period and their product, errors by jackknife."""
-
-RISK = r"""### Readmission risk models
-
-Ridge logistic regression and gradient boosting were developed on discharges whose follow-up was complete before a
-date and validated on later ones: area under the curve with its variance by person [@obuchowski1997], Brier and
-scaled Brier scores, calibration intercept and slope, and calibration in tenths. A model is refused below the
-protocol's number of events per predictor parameter."""
 
 NAIVE = r"""### Uncontrolled before and after
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from evalkit.core.outcomes import Outcome
 from evalkit.report import facts, figures, tables
 from evalkit.report.display import show_figure, show_table, show_text
-from evalkit.report.phrases import full_stop, listed, starts_with_capital, with_interval
+from evalkit.report.phrases import full_stop, starts_with_capital, with_interval
 from evalkit.report.plain import referee_reason
 
 if TYPE_CHECKING:
@@ -209,46 +209,3 @@ def show_costs(release: Release) -> None:
         show_table(tables.money_parts_table(release), id="tab-cost-parts",
                    caption="Public cost by kind of service, GBP per person-quarter",
                    note="Uncontrolled means.")  # fmt: skip
-
-
-def show_risk(release: Release) -> None:
-    """Sample, performance and calibration of the risk models."""
-    if not release.protocol.risk_model:
-        nothing("risk model: the protocol asks for none", id="text-no-risk")
-        return
-    horizon = release.protocol.risk_model.horizon_days
-    if facts.release_has(release, "risk_sample"):
-        show_table(tables.wide(release.table("risk_sample"), first="Sample", threshold=facts.threshold(release)).rename(
-            columns={"discharges": "Discharges", "readmitted": f"Readmitted within {horizon} days"}),
-            id="tab-risk-sample", caption="Discharges for development and validation")  # fmt: skip
-    performance = release.table("risk_performance")
-    reasons = list(
-        dict.fromkeys(referee_reason(str(r)) for r in performance["reason"][performance["value"].isna()] if r)
-    )
-    if performance["value"].notna().any():
-        show_table(tables.performance_table(release), id="tab-risk", caption="Performance on later discharges",
-                   note="A model is fit for use on nobody on the strength of this table alone.")  # fmt: skip
-        show_text(_risk_reading(release), id="text-risk-reading")
-    if reasons:
-        show_text(f"Not estimated: {listed([full_stop(r) for r in reasons])}", id="text-risk-reason")
-    found = {n.removeprefix("calibration."): release.table(n) for n in facts.tables_like(release, "calibration.")}
-    found = {n: rows for n, rows in found.items() if rows["value"].notna().any()}
-    if found:
-        show_figure(figures.plot_calibration(found), id="fig-calibration", caption=f"Calibration of "
-                                                                                   f"{horizon}-day risk in tenths",
-                    alt=figures.describe_calibration(found))  # fmt: skip
-
-
-def _risk_reading(release: Release) -> str:
-    rows = release.table("risk_performance")
-    parts = []
-    for _, row in rows[rows["column"] == "auroc"].iterrows():
-        slope = facts.cell(release, "risk_performance", row["row"], "calibration_slope")
-        skill = facts.cell(release, "risk_performance", row["row"], "scaled_brier")
-        text = f"{row['label']}: discrimination {with_interval(row['value'], row['lower'], row['upper'])}"
-        if slope is not None and slope["upper"] < 1:
-            text += "; predictions are too extreme (slope below 1)"
-        if skill is not None and skill["lower"] <= 0:
-            text += "; no better than giving everybody the mean risk, as far as the interval can tell"
-        parts.append(f"- {text}.")
-    return "\n".join(parts)

@@ -18,11 +18,9 @@ from evalkit.report.figures_checks import (
 from evalkit.report.figures_designs import describe_designs, describe_displacement, plot_designs, plot_displacement
 from evalkit.report.figures_effects import (
     describe_balance,
-    describe_calibration,
     describe_forest,
     describe_placebo,
     plot_balance,
-    plot_calibration,
     plot_forest,
     plot_placebo,
 )  # fmt: skip
@@ -67,12 +65,12 @@ from evalkit.report.figures_time import (
 )  # fmt: skip
 
 __all__ = [
-    "describe_balance", "describe_calibration", "describe_cost_trend", "describe_curve", "describe_designs",
+    "describe_balance", "describe_cost_trend", "describe_curve", "describe_designs",
     "describe_differences", "describe_displacement", "describe_drop_one", "describe_event_study", "describe_flow",
     "describe_forest", "describe_gap", "describe_its", "describe_mean_count", "describe_moves", "describe_overlap",
     "describe_placebo", "describe_placebo_time", "describe_places", "describe_ratio_icons", "describe_risk_icons",
     "describe_sensitivity_curve", "describe_synthetic", "describe_trend", "describe_weights", "describe_xmr",
-    "plot_balance", "plot_calibration", "plot_cost_trend", "plot_curve", "plot_designs", "plot_differences",
+    "plot_balance", "plot_cost_trend", "plot_curve", "plot_designs", "plot_differences",
     "plot_displacement", "plot_drop_one", "plot_event_study", "plot_flow", "plot_forest", "plot_gap", "plot_its",
     "plot_mean_count", "plot_moves", "plot_overlap", "plot_placebo", "plot_placebo_time", "plot_places",
     "plot_ratio_icons", "plot_risk_icons", "plot_sensitivity_curve", "plot_synthetic", "plot_trend", "plot_weights",

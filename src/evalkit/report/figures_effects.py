@@ -1,4 +1,4 @@
-"""Figures of effects and of the checks on them: forest, placebo, balance, calibration."""
+"""Figures of effects and of the checks on them: forest, placebo, balance."""
 
 from __future__ import annotations
 
@@ -185,43 +185,3 @@ def describe_balance(rows: pd.DataFrame, *, limit: float = 0.1) -> str:
             parts.append(f"{column.capitalize()}: largest standardised difference {style.number_text(values.max())}, "
                          f"{int((values > limit).sum())} of {len(values)} beyond {limit:g}")  # fmt: skip
     return style.sentences(["Balance of covariates between groups", *parts])
-
-
-def plot_calibration(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Observed against predicted risk by tenth of predicted risk, one panel a model.
-
-    `tables` maps a model's name to its rows (`row` = tenth; columns "predicted" and "observed").
-    """
-    figure, axes = style.new_figure(3.5, columns=max(len(tables), 1), share_y=True)
-    top = max((100 * float(np.nanmax(rows[["value", "upper"]].to_numpy(dtype=float))) for rows in tables.values()
-               if rows["value"].notna().any()), default=10.0) * 1.08  # fmt: skip
-    for ax, (name, rows) in zip(axes[0], tables.items(), strict=False):
-        table = rows.pivot(index="row", columns="column", values="value")
-        seen = rows[rows["column"] == "observed"].set_index("row").reindex(table.index)
-        x, y = 100 * table["predicted"], 100 * table["observed"]
-        ax.plot([0, top], [0, top], color=style.MUTED, linewidth=1, linestyle="--")
-        ax.text(top * 0.97, top * 0.9, "perfect", color=style.MUTED, fontsize=8, ha="right", va="top")
-        ax.vlines(x, 100 * seen["lower"], 100 * seen["upper"], color=style.TREATED, linewidth=1.6)
-        ax.plot(x, y, "o", color=style.TREATED, markersize=6)
-        ax.set_xlim(0, top)
-        ax.set_ylim(0, top)
-        style.name_axes(ax, x="Predicted, out of 100", y="Seen, out of 100" if ax is axes[0, 0] else "",
-                        title=name.replace("_", " ").capitalize())  # fmt: skip
-    return figure
-
-
-def describe_calibration(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Alt text of `plot_calibration`: predicted and observed in the lowest and highest tenth."""
-    parts = ["Observed against predicted risk by tenth of predicted risk"]
-    for name, rows in tables.items():
-        table = rows.pivot(index="row", columns="column", values="value").dropna().sort_values("predicted")
-        if table.empty:
-            parts.append(f"{name.replace('_', ' ')}: not released")
-            continue
-        low, high = table.iloc[0], table.iloc[-1]
-        parts.append(
-            f"{name.replace('_', ' ')}: lowest tenth predicted {100 * low['predicted']:.0f} and seen "
-            f"{100 * low['observed']:.0f} out of 100; highest tenth predicted {100 * high['predicted']:.0f} and seen "
-            f"{100 * high['observed']:.0f}"
-        )
-    return style.sentences(parts)

@@ -97,8 +97,9 @@ def answer(release: Release) -> list[str]:
     lead = {"weak": "Only a little better than guessing.", "fair": "Better than guessing, but often wrong.",
             "good": "Much better than guessing, but still wrong for many."}[order]  # fmt: skip
     doubt = [] if sure else ["It could be a little better or worse than that."]
-    wrong = _wrong_level(release)
-    return [lead, *doubt, *wrong]
+    unfair = any(gap.clear for gap in read_gaps(release))
+    worse = ["It works **less well for some people** than for others."] if unfair else []
+    return [lead, *doubt, *_wrong_level(release), *worse]
 
 
 def _refusal(release: Release) -> list[str]:
@@ -109,7 +110,7 @@ def _refusal(release: Release) -> list[str]:
     if few:
         return [
             "No model was made. Too few people came back for us to learn from.",
-            "Too few people is a good reason **not** to make one. It would be luck, and luck harms people.",
+            "Too few people is a good reason **not** to make one. Its answers would be luck, and could harm people.",
         ]
     return ["No model was made.", full_stop(plain_reason(amount.reason))]
 
@@ -165,7 +166,7 @@ def show_right_and_wrong(release: Release) -> None:
     parts = [
         "### What it gets right and wrong",
         " ".join(_rule_words(release, row)),
-        "\n".join([*_pointed_lines(right, release), *_found_lines(found)]),
+        "\n".join(_lines(release, row, right, found)),
         " ".join(_use_words(release)),
     ]
     show_text("\n\n".join(p for p in parts if p), id="text-risk-right")
@@ -188,14 +189,21 @@ def _rule_words(release: Release, row: str) -> list[str]:
     return [lead, f"That is {round(pointed.value)} of every 100 people."] if pointed.has_number else [lead]
 
 
-def _pointed_lines(right: Amount, release: Release) -> list[str]:
-    yes = round(right.value)
-    return [f"- Of 100 people it points at, {yes} came back {when(release)}. {100 - yes} did not.{_span(right)}"]
-
-
-def _found_lines(found: Amount) -> list[str]:
-    yes = round(found.value)
-    return [f"- Of 100 people who came back, it found {yes}. It missed {100 - yes}.{_span(found)}"]
+def _lines(release: Release, row: str, right: Amount, found: Amount) -> list[str]:
+    """Both ways of 100 people, each beside what picking people by chance would give."""
+    pointed = read_amount(release, "risk_threshold", row, "flagged_per_100")
+    chance = ["", ""]
+    if pointed.has_number and found.value > 0:
+        mean = pointed.value * right.value / found.value
+        chance = [
+            f" By chance it would be about {round(mean)}.",
+            f" By chance it would be about {round(pointed.value)}.",
+        ]
+    yes, hit = round(right.value), round(found.value)
+    return [
+        f"- Of 100 people it points at, {yes} came back {when(release)}. {100 - yes} did not.{_span(right)}{chance[0]}",
+        f"- Of 100 people who came back, it found {hit}. It missed {100 - hit}.{_span(found)}{chance[1]}",
+    ]
 
 
 def _span(amount: Amount) -> str:

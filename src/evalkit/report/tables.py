@@ -252,14 +252,6 @@ def suppression_table(release: Release) -> pd.DataFrame:
     )
 
 
-def performance_table(release: Release) -> pd.DataFrame:
-    """Discrimination, accuracy and calibration of the risk models on later discharges."""
-    table = wide(release.table("risk_performance"), first="Model", threshold=facts.threshold(release))
-    names = {"auroc": "AUROC", "brier": "Brier", "scaled_brier": "Scaled Brier",
-             "calibration_intercept": "Calibration intercept", "calibration_slope": "Calibration slope"}  # fmt: skip
-    return table.rename(columns=names)
-
-
 def readmission_table(release: Release) -> pd.DataFrame:
     """Readmissions by group and period: discharges, and percentages readmitted."""
     rows = release.table("readmission_counts")

@@ -71,7 +71,7 @@ def group_equality_cells(gaps: Sequence[GroupGap]) -> tuple[Cell, ...]:
 
 def group_conflict_cells(conflicts: Sequence[GroupConflict]) -> tuple[Cell, ...]:
     """Table `risk_group_conflict`: row "{characteristic}|{level}"; columns `base_rate`, `fpr_needed`,
-    `mean_risk_events`, `mean_risk_others`, `others_needed` (see `GroupConflict`). Refused levels are left out.
+    `mean_risk_events`, `mean_risk_others`, `others_needed` (see `GroupConflict`).
     """
     columns = ("base_rate", "fpr_needed", "mean_risk_events", "mean_risk_others", "others_needed")
     cells = []
@@ -84,7 +84,7 @@ def group_conflict_cells(conflicts: Sequence[GroupConflict]) -> tuple[Cell, ...]
                     Cell(
                         f"{found.characteristic}|{name}", column, value, "statistic", n_people=found.n_people[i],
                         n_events=found.n_events[i], label=name, status="not_estimable" if undefined else "shown",
-                        reason="Nobody is flagged." if undefined else "",
+                        reason=found.reasons[i] or ("Nobody is flagged." if undefined else ""),
                     )
                 )  # fmt: skip
     return tuple(cells)

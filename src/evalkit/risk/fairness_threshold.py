@@ -14,6 +14,7 @@ from evalkit.core.result import Check
 from evalkit.risk.fairness import (
     FEWEST_PEOPLE,
     GroupEstimates,
+    GroupLevel,
     GroupSample,
     compute_draw_errors,
     estimate_group_gaps,
@@ -68,9 +69,9 @@ class FlagRule:
 
 @dataclass(frozen=True)
 class GroupConflict:
-    """What base rates leave open in one characteristic; tuples have one entry a level of `levels` (those shown).
+    """What base rates leave open in one characteristic; tuples have one entry a level of `levels`.
 
-    `base_rate` is the share readmitted; `fpr_needed` the false positive rate that each level would need for all to
+    Numbers of a refused level are NaN, and its `reasons` entry says why; "" elsewhere. `base_rate` is the share readmitted; `fpr_needed` the false positive rate that each level would need for all to
     have the sensitivity and the positive predictive value of everybody together; above 1 it cannot be had at all.
     `mean_risk_events` and `mean_risk_others` are mean risks among those who came back and those who did not;
     `others_needed` the mean among the latter that risks calibrated in each level would need for the former to be the
@@ -86,6 +87,7 @@ class GroupConflict:
     others_needed: tuple[float, ...]
     n_people: tuple[int, ...]
     n_events: tuple[int, ...]
+    reasons: tuple[str, ...]
     differ: bool | None
     p_value: float
     text: str
@@ -232,23 +234,28 @@ def _named(sample: GroupSample, at: int) -> str:
 
 
 def _conflict(sample: GroupSample, found: GroupEstimates, p_value: float, characteristic: str) -> GroupConflict:
-    places = [i for i in found.places(characteristic) if not found.levels[i].refusal]
-    rows = [found.levels[i].rows for i in places]
-    risk, event = sample.risk, sample.outcome == 1
-    base = np.array([event[r].mean() for r in rows])
-    of_events = np.array([risk[r][event[r]].mean() for r in rows])
-    of_others = np.array([risk[r][~event[r]].mean() for r in rows])
+    groups = [found.levels[i] for i in found.places(characteristic)]
+    base, of_events, of_others = np.array([_mean_risks(sample, group) for group in groups]).T
     sensitivity, ppv = _overall(found, characteristic, "sensitivity"), _overall(found, characteristic, "ppv")
     odds = base / (1 - base)
     needed = odds * (1 - ppv) / ppv * sensitivity if ppv > 0 else np.full(len(base), math.nan)
-    others_needed = odds * (1 - risk[event].mean())
+    others_needed = odds * (1 - sample.risk[sample.outcome == 1].mean())
     differ = None if math.isnan(p_value) else bool(p_value < 1 - found.level)
-    names = tuple(found.levels[i].name for i in places)
+    names = tuple(group.name for group in groups)
     return GroupConflict(
         characteristic, names, *(tuple(v.tolist()) for v in (base, needed, of_events, of_others, others_needed)),
-        tuple(found.levels[i].n_people for i in places), tuple(found.levels[i].n_events for i in places),
-        differ, p_value, _conflict_text(characteristic, names, base, needed, p_value, found.level),
+        tuple(group.n_people for group in groups), tuple(group.n_events for group in groups),
+        tuple(group.refusal for group in groups), differ, p_value,
+        _conflict_text(characteristic, names, base, needed, p_value, found.level),
     )  # fmt: skip
+
+
+def _mean_risks(sample: GroupSample, group: GroupLevel) -> tuple[float, float, float]:
+    """The share readmitted, and the mean risk of those who came back and of those who did not."""
+    if group.refusal:
+        return math.nan, math.nan, math.nan
+    risk, event = sample.risk[group.rows], sample.outcome[group.rows] == 1
+    return float(event.mean()), float(risk[event].mean()), float(risk[~event].mean())
 
 
 def _overall(found: GroupEstimates, characteristic: str, name: str) -> float:
@@ -275,7 +282,7 @@ def _conflict_text(
             f"The share readmitted is not found to differ by {said}: as far as these data tell, equal predictive "
             "values, equal error rates and calibration in each level do not rule each other out."
         )
-    high, low = names[int(np.argmax(base))], names[int(np.argmin(base))]
+    high, low = names[int(np.nanargmax(base))], names[int(np.nanargmin(base))]
     tail = " For some level that rate would be above 100%." if np.any(needed > 1) else ""
     return (
         f'The share readmitted differs by {said}, from "{low}" (lowest) to "{high}" (highest). One positive predictive '

@@ -2,7 +2,8 @@
 
 The folder belongs on the secure side: trees may tell of few people, and the contract names every level met. The
 contract's checksum finds a slip or a careless edit; it is no signature, so whoever wants to be sure that a folder is
-the one that was approved keeps the digest that `save_model` gives and asks for it when loading.
+the one that was approved keeps the digest that `save_model` gives and asks for it when loading. A forger who makes the
+checksums anew can make other risks, and with a mangled tree a crash, but runs no code of theirs.
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ _BROKEN = (
     zipfile.BadZipFile, KeyError, TypeError, ValueError, AttributeError, ImportError, IndexError, EOFError,
     NotImplementedError, RecursionError, OSError,
 )  # fmt: skip
+_TEXTS = ("protocol", "evalkit", "scikit_learn", "skops", "model_file", "model_sha256", "contract_sha256")
+_ENTRIES = (
+    "format", "kind", "label", "horizon_days", "columns", "terms", "coefficients", "parameters", "training", "options",
+    "checks", "seed", *_TEXTS,
+)  # fmt: skip
 _RERUN = "Save the model again with this evalkit, from the protocol that is in use"
 
 
@@ -98,10 +104,13 @@ def load_model(folder: Path | str, *, protocol_digest: str, contract_digest: str
     elif hashlib.sha256(data).hexdigest() != contract["model_sha256"]:
         faults.append(Fault(MODEL_FILE, "is not the file that the contract was written for", next_step=_RERUN))
     refuse(faults or _type_faults(data, where=MODEL_FILE))
-    model = _build(contract, _load_pipeline(data))
-    told = list_terms(model.pipeline), tuple(model.pipeline.feature_names_in_), _coefficients(model)
-    wanted = tuple(contract["terms"]), tuple(c["name"] for c in contract["columns"]), contract["coefficients"]
-    if told != wanted:
+    pipeline = _load_pipeline(data)
+    try:
+        model = _build(contract, pipeline)
+        told = list(list_terms(pipeline)), [c.name for c in model.columns], _coefficients(model)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise ParameterError(Fault(CONTRACT_FILE, "is not as evalkit writes it", next_step=_RERUN)) from None
+    if told != (contract["terms"], list(pipeline.feature_names_in_), contract["coefficients"]):
         raise ParameterError(Fault(CONTRACT_FILE, "tells of another model than the model file", next_step=_RERUN))
     return model
 
@@ -162,7 +171,8 @@ def _read_contract(path: Path) -> dict[str, Any]:
         contract = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise ParameterError(Fault(CONTRACT_FILE, "is not readable as JSON", next_step=_RERUN)) from None
-    if not isinstance(contract, dict) or contract.get("format") != FORMAT:
+    whole = isinstance(contract, dict) and contract.get("format") == FORMAT and set(contract) == set(_ENTRIES)
+    if not whole or not all(isinstance(contract[name], str) for name in _TEXTS):
         raise ParameterError(Fault(CONTRACT_FILE, "is no contract of a risk model", allowed=FORMAT))
     if contract.get("contract_sha256") != _digest(contract):
         raise ParameterError(Fault(CONTRACT_FILE, "was edited after the model was saved", next_step=_RERUN))

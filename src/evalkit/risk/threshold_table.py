@@ -19,6 +19,8 @@ from evalkit.risk.validate import wilson_interval
 QUANTITIES = ("flagged_per_100", "came_back_of_100_flagged", "found_of_100", "alarms_per_found")
 # How far to either side of a cut, as a power of n, discharges tell the risk there.
 _WINDOW = 0.8
+# Of a variance: what is less is that of a number that does not vary, such as what a share finds where all risks tie.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,8 @@ def compute_threshold_table(
 
     Intervals are Wilson's (1927) at the number of independent discharges that the error by person is worth (Korn and
     Graubard 1998, Surv Methodol 24:193), which stay between none and all; those of alarms per found follow from
-    the share that came back. A share's cut is an estimate too: a discharge moves it, and with it whoever stands there.
+    the share that came back, and what does not vary has none. A share's cut is an estimate too: a discharge moves it,
+    and with it whoever stands there.
 
     Raises
     ------
@@ -124,7 +127,8 @@ def _describe(
     row |= _columns("flagged_per_100", whole["flagged"], 100)
     row |= _columns("came_back_of_100_flagged", came_back, 100)
     row |= _columns("found_of_100", whole["found"], 100)
-    row |= _columns("alarms_per_found", tuple(_odds_against(came_back[place]) for place in (0, 2, 1)), 1)
+    odds = tuple(_odds_against(came_back[place]) for place in (0, 2, 1)) if events else (math.nan,) * 3
+    row |= _columns("alarms_per_found", odds, 1)
     nobody = "" if events else "Nobody who is flagged came back."
     reason = nobody if enough else f"Fewer than {FEWEST_PEOPLE} people are flagged."
     return row | {"flagged_people": people, "flagged_events": events, "reason": reason}
@@ -155,14 +159,13 @@ def _ratio(
     value = float(top.sum() / bottom.sum())
     influence = (top - value * bottom - moved) / bottom.sum()
     variance = float(sum_squares(influence[:, None], cluster)[0, 0])
-    rows = float(bottom.sum())
-    worth = rows
-    if value * (1 - value) > 0 and variance > 0:
-        worth = min(value * (1 - value) / variance, rows)
-    elif math.isnan(variance):
-        return value, math.nan, math.nan
-    else:
+    rows, spread = float(bottom.sum()), value * (1 - value)
+    if value in (0.0, 1.0) and not math.isnan(variance):
         worth = float(len(np.unique(cluster[bottom > 0])))  # none or all: people are what there is to go by
+    elif variance > _ROUNDING * spread / rows:
+        worth = min(spread / variance, rows)
+    else:
+        return value, math.nan, math.nan
     low, high = wilson_interval(np.array([value * worth]), np.array([worth]), level=level)
     return value, float(low[0]), float(high[0])
 
