@@ -48,7 +48,7 @@ CONDITIONS = {
     "heart_failure": ("428",), "ischaemic_heart": ("410", "411", "412", "413", "414"), "arrhythmia": ("427",),
     "kidney_failure": ("584", "585", "586", "403", "404"), "lung_disease": ("490", "491", "492", "493", "496"),
     "stroke": ("430", "431", "432", "433", "434", "435", "436", "438"), "liver": ("570", "571", "572", "573"),
-    "sepsis": ("038", "038", "995"), "pneumonia": ("480", "481", "482", "483", "484", "485", "486"),
+    "sepsis": ("038", "995"), "pneumonia": ("480", "481", "482", "483", "484", "485", "486"),
     "anaemia": ("280", "281", "282", "283", "284", "285"), "cancer_spread": ("196", "197", "198"),
     "skin_ulcer": ("707", "682"), "vascular": ("440", "441", "442", "443", "444"), "fluid": ("276",),
     "psychosis": ("295", "296", "298"), "substance": ("291", "292", "303", "304", "305"), "aftercare": ("V57", "V58"),
@@ -62,28 +62,40 @@ class Discharges(NamedTuple):
     validation: RiskData
 
 
-def load_discharges(path: Path | str, *, history: bool) -> Discharges:
-    """Discharges alive and not to a hospice, with or without predictors from the patient's earlier encounters."""
-    frame = _read(Path(path)).sort_values(["patient_nbr", "encounter_id"], kind="stable").reset_index(drop=True)
-    features = _at_discharge(frame)
-    if history:
-        features = features.join(_before(frame, features))
-    kept = ~frame["discharge_disposition_id"].isin(DEAD_OR_HOSPICE).to_numpy()
-    data = RiskData(
-        features=features[kept],
-        outcome=(frame["readmitted"].astype(str) == "<30").to_numpy(dtype=int)[kept],
-        person=frame["patient_nbr"].to_numpy()[kept],
-        time=np.full(kept.sum(), NO_DATE),
-        groups=_groups(frame)[kept],
-    )
-    develop = data.person % 10 <= 6
-    return Discharges(data.where(develop), data.where(~develop))
-
-
-def _read(path: Path) -> pd.DataFrame:
+def read_encounters(path: Path | str) -> pd.DataFrame:
+    """All encounters, a patient's in order of their number."""
+    path = Path(path)
     if path.suffix == ".parquet":
-        return pd.read_parquet(path)
-    return pd.read_csv(path, na_values="?", keep_default_na=False, low_memory=False)
+        frame = pd.read_parquet(path)
+    else:
+        frame = pd.read_csv(path, na_values="?", keep_default_na=False, low_memory=False)
+        frame[["max_glu_serum", "A1Cresult"]] = frame[["max_glu_serum", "A1Cresult"]].replace("None", np.nan)
+    return frame.sort_values(["patient_nbr", "encounter_id"], kind="stable").reset_index(drop=True)
+
+
+def select_discharges(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Which encounters (n,) are for development and for validation: alive, not to a hospice, patients whole."""
+    alive = ~frame["discharge_disposition_id"].isin(DEAD_OR_HOSPICE).to_numpy()
+    develop = frame["patient_nbr"].to_numpy() % 10 <= 6
+    return alive & develop, alive & ~develop
+
+
+def build_discharges(frame: pd.DataFrame, *, history: bool) -> Discharges:
+    """Discharges out of `read_encounters`, with or without predictors from the patient's earlier encounters."""
+    features, groups = build_features(frame, history=history), _groups(frame)
+    outcome = (frame["readmitted"].astype(str) == "<30").to_numpy(dtype=int)
+    person = frame["patient_nbr"].to_numpy()
+    parts = (
+        RiskData(features[rows], outcome[rows], person[rows], np.full(rows.sum(), NO_DATE), groups=groups[rows])
+        for rows in select_discharges(frame)
+    )
+    return Discharges(*parts)
+
+
+def build_features(frame: pd.DataFrame, *, history: bool) -> pd.DataFrame:
+    """What was known at each discharge of `read_encounters`."""
+    features = _at_discharge(frame)
+    return features.join(_before(frame, features)) if history else features
 
 
 def _at_discharge(frame: pd.DataFrame) -> pd.DataFrame:

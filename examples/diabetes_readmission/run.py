@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from prepare import Discharges, load_discharges
+from prepare import Discharges, build_discharges, read_encounters
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from evalkit.risk.calibration import compute_calibration_band
 from evalkit.risk.data import RiskData
 from evalkit.risk.decision import compute_difference, estimate_decision_curve
-from evalkit.risk.fairness import build_group_sample, estimate_group_gaps, estimate_group_performance
+from evalkit.risk.fairness import FEWEST_PEOPLE, build_group_sample, estimate_group_gaps, estimate_group_performance
 from evalkit.risk.fairness_threshold import FlagRule, estimate_group_threshold
 from evalkit.risk.model import ModelOptions, RiskModel, fit_own_model, fit_risk_model, predict_risk
 from evalkit.risk.prepare import build_frame, build_linear_preparation, count_parameters, describe_columns
@@ -92,18 +92,17 @@ def validate_models(
 def print_performance(performance: Mapping[str, RiskPerformance]) -> None:
     first = next(iter(performance.values()))
     table = {
-        NAMES[name]: [
-            f"{row.value:.3f} ({row.lower:.3f} to {row.upper:.3f})" for row in found.frame.itertuples(index=False)
-        ]
+        name: [f"{row.value:.3f} ({row.lower:.3f} to {row.upper:.3f})" for row in found.frame.itertuples(index=False)]
         for name, found in performance.items()
     }
-    print(pd.DataFrame(table, index=[MEASURE_LABELS[name] for name in first.names]).T.to_string())
+    print(pd.DataFrame(table, index=[MEASURE_LABELS[name] for name in first.names]).to_string())
+    print("\n".join(f"  {name}: {words}" for name, words in NAMES.items()))
 
 
 def print_calibration(risk: np.ndarray, data: RiskData) -> None:
     band = compute_calibration_band(risk, data.outcome, person=data.person, rng=np.random.default_rng(SEED))
-    places = np.linspace(0, len(band.at) - 1, 12).astype(int)
-    columns = {"risk": band.at, "came back": band.curve, "lower": band.lower, "upper": band.upper}
+    places = np.linspace(0, len(band.predicted) - 1, 12).astype(int)
+    columns = {"risk": band.predicted, "came back": band.smooth, "lower": band.lower, "upper": band.upper}
     print(pd.DataFrame(columns).iloc[places].round(3).to_string(index=False))
 
 
@@ -128,7 +127,10 @@ def print_groups(risk: np.ndarray, data: RiskData, *, replicates: int) -> None:
     flagged = estimate_group_threshold(sample, FlagRule("share", 0.1))
     rows = []
     for at, group in enumerate(found.levels):
-        cells = {"group": f"{group.characteristic}: {group.name}", "discharges": group.n_discharges}
+        cells = {
+            "group": f"{group.characteristic}: {group.name}",
+            "discharges": group.n_discharges if group.n_people >= FEWEST_PEOPLE else "fewer than 10",
+        }
         for name in ("auroc", "observed_expected", "calibration_slope"):
             k = found.names.index(name)
             cells[name] = f"{found.values[at, k]:.2f} ({found.lower[at, k]:.2f} to {found.upper[at, k]:.2f})"
@@ -138,7 +140,7 @@ def print_groups(risk: np.ndarray, data: RiskData, *, replicates: int) -> None:
     print(pd.DataFrame(rows).to_string(index=False))
     for gap in estimate_group_gaps(found, names=["auroc", "observed_expected"]):
         print(f"  largest gap in {gap.measure} by {gap.characteristic}: {gap.value:.2f} ({gap.lower:.2f} to "
-              f"{gap.upper:.2f}), {gap.highest} over {gap.lowest}; {gap.if_equal:.2f} would be met by chance")  # fmt: skip
+              f"{gap.upper:.2f}), {gap.highest} over {gap.lowest}; {gap.if_equal:.2f} if all were alike")  # fmt: skip
 
 
 def main() -> None:
@@ -148,7 +150,7 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=200, help="bootstrap draws of people")
     given = parser.parse_args()
     start = time.perf_counter()
-    data = load_discharges(given.data, history=given.history == "yes")
+    data = build_discharges(read_encounters(given.data), history=given.history == "yes")
     print("\n1. Are there enough people?\n")
     judge_size(data)
     models = fit_models(data.development)

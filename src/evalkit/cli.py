@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import evalkit
 from evalkit.core.errors import EvalkitError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     name="evalkit",
@@ -101,6 +105,56 @@ def dictionary() -> None:
     from evalkit.data import data_dictionary_markdown
 
     typer.echo(data_dictionary_markdown())
+
+
+risk_app = typer.Typer(no_args_is_help=True, help="Use the risk models that an evaluation has made.")
+app.add_typer(risk_app, name="risk")
+
+
+@risk_app.command("discharges")
+def risk_discharges(
+    *,
+    protocol: Annotated[Path, typer.Option(help="The protocol, a TOML file.")],
+    data: Annotated[Path, typer.Option(help="The folder of tables, Parquet or CSV.")],
+    since: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The first day of discharge wanted.")],
+    out: Annotated[Path, typer.Option(help="The CSV file to write, one row a discharge.")],
+) -> None:
+    """Write what was known of each new discharge on its day, for `evalkit risk predict`."""
+    from evalkit.analysis.risk_new import build_new_discharges
+    from evalkit.analysis.study import Study
+    from evalkit.core.protocol import load_protocol
+    from evalkit.data import require_usable
+
+    study = Study(load_protocol(protocol), require_usable(data, None))
+    _write_rows(build_new_discharges(study, since=since.date()), out)
+
+
+@risk_app.command("predict")
+def risk_predict(
+    *,
+    model: Annotated[Path, typer.Option(help="The folder of a model, such as workings/risk_models/90_logistic.")],
+    protocol: Annotated[Path, typer.Option(help="The protocol that the model was developed for.")],
+    discharges: Annotated[Path, typer.Option(help="A CSV or Parquet file, one row a discharge.")],
+    out: Annotated[Path, typer.Option(help="The CSV file to write: identifier and risk.")],
+    id_column: Annotated[str, typer.Option("--id", help="The column that tells discharges apart.")] = "discharge",
+) -> None:
+    """Score new discharges with a saved model; data outside its contract are refused."""
+    from evalkit.core.protocol import load_protocol
+    from evalkit.risk.predict import predict_file
+
+    digest = load_protocol(protocol).digest
+    found = predict_file(model, discharges, protocol_digest=digest, id_column=id_column)
+    for told in found.checks:
+        if told.passed is False:
+            typer.echo(f"Check failed: {told.text}", err=True)
+    _write_rows(found.risks, out)
+
+
+def _write_rows(rows: pd.DataFrame, out: Path) -> None:
+    from evalkit.analysis.risk_new import write_private_csv
+
+    write_private_csv(rows, out)
+    typer.echo(f"{out} is written. It is about people and must not leave the secure environment.")
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss,
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.risk import calibration, measures
 from evalkit.risk.calibration import (
+    GRID_STEP,
     BandOptions,
     build_spline,
     compute_calibration_band,
@@ -369,8 +370,11 @@ def test_band_holds_the_curve_and_knows_a_wrong_one(smoother):
     outcome, person = (rng.random(1500) < expit(odds)).astype(int), np.arange(1500) // 2
     options = BandOptions(smoother=smoother, replicates=60, points=20)
     right = compute_calibration_band(expit(odds), outcome, person=person, rng=rng, options=options)
-    assert len(right.predicted) == 20
-    assert right.predicted[0] == pytest.approx(np.sort(expit(odds))[15])
+    assert 10 <= len(right.predicted) <= 20
+    steps = right.predicted / GRID_STEP
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-9)
+    ranked = np.sort(expit(odds))
+    assert ranked[15] <= right.predicted[0] < right.predicted[-1] <= ranked[-16]
     assert ((right.lower >= 0) & (right.lower < right.smooth) & (right.smooth < right.upper) & (right.upper <= 1)).all()
     assert np.mean((right.lower < right.predicted) & (right.predicted < right.upper)) > 0.8
     assert right.checks[0].passed
@@ -382,9 +386,10 @@ def test_band_of_a_straight_line_equals_the_delta_method():
     rng = np.random.default_rng(6)
     risk = rng.choice([0.1, 0.4], 2000)
     outcome = (rng.random(2000) < risk).astype(int)
-    options = BandOptions(replicates=1000, points=2)
+    options = BandOptions(replicates=1000, points=61)
     band = compute_calibration_band(risk, outcome, person=np.arange(2000), rng=rng, options=options)
-    for i, value in enumerate((0.1, 0.4)):
+    assert len(band.predicted) == 61
+    for i, value in ((0, 0.1), (60, 0.4)):
         here = outcome[risk == value]
         share = here.mean()
         reach = 1.96 / math.sqrt(len(here) * share * (1 - share))

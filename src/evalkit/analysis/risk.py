@@ -21,12 +21,13 @@ from evalkit.analysis.risk_performance import (
 )
 from evalkit.analysis.risk_samples import missing_cells, sample_cells, size_cells
 from evalkit.analysis.risk_use import (
+    decision_cells,
     drift_cells,
     instability_cells,
     learning_cells,
-    net_benefit_cells,
     recalibration_cells,
-    threshold_cells,
+    threshold_table_cells,
+    time_cells,
 )
 from evalkit.analysis.study import Study
 from evalkit.core.errors import NotEstimable
@@ -120,9 +121,12 @@ def _describe_models(study: Study, main: HorizonStudy, tables: Tables) -> Named:
         cells, found = make(study, main, tuple(main.developed))
         _add(tables, name, cells)
         checks += found
+    cells, found = time_cells(study, main)
+    _add(tables, "risk_time", cells)
+    checks += found
     for kind in main.developed:
         tables[f"calibration.{kind}"], tables[f"risk_curve.{kind}"] = curve_cells(study, main, kind)
-    _merge(tables, net_benefit_cells(study, main))
+    _merge(tables, decision_cells(study, main))
     return checks
 
 
@@ -132,7 +136,7 @@ def _describe_primary(study: Study, main: HorizonStudy, kind: RiskKind, tables: 
         cells, found = make(study, main, kind)
         _add(tables, name, cells)
         checks += found
-    _add(tables, "risk_threshold", threshold_cells(study, main, kind))
+    _add(tables, "risk_threshold", threshold_table_cells(study, main, kind))
     _add(tables, "risk_learning", learning_cells(study, main, kind))
     _merge(tables, instability_cells(study, main, kind))
     for make_all in (fairness_cells, explanation_cells):

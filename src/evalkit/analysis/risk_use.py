@@ -17,22 +17,27 @@ from evalkit.core.result import Cell, Check
 from evalkit.core.sections import RiskKind
 from evalkit.risk.cross_validate import draw_learning_counts, estimate_learning_curve
 from evalkit.risk.data import RiskData
-from evalkit.risk.decision import ALL, DecisionCurve, estimate_decision_curve
+from evalkit.risk.decision import estimate_decision_curve
+from evalkit.risk.decision_cells import net_benefit_cells, threshold_cells
 from evalkit.risk.decision_time import SurvivalDecisionOptions, estimate_decision_curve_survival
 from evalkit.risk.drift import DRIFT_MEASURES, DriftOptions, compute_drift
 from evalkit.risk.instability import InstabilityOptions, estimate_instability
 from evalkit.risk.model import MODEL_LABELS
 from evalkit.risk.recalibrate import METHOD_LABELS, RecalibrationMethod, choose_recalibration, predict_recalibrated
 from evalkit.risk.resample import draw_person_counts
-from evalkit.risk.threshold_table import QUANTITIES, compute_threshold_table
-from evalkit.risk.time_performance import build_risk_follow_up
+from evalkit.risk.threshold_table import compute_threshold_table
+from evalkit.risk.time_performance import (
+    TimePerformanceOptions,
+    build_risk_follow_up,
+    estimate_time_performance,
+)
 
 SHARES, REPEATS = (0.25, 0.5, 0.75, 1.0), 5
 UPDATES: tuple[RecalibrationMethod, ...] = ("none", "intercept", "slope")
 _KEPT = ("observed_expected", "calibration_intercept", "calibration_slope", "brier", "auroc")
 
 
-def net_benefit_cells(study: Study, horizon: HorizonStudy) -> dict[str, list[Cell]]:
+def decision_cells(study: Study, horizon: HorizonStudy) -> dict[str, list[Cell]]:
     """Tables `risk_net_benefit` and, with death competing, `risk_net_benefit_competing`."""
     asked, later = asked_model(study), horizon.split.validation
     risks = {kind: found.validation for kind, found in horizon.developed.items()}
@@ -43,31 +48,43 @@ def net_benefit_cells(study: Study, horizon: HorizonStudy) -> dict[str, list[Cel
         risks, build_risk_follow_up(later), horizon=horizon.horizon_days - 1,
         rng=study.rng("risk net benefit competing"), options=options, **shared,
     )  # fmt: skip
-    return {"risk_net_benefit": _curve_cells(plain), "risk_net_benefit_competing": _curve_cells(competing)}
+    return {
+        "risk_net_benefit": list(net_benefit_cells(plain)),
+        "risk_net_benefit_competing": list(net_benefit_cells(competing)),
+    }
 
 
-def threshold_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> list[Cell]:
+def time_cells(study: Study, horizon: HorizonStudy) -> tuple[list[Cell], Named]:
+    """Table `risk_time`: row "{h}|{model}", measures of time to event on later discharges, death competing."""
+    later, cells, checks = horizon.split.validation, [], []
+    options = TimePerformanceOptions(level=study.level, replicates=asked_model(study).replicates)
+    for kind, found in horizon.developed.items():
+        row, label = f"{horizon.horizon_days}|{kind}", MODEL_LABELS[kind]
+        performance = estimate_time_performance(
+            found.validation, build_risk_follow_up(later), horizon=horizon.horizon_days - 1,
+            rng=study.rng(f"risk time {row}"), options=options,
+        )  # fmt: skip
+        counts = {"n_people": performance.n_people, "n_events": performance.n_events, "label": label}
+        for name, told in performance.frame.iterrows():
+            undefined = math.isnan(told["value"])
+            reason = (told["reason"] or "The measure is undefined for these risks.") if undefined else ""
+            cells.append(
+                Cell(row, str(name), float(told["value"]), "statistic", lower=float(told["lower"]),
+                     upper=float(told["upper"]), level=study.level, reason=reason, **counts,
+                     status="not_estimable" if undefined else "shown")
+            )  # fmt: skip
+        checks += [(f"{row} in time", check) for check in performance.checks]
+    return cells, checks
+
+
+def threshold_table_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> list[Cell]:
     """Table `risk_threshold`: row "risk|{threshold}" or "share|{share}", in people of 100."""
     asked, later = asked_model(study), horizon.split.validation
     found = compute_threshold_table(
         horizon.developed[kind].validation, later.outcome, person=later.person, thresholds=asked.thresholds,
         flagged_shares=asked.flagged_shares, level=study.level,
     )  # fmt: skip
-    cells = []
-    for rule in found.frame.to_dict("records"):
-        row = f"{rule['rule']}|{rule['value']:g}"
-        for name in QUANTITIES:
-            value = float(rule[name])
-            undefined = math.isnan(value)
-            cells.append(
-                Cell(
-                    row, name, value, "statistic", lower=float(rule[f"{name}_lower"]),
-                    upper=float(rule[f"{name}_upper"]), level=study.level, n_people=float(rule["flagged_people"]),
-                    n_events=float(rule["flagged_events"]), label=MODEL_LABELS[kind],
-                    status="not_estimable" if undefined else "shown", reason=str(rule["reason"]) if undefined else "",
-                )
-            )  # fmt: skip
-    return cells
+    return list(threshold_cells(found))
 
 
 def learning_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> list[Cell]:
@@ -171,25 +188,6 @@ def drift_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[li
 
 
 # ---- parts ---------------------------------------------------------------------------------------
-
-
-def _curve_cells(curve: DecisionCurve) -> list[Cell]:
-    cells = []
-    flagged = dict(zip(curve.strategies, curve.flagged_people, strict=True))
-    places = {at: t for t, at in enumerate(curve.thresholds)}
-    for at in curve.frame.to_dict("records"):
-        strategy = str(at["strategy"])
-        label = "Everybody flagged" if strategy == ALL else MODEL_LABELS[strategy]
-        people = float(flagged[strategy][places[at["threshold"]]])
-        for name in ("net_benefit", "avoided_per_100", "gain_over_all"):
-            value, low, high = (float(at[f"{name}{end}"]) for end in ("", "_lower", "_upper"))
-            cells.append(
-                Cell(f"{strategy}|{at['threshold']:g}", name, value, "statistic", lower=low, upper=high,
-                     level=curve.level, n_people=people, n_events=curve.n_events, label=label,
-                     status="not_estimable" if math.isnan(value) else "shown",
-                     reason="It is undefined at this threshold." if math.isnan(value) else "")
-            )  # fmt: skip
-    return cells
 
 
 def _update(study: Study, place: str, label: str, risk: np.ndarray, data: RiskData) -> tuple[list[Cell], Named]:

@@ -146,14 +146,10 @@ def _rule_on_few(frame: pd.DataFrame, policy: Policy) -> dict[str, Ruling]:
     missing = (scale * rows["value"] * rows["n_people"]).round()
     few = [bool(policy.too_few(n)) or not math.isfinite(n) for n in missing]
     names = list(rows["id"][few])
-    rows = frame[[_is_discharges(row) for row in zip(*(frame[c] for c in ("table", "column", "kind")), strict=True)]]
-    names += [str(r["id"]) for _, r in rows[rows["status"] == "shown"].iterrows() if policy.too_few(r["value"])]
+    few_rows = frame["table"].str.startswith("risk_") & frame["column"].isin(["discharges", "have"])
+    few_rows &= (frame["kind"] == "statistic") & (frame["status"] == "shown")
+    names += [str(r["id"]) for _, r in frame[few_rows].iterrows() if policy.too_few(r["value"])]
     return {name: Ruling("primary", f"fewer than {policy.threshold}") for name in names}
-
-
-def _is_discharges(row: tuple[str, str, str]) -> bool:
-    table, column, kind = row
-    return table.startswith("risk_") and column in ("discharges", "have") and kind == "statistic"
 
 
 def _rule_on_levels(frame: pd.DataFrame, rulings: Mapping[str, Ruling]) -> dict[str, Ruling]:

@@ -36,6 +36,9 @@ _MOST_POINTS = 1000
 _SPAN = 2 / 3
 
 
+GRID_STEP = 0.005
+
+
 @dataclass(frozen=True, eq=False)
 class SmoothCurve:
     """Observed against predicted risk, of B replicates.
@@ -53,7 +56,7 @@ class SmoothCurve:
 
 @dataclass(frozen=True)
 class BandOptions:
-    """`points` at which the curve is given; `replicates` of people for the band at `level`."""
+    """At most `points` at which the curve is given, multiples of `GRID_STEP`; `replicates` of people for the band."""
 
     smoother: Smoother = "spline"
     replicates: int = 200
@@ -71,6 +74,14 @@ class CalibrationBand:
     upper: np.ndarray
     level: float
     checks: tuple[Check, ...]
+
+
+def place_grid(low: float, high: float, points: int) -> np.ndarray:
+    """At most `points` risks from `low` to `high`, strictly between 0 and 1, each a multiple of `GRID_STEP`."""
+    first, last = math.ceil(low / GRID_STEP - 1e-9), math.floor(high / GRID_STEP + 1e-9)
+    every = max(1, math.ceil((last - first + 1) / points))
+    at = np.arange(first, last + 1, every) * GRID_STEP
+    return at[(at > 0) & (at < 1)]
 
 
 def place_knots(risk: np.ndarray) -> np.ndarray:
@@ -168,8 +179,9 @@ def compute_calibration_band(
 ) -> CalibrationBand:
     """The smooth curve of `fit_calibration_curve` and a pointwise band from a bootstrap of people.
 
-    Points are evenly spaced between the tenth smallest and the tenth largest risk, or the 1st and 99th percentile
-    where those lie further in: beyond them a curve stands on hardly anybody. The band is the curve, plus and minus
+    Points are multiples of `GRID_STEP` (or of as few of them as `points` asks), so that their places tell no person's
+    risk, between the tenth smallest and the tenth largest risk, or the 1st and 99th percentile where those lie
+    further in: beyond them a curve stands on hardly anybody. The band is the curve, plus and minus
     the normal quantile times the standard deviation of the replicates, on the log-odds for a spline, on the risk, cut
     to 0 and 1, for lowess; none where more than a tenth of the replicates have no curve.
 
@@ -185,7 +197,7 @@ def compute_calibration_band(
     drawn = np.take(draw_person_counts(np.arange(len(people)), replicates=options.replicates, rng=rng), codes, axis=1)
     counts = np.concatenate([np.ones_like(drawn[:1]), drawn])
     ranked, inner = np.sort(np.asarray(risk, dtype=np.float64)), max(9, len(risk) // 100)
-    grid = np.linspace(ranked[inner], ranked[-1 - inner], options.points) if len(risk) > 2 * inner else ranked[:0]
+    grid = place_grid(ranked[inner], ranked[-1 - inner], options.points) if len(risk) > 2 * inner else ranked[:0]
     curve = fit_calibration_curve(risk, outcome, counts=counts, smoother=options.smoother)
     heights = predict_calibration(curve, grid)
     smooth, spread = heights[0], heights[1:]

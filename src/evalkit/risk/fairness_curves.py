@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +9,10 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from evalkit.core.faults import level_faults, refuse
-from evalkit.risk.calibration import fit_calibration_curve, predict_calibration
+from evalkit.risk.calibration import fit_calibration_curve, place_grid, predict_calibration
 from evalkit.risk.fairness import GroupLevel, GroupSample, compute_draw_errors
 
-# Points are multiples of this, and from the 10th to the 90th percentile: their places then tell no person's risk.
-STEP = 0.005
+# Points are on a fixed grid, and from the 10th to the 90th percentile: their places then tell no person's risk.
 _ENDS = (0.1, 0.9)
 _MOST_POINTS = 25
 
@@ -64,9 +62,5 @@ def _fit_curve(sample: GroupSample, group: GroupLevel, level: float) -> GroupCur
 
 
 def _place_points(risk: np.ndarray) -> np.ndarray:
-    """Multiples of `STEP` (or of few of them, where there are many) over the middle of the risks."""
-    low, high = np.quantile(risk, _ENDS) / STEP
-    first, last = math.ceil(low - 1e-9), math.floor(high + 1e-9)
-    every = max(1, math.ceil((last - first + 1) / _MOST_POINTS))
-    at = np.arange(first, last + 1, every) * STEP
-    return at[(at > 0) & (at < 1)]
+    """A grid over the middle of the risks."""
+    return place_grid(*np.quantile(risk, _ENDS), _MOST_POINTS)

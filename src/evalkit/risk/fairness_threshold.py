@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -71,11 +72,12 @@ class FlagRule:
 class GroupConflict:
     """What base rates leave open in one characteristic; tuples have one entry a level of `levels`.
 
-    Numbers of a refused level are NaN, and its `reasons` entry says why; "" elsewhere. `base_rate` is the share readmitted; `fpr_needed` the false positive rate that each level would need for all to
-    have the sensitivity and the positive predictive value of everybody together; above 1 it cannot be had at all.
-    `mean_risk_events` and `mean_risk_others` are mean risks among those who came back and those who did not;
-    `others_needed` the mean among the latter that risks calibrated in each level would need for the former to be the
-    same in all. `differ` is True where base rates are found to differ, False where not, None where nothing is known.
+    Numbers of a refused level are NaN, and its `reasons` entry says why; "" elsewhere. `base_rate` is the share
+    readmitted; `fpr_needed` the false positive rate that each level would need for all to have the sensitivity and the
+    positive predictive value of everybody together; above 1 it cannot be had at all. `mean_risk_events` and
+    `mean_risk_others` are mean risks among those who came back and those who did not; `others_needed` the mean among
+    the latter that risks calibrated in each level would need for the former to be the same in all. `differ` is True
+    where base rates are found to differ, False where not, None where nothing is known.
     """
 
     characteristic: str
@@ -144,6 +146,11 @@ def describe_conflicts(sample: GroupSample, at_threshold: GroupEstimates) -> tup
     """
     gaps = {g.characteristic: g for g in estimate_group_gaps(at_threshold, names=[BASE_RATE])}
     return tuple(_conflict(sample, at_threshold, gaps[name].p_value, name) for name in sample.characteristics)
+
+
+def conflict_checks(conflicts: Sequence[GroupConflict]) -> tuple[Check, ...]:
+    """One check a characteristic, which informs: the plain statement; its value is the p-value of equal base rates."""
+    return tuple(Check(f"criteria_{found.characteristic}", None, found.p_value, found.text) for found in conflicts)
 
 
 # ---- counts --------------------------------------------------------------------------------------

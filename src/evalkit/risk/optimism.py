@@ -77,9 +77,9 @@ def estimate_optimism(
     the optimism off them (Noma et al. 2021, Stat Med 40:5691, the location-shifted bootstrap). Those models look yet
     better on their draws than the model does on the data, by about as much again, so that it lies too high in small
     samples; "centred" moves the quantiles so that the mean of the draws falls on the corrected value. Both leave out
-    that the optimism is itself uncertain. For measures that fitting holds still (`HELD_BY_FITTING`) they would have
-    next to no width and are refused; `estimate_two_stage` gives one. A measure undefined in more than 5% of the draws
-    is refused.
+    that the optimism is itself uncertain, and are too short with a few events a predictor. For measures that fitting
+    holds still (`HELD_BY_FITTING`) they would have next to no width and are refused; `estimate_two_stage` gives one. A
+    measure undefined in more than 5% of the draws is refused.
 
     Fails with `ParameterError` for malformed arguments or rows other than the development discharges, and with
     `NotEstimable` below 10 discharges with the outcome, or without it, or 20 draws.
