@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from person_truth import KEY, ROOT, choose, plan, run_all, run_replicates, summarise
+from person_truth import CELL, KEY, ROOT, choose, plan, run_all, run_replicates
 from risk_truth_worlds import SIZES, WORLDS
 
 FLOOR = 0.93
@@ -29,6 +29,31 @@ BORDER = ("ici", "e50", "e90", "emax")
 def run_risk_replicates(*task: object) -> list[tuple]:
     """As `run_replicates`, on the worlds of risk; a function of its own, so that other processes find it by name."""
     return run_replicates(*task, worlds=WORLDS)
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """Bias, coverage, width (the median) and refusals with Monte-Carlo errors, one row a cell."""
+    out = []
+    for key, inside in rows.groupby(CELL, sort=False):
+        error = (inside["value"] - inside["truth"]).dropna().to_numpy()
+        given = inside[inside["lower"].notna() & inside["upper"].notna() & inside["truth"].notna()]
+        covered = ((given["lower"] <= given["truth"]) & (given["truth"] <= given["upper"])).to_numpy()
+        share, many = (covered.mean() if len(given) else math.nan), max(len(given), 1)
+        out.append(
+            dict(zip(CELL, key, strict=True))
+            | {
+                "n": len(inside),
+                "intervals": len(given),
+                "truth": inside["truth"].mean(),
+                "bias": error.mean() if len(error) else math.nan,
+                "bias_mcse": error.std(ddof=1) / math.sqrt(len(error)) if len(error) > 1 else math.nan,
+                "coverage": share,
+                "coverage_mcse": math.sqrt(share * (1 - share) / many),
+                "width": (given["upper"] - given["lower"]).median() if len(given) else math.nan,
+                "refused": 1 - len(error) / len(inside),
+            }
+        )
+    return pd.DataFrame(out)
 
 
 def render_table(summary: pd.DataFrame) -> str:
@@ -46,9 +71,10 @@ def render_table(summary: pd.DataFrame) -> str:
                 if len(found):
                     rows = list(found.itertuples())
                     name = f"{entrant.name}{' (known to fail)' if entrant.fails else ''}"
-                    columns = [[f"{r.truth:.3g}" for r in rows], [_with_error(r.bias, r.bias_mcse) for r in rows],
+                    columns = [[f"{_round(r.truth):.3g}" for r in rows],
+                               [_with_error(r.bias, r.bias_mcse) for r in rows],
                                [_share(r) for r in rows], [_number(r.width) for r in rows],
-                               [f"{100 * r.refused:.0f}" if r.intervals else "" for r in rows]]  # fmt: skip
+                               [f"{100 * r.refused:.0f}" for r in rows]]  # fmt: skip
                     cells = [world.name, name, measure.replace("|", " at "), *map(_together, columns)]
                     lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -66,10 +92,6 @@ def find_failures(summary: pd.DataFrame) -> pd.DataFrame:
 def report(rows: pd.DataFrame) -> None:
     """Print the table, what failed, and what each estimator costs."""
     summary = summarise(rows)
-    summary["truth"] = summary.merge(
-        rows.groupby(["world", "entrant", "measure", "people", "effect"])["truth"].mean().rename("mean_truth"),
-        left_on=["world", "entrant", "measure", "people", "effect"], right_index=True,
-    )["mean_truth"]  # fmt: skip
     sizes = "; ".join(f"{name}: {' / '.join(map(str, SIZES[name]))}" for name in WORLDS)
     print(
         f"Cells by number of people ({sizes}). {int(summary['n'].max())} replicates a cell "
@@ -91,6 +113,11 @@ def report(rows: pd.DataFrame) -> None:
 
 def _together(cells: list[str]) -> str:
     return cells[0] if len(set(cells)) == 1 else " / ".join(cell or "none" for cell in cells)
+
+
+def _round(truth: float) -> float:
+    """Nought where only rounding keeps it from being that."""
+    return 0.0 if abs(truth) < 1e-12 else truth
 
 
 def _number(value: float) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,7 @@ def covers(found: np.ndarray, truth: float, name: str) -> None:
 def test_the_truth_is_that_of_many_outcomes(settings):
     """Expected measures over known risks, against scikit-learn on drawn outcomes and the measures' own limit."""
     truth = compute_risk_truth(settings, thresholds=(0.3,))
-    many = simulate_risk(replace(settings, people=200_000), rng=np.random.default_rng(1))
+    many = simulate_risk(replace(settings, people=100_000), rng=np.random.default_rng(1))
     drawn = {
         "auroc": roc_auc_score(many.outcome, many.stated),
         "auprc": average_precision_score(many.outcome, many.stated),
@@ -83,7 +84,7 @@ def test_the_truth_is_that_of_many_outcomes(settings):
         "came_back_of_100_flagged|0.3": 100 * many.outcome[many.stated >= 0.3].mean(),
     }
     for name, value in drawn.items():
-        assert truth[name] == pytest.approx(value, rel=0.015), name
+        assert truth[name] == pytest.approx(value, rel=0.02), name
     # Each discharge as 0 and as 1, weighed by its true risk: what compute_measures tends to.
     twice = np.concatenate([many.stated, many.stated])
     outcome = np.repeat([1.0, 0.0], len(many.risk))
@@ -147,16 +148,16 @@ def test_settings_out_of_range_are_all_named():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [replace(WRONG, people=600), replace(WRONG, people=200, **SEVERAL)])
+@pytest.mark.parametrize("settings", [replace(WRONG, people=400), replace(WRONG, people=130, **SEVERAL)])
 def test_intervals_hold_the_truth(settings):
     truth = compute_risk_truth(settings, thresholds=(0.3,))
     truth["ici"] = _distance(settings)
     found: dict[str, list] = {}
-    for replicate in range(60):
+    for replicate in range(40):
         rng = np.random.default_rng([10, replicate])
         world = simulate_risk(settings, rng=rng)
         stated, outcome, person = world.stated, world.outcome, world.person
-        frame = validate_risk_model(stated, outcome, person=person, rng=rng, replicates=100).frame
+        frame = validate_risk_model(stated, outcome, person=person, rng=rng, replicates=50).frame
         for name in (*(n for n in frame.index if n in truth),):
             found.setdefault(name, []).append(frame.loc[name, ["value", "lower", "upper"]])
         curve = estimate_decision_curve(stated, outcome, person=person, thresholds=(0.3,)).frame.iloc[0]
@@ -170,17 +171,17 @@ def test_intervals_hold_the_truth(settings):
 
 
 def _distance(settings: RiskSettings) -> float:
-    stated = draw_population(settings).stated[:50_000]
+    stated = draw_population(settings).stated
     true = expit((logit(stated) - settings.stated_intercept) / settings.stated_slope)
     return float(np.abs(true - stated).mean())
 
 
 def test_repeats_taken_for_other_people_make_intervals_too_narrow():
     """The worlds can tell: the same estimator without the person covers far less."""
-    settings = replace(BASE, people=150, most_discharges=9, shared=0.8)
+    settings = replace(BASE, people=100, most_discharges=9, shared=0.8)
     truth = compute_risk_truth(settings)["observed_expected"]
     kept, lost = [], []
-    for replicate in range(120):
+    for replicate in range(60):
         rng = np.random.default_rng([11, replicate])
         world = simulate_risk(settings, rng=rng)
         for out, person in ((kept, world.person), (lost, np.arange(len(world.person)))):
@@ -192,14 +193,14 @@ def test_repeats_taken_for_other_people_make_intervals_too_narrow():
 
 
 def test_group_intervals_hold_the_truth_of_each_group():
-    settings = replace(BASE, people=700, group_shift=0.6, group_slope=0.5)
+    settings = replace(BASE, people=600, group_shift=0.6, group_slope=0.5)
     names = ("auroc", "observed_expected", "calibration_slope")
     found: dict[tuple[str, str], list] = {}
-    for replicate in range(50):
+    for replicate in range(30):
         rng = np.random.default_rng([12, replicate])
         world = simulate_risk(settings, rng=rng)
         data = RiskData(world.features, world.outcome, world.person, world.time, groups=world.groups[["group"]])
-        estimates = estimate_group_performance(build_group_sample(world.stated, data, replicates=80, rng=rng))
+        estimates = estimate_group_performance(build_group_sample(world.stated, data, replicates=50, rng=rng))
         for at, level in enumerate(estimates.levels):
             for name in names:
                 k = estimates.names.index(name)
@@ -213,15 +214,21 @@ def test_group_intervals_hold_the_truth_of_each_group():
 # ---- development -------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1)
+def many_of(noise: int) -> tuple[np.ndarray, np.ndarray]:
+    """Predictors and known risks of 8,000 discharges."""
+    many = simulate_risk(replace(BASE, people=8_000, noise=noise), rng=np.random.default_rng(16))
+    return design_of(many.features), many.risk
+
+
 def developed(settings: RiskSettings, replicate: int, *, draws: int) -> tuple[dict[str, float], float, float]:
     """A model's own truth, its optimism-corrected AUROC and its apparent one."""
     rng = np.random.default_rng([13, settings.people, replicate])
     world = simulate_risk(settings, rng=rng)
     x = design_of(world.features)
     coefficients = fit_ridge(x, world.outcome, penalty=0.0)
-    everybody = draw_population(settings)
-    large = everybody.features.head(20_000)
-    own = compute_truth_of_risks(predict_ridge(design_of(large), coefficients)[0], everybody.risk[:20_000])
+    large, risk = many_of(settings.noise)
+    own = compute_truth_of_risks(predict_ridge(large, coefficients)[0], risk)
     if not draws:
         return own, math.nan, math.nan
     counts = draw_person_counts(world.person, replicates=draws, rng=rng)
@@ -233,12 +240,12 @@ def developed(settings: RiskSettings, replicate: int, *, draws: int) -> tuple[di
 
 def test_the_slope_is_one_with_enough_readmissions_and_far_below_with_too_few():
     """And the verdict on the sample said so beforehand."""
-    few, many = (replace(BASE, people=n, noise=8) for n in (300, 8000))
-    slopes = [[developed(s, r, draws=0)[0]["calibration_slope"] for r in range(k)] for s, k in ((few, 40), (many, 12))]
+    few, many = (replace(BASE, people=n, noise=8) for n in (300, 4000))
+    slopes = [[developed(s, r, draws=0)[0]["calibration_slope"] for r in range(k)] for s, k in ((few, 30), (many, 10))]
     error = np.std(slopes[0], ddof=1) / math.sqrt(len(slopes[0]))
     assert np.mean(slopes[0]) < 0.85 - 3 * error
-    # With 15 coefficients and 1,600 readmissions the expected shrinkage is 0.96 to 0.98.
-    assert np.mean(slopes[1]) == pytest.approx(0.97, abs=0.025)
+    # With 15 coefficients and 800 readmissions the expected shrinkage is about 0.95.
+    assert np.mean(slopes[1]) == pytest.approx(0.95, abs=0.04)
     for settings, verdict in ((few, "recalibrate"), (many, "develop")):
         world = simulate_risk(settings, rng=np.random.default_rng(14))
         assert judge_sample(world.outcome, world.person, parameters=15, expected_auroc=0.69).verdict == verdict
@@ -247,7 +254,7 @@ def test_the_slope_is_one_with_enough_readmissions_and_far_below_with_too_few():
 def test_corrected_auroc_is_unbiased_where_the_apparent_one_is_not():
     """At 100 readmissions; 300 and 1,000 are in the long run."""
     settings = replace(BASE, people=500, noise=8)
-    found = [developed(settings, replicate, draws=40) for replicate in range(40)]
+    found = [developed(settings, replicate, draws=25) for replicate in range(30)]
     error = np.array([corrected - own["auroc"] for own, corrected, _ in found])
     apparent = np.array([seen - own["auroc"] for own, _, seen in found])
     assert abs(error.mean()) < 3 * error.std(ddof=1) / math.sqrt(len(error))
@@ -255,15 +262,15 @@ def test_corrected_auroc_is_unbiased_where_the_apparent_one_is_not():
 
 
 def test_recalibration_brings_the_slope_back():
-    settings = replace(WRONG, people=1500)
-    everybody = draw_population(settings)
+    settings = replace(WRONG, people=1000)
+    everybody = simulate_risk(replace(settings, people=10_000), rng=np.random.default_rng(17))
     rows, slopes = [], []
-    for replicate in range(60):
+    for replicate in range(40):
         world = simulate_risk(settings, rng=np.random.default_rng([15, replicate]))
         update = fit_recalibration(world.stated, world.outcome, method="slope", person=world.person)
         rows.append([update.coefficients[1], update.lower[1], update.upper[1]])
-        risk = apply_recalibration(update, everybody.stated[:20_000])
-        slopes.append(compute_truth_of_risks(risk, everybody.risk[:20_000])["calibration_slope"])
+        risk = apply_recalibration(update, everybody.stated)
+        slopes.append(compute_truth_of_risks(risk, everybody.risk)["calibration_slope"])
     holds(np.array(rows), 1 / settings.stated_slope, "slope")
     assert np.mean(slopes) == pytest.approx(1, abs=3 * np.std(slopes, ddof=1) / math.sqrt(len(slopes)) + 0.02)
     assert compute_risk_truth(settings)["calibration_slope"] < 0.7

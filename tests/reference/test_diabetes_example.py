@@ -1,4 +1,4 @@
-"""The diabetes example: who is in, that nothing known only later gets in, and that it performs as published models do."""
+"""The diabetes example: who is in, that nothing of later gets in, and that it performs as published models do."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evalkit.risk.model import predict_risk
-from evalkit.risk.validate import validate_risk_model
 from tests.shared_data import reference, shared
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes_readmission"
@@ -101,17 +99,12 @@ def test_held_out_patients_are_told_apart_as_in_the_literature(modules, encounte
     prepare, run = modules
     part = encounters[encounters["patient_nbr"] // 10 % 4 == 0].reset_index(drop=True)
     data = prepare.build_discharges(part, history=True)
-    models = run.fit_models(data.development)
-    risks = {name: predict_risk(models[name], data.validation.features, on_unseen="pool") for name in models}
-    found = {
-        name: validate_risk_model(
-            risk, data.validation.outcome, person=data.validation.person, rng=np.random.default_rng(1), replicates=20
-        ).frame
-        for name, risk in risks.items()
-    }
+    models = {name: run.fit_model(name, data.development) for name in ("prior_admissions", run.PRIMARY)}
+    _, performance = run.validate_models(models, data.validation, replicates=20)
+    found = {name: measures.frame for name, measures in performance.items()}
     primary = found[run.PRIMARY].loc
     assert 0.64 < primary["auroc", "value"] < 0.70
     assert primary["auroc", "value"] > found["prior_admissions"].loc["auroc", "value"] + 0.04
     assert primary["calibration_slope", "value"] == pytest.approx(1, abs=0.15)
     assert primary["observed_expected", "value"] == pytest.approx(1, abs=0.1)
-    assert all(0.55 < frame.loc["auroc", "value"] < 0.70 for frame in found.values())
+    assert 0.57 < found["prior_admissions"].loc["auroc", "value"] < 0.63

@@ -25,7 +25,7 @@ NUMBERS = ("age_mid", "female", "time_in_hospital", "num_lab_procedures", "num_p
            "nem", "ninp", "number_diagnoses", "home", "emerg", "a1c_measured", "change", "diabetesMed")  # fmt: skip
 LEVELS = {"race": "Caucasian", "insulin": "No", "diag1_group": "Other"}
 COEFFICIENTS = [k.removeprefix("model.coef.") for k in R if k.startswith("model.coef.") and ".se" not in k][1:]
-# 10 encounters or so: too few to tell (refused), though R gives a coefficient with an error of 0.67.
+# Fewer than 10 readmissions stand behind it: refused, though R gives a coefficient (with an error of 0.67).
 REFUSED = "diag1_groupMissing"
 
 

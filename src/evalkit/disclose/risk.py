@@ -11,25 +11,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import pandas as pd
 
 from evalkit.core.errors import DisclosureError, Fault
 from evalkit.disclose.money import next_step
 from evalkit.disclose.policy import Policy
+from evalkit.disclose.risk_cells import (
+    CLOSE,
+    SHARES,
+    THRESHOLD_TABLES,
+    Cells,
+    behind_benefit,
+    gather_cells,
+    odds_at,
+    shown_rows,
+)
 from evalkit.disclose.suppress import Ruling
 
-SHARES = {  # column: cell on top, cells below
-    "flagged_per_100": ("flagged", "total"), "came_back_of_100_flagged": ("found", "flagged"),
-    "found_of_100": ("found", "events"), "sensitivity": ("found", "events"), "ppv": ("found", "flagged"),
-    "false_positive_rate": ("alarms", "others"), "false_negative_rate": ("missed", "events"),
-    "specificity": ("spared", "others"), "npv": ("spared", "left"),
-}  # fmt: skip
 ODDS_COLUMN = "alarms_per_found"
-THRESHOLD_TABLES = ("risk_threshold", "risk_group_threshold")
 BENEFIT_TABLES = ("risk_net_benefit", "risk_net_benefit_competing")
 LEVEL_TABLES = ("risk_groups", "risk_group_threshold", "risk_group_conflict", "risk_places", "risk_drift")
+GAP_TABLES = ("risk_group_gap", "risk_group_equality")
 POOLED = ("pooled", "prediction")
 GRID = 200  # a smooth curve's points are multiples of 1 / GRID, so that they do not tell where the risks end
 RISK_DECIMALS = 2
@@ -39,34 +42,8 @@ WHY_GRID = f"the points of the curve are no multiples of {1 / GRID:g}, so that i
 WHY_LEVEL = "withheld so that another level cannot be worked out from it"
 WHY_GAP = "one of the levels that it compares is withheld"
 NUMBERS = ("value", "se", "lower", "upper", "level", "p_value")
-_CLOSE = 1e-6
 Row = Mapping[str, object]
 Numbers = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Discharges at one threshold: all of them, those that were followed by a return, those pointed at, and both."""
-
-    total: float
-    events: float
-    flagged: float
-    found: float
-
-    def __getitem__(self, name: str) -> float:
-        more = {
-            "alarms": self.flagged - self.found, "missed": self.events - self.found, "others": self.total - self.events,
-            "left": self.total - self.flagged, "spared": self.total - self.flagged - self.events + self.found,
-        }  # fmt: skip
-        return more[name] if name in more else float(getattr(self, name))
-
-    def is_small(self, policy: Policy) -> bool:
-        """Whether one of the four cells is too few to show."""
-        four = ("found", "alarms", "missed", "spared")
-        return any(policy.too_few(round(self[name])) or round(self[name]) < 0 for name in four)
-
-    def rounded(self, policy: Policy) -> Cells:
-        return Cells(*(policy.rounded(x) for x in (self.total, self.events, self.flagged, self.found)))
 
 
 def check_risk(frame: pd.DataFrame, policy: Policy) -> None:
@@ -77,7 +54,7 @@ def check_risk(frame: pd.DataFrame, policy: Policy) -> None:
     DisclosureError
         Naming the predictors, never the value.
     """
-    rows = _shown(frame, "risk_dependence")
+    rows = shown_rows(frame, "risk_dependence")
     rows = rows[(rows["column"] == "share") & (rows["value"] * rows["n_people"] < policy.threshold)]
     names = dict.fromkeys(str(row).split("|")[0] for row in rows["row"])
     if names:
@@ -110,8 +87,8 @@ def _rule_on_thresholds(frame: pd.DataFrame, policy: Policy) -> dict[str, Ruling
             elif found.is_small(policy):
                 new[name] = few
     for table in BENEFIT_TABLES:
-        for _, row in _shown(frame, table).iterrows():
-            found = _behind_benefit(row, cells)
+        for _, row in shown_rows(frame, table).iterrows():
+            found = behind_benefit(row, cells)
             if found is not None and found.is_small(policy):
                 new[str(row["id"])] = few
     return new
@@ -121,27 +98,34 @@ def _rule_on_curves(frame: pd.DataFrame, policy: Policy) -> dict[str, Ruling]:
     """Smooth curves beyond the means of the outer tenths, and quantiles that few people are beyond."""
     new = {}
     for table in _tables(frame, "risk_curve."):
-        rows = _shown(frame, table)
+        rows = shown_rows(frame, table)
         at = rows[rows["column"] == "predicted"].set_index("row")["value"]
-        tenths = _shown(frame, table.replace("risk_curve.", "calibration."))
+        tenths = shown_rows(frame, table.replace("risk_curve.", "calibration."))
         means = tenths[(tenths["column"] == "predicted") & (tenths["n_people"] >= policy.threshold)]["value"]
-        on_grid = bool(((at * GRID - (at * GRID).round()).abs() < _CLOSE).all())
+        on_grid = _on_grid(rows)
         low, high = (means.min(), means.max()) if len(means) > 1 else (math.inf, -math.inf)
         for name, row in _ids(frame, table):
             if not on_grid:
                 new[name] = Ruling("linked", f"not released: {WHY_GRID}")
             elif not low <= at.get(row, math.nan) <= high:
                 new[name] = Ruling("primary", f"not released: {WHY_END}")
-    for _, row in _shown(frame, "risk_instability_curve").iterrows():
-        quantile = pd.to_numeric(row["row"], errors="coerce")
-        if not min(quantile, 1 - quantile) * row["n_people"] >= policy.threshold:
-            new[str(row["id"])] = Ruling("primary", f"not released: {WHY_END}")
-    return new
+    if not _on_grid(
+        shown_rows(frame, "risk_group_curve")
+    ):  # which goes over the middle of the risks of each level only
+        new |= {name: Ruling("linked", f"not released: {WHY_GRID}") for name, _ in _ids(frame, "risk_group_curve")}
+    rows = shown_rows(frame, "risk_instability_curve")  # means of discharges of like risk
+    names = rows["id"][~(rows["n_people"] >= policy.threshold)]
+    return new | dict.fromkeys(names.astype(str), Ruling("primary", f"not released: {WHY_END}"))
+
+
+def _on_grid(rows: pd.DataFrame) -> bool:
+    at = rows[rows["column"] == "predicted"]["value"] * GRID
+    return bool(((at - at.round()).abs() < CLOSE).all())
 
 
 def _rule_on_few(frame: pd.DataFrame, policy: Policy) -> dict[str, Ruling]:
     """Shares missing, and numbers of discharges, that stand for a few."""
-    rows = _shown(frame, "risk_missing")
+    rows = shown_rows(frame, "risk_missing")
     scale = 1.0 - 0.99 * (rows["unit"] == "%")
     missing = (scale * rows["value"] * rows["n_people"]).round()
     few = [bool(policy.too_few(n)) or not math.isfinite(n) for n in missing]
@@ -162,9 +146,16 @@ def _rule_on_levels(frame: pd.DataFrame, rulings: Mapping[str, Ruling]) -> dict[
         families = pd.Series("" if whole else rows["row"].str.split("|").str[0], index=rows.index, dtype=object)
         for family, part in rows.groupby(families):
             new |= _withhold_level(part, rulings)
-            if any(name in rulings or name in new for name in part["id"]):
-                new |= _withhold_gaps(frame, str(family), table)
+            gone = {str(r) for n, r in zip(part["id"], part["row"], strict=True) if n in rulings or n in new}
+            new |= _withhold_gaps(frame, str(family), table) if gone else {}
+            new |= _withhold_curves(frame, gone) if table == "risk_groups" else {}
     return new
+
+
+def _withhold_curves(frame: pd.DataFrame, levels: set[str]) -> dict[str, Ruling]:
+    """Curves within levels that are withheld."""
+    why = Ruling("linked", f"not released: {WHY_LEVEL}")
+    return {name: why for name, row in _ids(frame, "risk_group_curve") if row.rpartition("|")[0] in levels}
 
 
 def _rule_on_followers(frame: pd.DataFrame, rulings: Mapping[str, Ruling]) -> dict[str, Ruling]:
@@ -180,9 +171,14 @@ def _withhold_gaps(frame: pd.DataFrame, family: str, table: str) -> dict[str, Ru
     """Gaps between levels of which one is withheld: those in shares at a threshold, or those in measures."""
     if table not in ("risk_groups", "risk_group_threshold"):
         return {}
-    rows = _shown(frame, "risk_group_gap")
-    rows = rows[(rows["row"] == family) & (rows["column"].isin(SHARES) == (table == "risk_group_threshold"))]
-    return dict.fromkeys(rows["id"].astype(str), Ruling("linked", f"not released: {WHY_GAP}"))
+    rates = table == "risk_group_threshold"
+    new = {}
+    for name in GAP_TABLES:
+        for _, row in shown_rows(frame, name).iterrows():
+            characteristic, _, measure = str(row["row"]).partition("|")
+            if characteristic == family and ((measure or row["column"]) in SHARES) == rates:
+                new[str(row["id"])] = Ruling("linked", f"not released: {WHY_GAP}")
+    return new
 
 
 def _withhold_level(part: pd.DataFrame, rulings: Mapping[str, Ruling]) -> dict[str, Ruling]:
@@ -199,64 +195,6 @@ def _withhold_level(part: pd.DataFrame, rulings: Mapping[str, Ruling]) -> dict[s
     return {str(r["id"]): why for _, r in shown.iterrows() if r["row"] in small and r["id"] not in rulings}
 
 
-# ---- what stands behind shares -------------------------------------------------------------------
-
-
-def gather_cells(frame: pd.DataFrame) -> dict[tuple[str, str], Cells]:
-    """The cells behind each row of the tables of thresholds, by table and row; a row without them is left out."""
-    samples = _validation_samples(frame)
-    held = _shown(frame, "risk_groups")
-    sizes = held[held["column"] == "discharges"].set_index("row")["value"]
-    out = {}
-    for table in THRESHOLD_TABLES:
-        for row, part in _shown(frame, table).groupby("row"):
-            value = {str(c): float(v) for c, v in zip(part["column"], part["value"], strict=True)}
-            share = value.get("flagged_per_100", math.nan) / 100
-            right = value.get("came_back_of_100_flagged", 100 * value.get("ppv", math.nan)) / 100
-            hit = value.get("found_of_100", 100 * value.get("sensitivity", math.nan)) / 100
-            if not (math.isfinite(share) and math.isfinite(right) and math.isfinite(hit)):
-                continue
-            risk = share * right / hit if hit > 0 else 0.0
-            people = float(part.loc[part["column"] == "flagged_per_100", "n_people"].iloc[0])
-            total = float(sizes.get(row, people)) if table == "risk_group_threshold" else people
-            if table == "risk_threshold":
-                total = next((n for n, events in samples if abs(events / n - risk) < _CLOSE), people)
-            if math.isfinite(total):
-                out[table, str(row)] = Cells(total, risk * total, share * total, share * right * total)
-    return out
-
-
-def _validation_samples(frame: pd.DataFrame) -> list[tuple[float, float]]:
-    """Discharges and returns of every horizon."""
-    rows = _shown(frame, "risk_sample")
-    wide = rows[rows["row"].str.endswith("validation")].pivot(index="row", columns="column", values="value")
-    if not {"discharges", "readmitted"} <= set(wide.columns):
-        return []
-    return [(float(n), float(e)) for n, e in zip(wide["discharges"], wide["readmitted"], strict=True) if n > 0]
-
-
-def _behind_benefit(row: Row, cells: Mapping[tuple[str, str], Cells]) -> Cells | None:
-    """The cells of the model that thresholds are told for, where this is its net benefit; None for other models."""
-    model, _, at = str(row["row"]).rpartition("|")
-    found = cells.get(("risk_threshold", f"risk|{at}"))
-    if found is None or model == "all":
-        return None
-    odds = _odds(at)
-    exact = (found.found - odds * found["alarms"]) / found.total
-    value = row["value"]
-    if row["column"] == "avoided_per_100":
-        exact = 100 * (exact - _all_benefit(found, odds)) / odds
-    return found if abs(value - exact) < _CLOSE * max(1.0, abs(exact)) else None
-
-
-def _odds(at: str) -> float:
-    return float(at) / (1 - float(at))
-
-
-def _all_benefit(cells: Cells, odds: float) -> float:
-    return (cells.events - odds * cells["others"]) / cells.total
-
-
 # ---- numbers -------------------------------------------------------------------------------------
 
 
@@ -265,7 +203,7 @@ def coarsen_risk(frame: pd.DataFrame, policy: Policy) -> dict[str, Numbers]:
     cells = gather_cells(frame)
     done: dict[str, Numbers] = {}
     for table in THRESHOLD_TABLES:
-        for _, row in _shown(frame, table).iterrows():
+        for _, row in shown_rows(frame, table).iterrows():
             behind = cells.get((table, str(row["row"])))
             if behind is not None:
                 done[str(row["id"])] = _share(row, behind.rounded(policy), policy)
@@ -301,14 +239,14 @@ def _odds_of_alarms(row: Row, cells: Cells, policy: Policy) -> Numbers:
 def _benefits(frame: pd.DataFrame, table: str, cells: Mapping[tuple[str, str], Cells],
               policy: Policy) -> dict[str, Numbers]:  # fmt: skip
     """Net benefit from rounded cells where they are known, else in steps of `base` people, and what follows from it."""
-    rows = _shown(frame, table)
+    rows = shown_rows(frame, table)
     done: dict[str, Numbers] = {}
     shown: dict[str, float] = {}
     for _, row in rows[rows["column"] == "net_benefit"].iterrows():
         model, _, at = str(row["row"]).rpartition("|")
-        behind = _behind_benefit(row, cells)
+        behind = behind_benefit(row, cells)
         known = cells.get(("risk_threshold", f"risk|{at}"))
-        odds, people = _odds(at), policy.rounded(known.total if known else row["n_people"])
+        odds, people = odds_at(at), policy.rounded(known.total if known else row["n_people"])
         unit = policy.base / max(people, policy.base) if math.isfinite(people) else 1.0
         if behind is not None:
             near = behind.rounded(policy)
@@ -322,8 +260,8 @@ def _benefits(frame: pd.DataFrame, table: str, cells: Mapping[tuple[str, str], C
         shown[str(row["row"])] = value
     for _, row in rows[rows["column"] == "avoided_per_100"].iterrows():
         at = str(row["row"]).rpartition("|")[2]
-        value = 100 * (shown.get(str(row["row"]), math.nan) - shown.get(f"all|{at}", math.nan)) / _odds(at)
-        unit = 100 * policy.base / max(policy.rounded(row["n_people"]), policy.base) / _odds(at)
+        value = 100 * (shown.get(str(row["row"]), math.nan) - shown.get(f"all|{at}", math.nan)) / odds_at(at)
+        unit = 100 * policy.base / max(policy.rounded(row["n_people"]), policy.base) / odds_at(at)
         done[str(row["id"])] = _ends(row, value, unit, 1, least=-math.inf, most=math.inf)
     return done
 
@@ -347,8 +285,10 @@ def _other(row: Row, policy: Policy) -> Numbers | None:
         return _stepped(row, (100.0 if row["unit"] == "%" else 1.0) * policy.base / people)
     if column == "emax" or table == "risk_instability_curve":
         return _stepped(row, 10.0**-RISK_DECIMALS)
-    if table == "risk_group_gap" and column in SHARES:
-        return _stepped(row, 1.0 if "100" in column else 0.01)
+    if table in GAP_TABLES and (measure := str(row["row"]).partition("|")[2] or column) in SHARES:
+        return _stepped(row, 0.01 if column == "p_value" or "100" not in measure else 1.0)
+    if table == "risk_group_curve":
+        return _stepped(row, 0.01 if column != "predicted" else 1 / GRID)
     if table.startswith("risk_curve.") or table == "risk_dependence" or column in ("ici", "e50", "e90", "mape"):
         return _stepped(row, 0.001 if column != "predicted" else 1 / GRID)
     return None
@@ -383,14 +323,10 @@ def _upwards(number: float) -> float:
     return math.ceil(number / unit - 1e-9) * unit
 
 
-def _shown(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    return frame[(frame["table"] == table) & (frame["status"] == "shown")]
-
-
 def _tables(frame: pd.DataFrame, prefix: str) -> list[str]:
     return [str(t) for t in pd.unique(frame["table"]) if str(t).startswith(prefix)]
 
 
 def _ids(frame: pd.DataFrame, table: str) -> list[tuple[str, str]]:
-    rows = _shown(frame, table)
+    rows = shown_rows(frame, table)
     return list(zip(rows["id"], rows["row"].astype(str), strict=True))

@@ -24,6 +24,7 @@ from evalkit.report.risk_words import (
     plan,
     read_gaps,
     read_measure,
+    told_model,
     use_sentence,
 )
 from evalkit.report.value_facts import has_numbers, reasons_of, slug
@@ -112,6 +113,12 @@ def show_performance(release: Release) -> None:
         rows = release.table("risk_performance")
         if rows.loc[rows["column"].isin(measures), "value"].notna().any():
             show_table(risk_tables.measures_table(release, measures), id=name, caption=caption, note=note)
+    for table, name, make, caption in (
+        ("risk_time", "tab-risk-time", risk_tables.time_table, "Time to readmission, death competing"),
+        ("risk_imputed", "tab-risk-imputed", risk_tables.imputed_table, "With missing values imputed several times"),
+    ):
+        if has_numbers(release, table):
+            show_table(make(release), id=name, caption=caption)
     if has_numbers(release, "risk_performance"):
         show_text(_reading(release), id="text-risk-reading")
     reasons = [full_stop(referee_reason(r)) for r in reasons_of(release, "risk_performance")]
@@ -134,7 +141,7 @@ def calibrated(release: Release) -> list[str]:
     """Models that the release has a calibration curve or tenths of, with a number."""
     names = [t.split(".", 1)[1] for prefix in ("risk_curve.", "calibration.")
              for t in facts.tables_like(release, prefix) if has_numbers(release, t)]  # fmt: skip
-    return sorted(dict.fromkeys(names), key=lambda m: m != plan(release).primary)
+    return sorted(dict.fromkeys(names), key=lambda m: m != told_model(release))
 
 
 def show_calibration(release: Release) -> None:
@@ -168,7 +175,7 @@ def show_use(release: Release) -> None:
                    caption=f"Net benefit and interventions avoided{more}",
                    note="Avoided: of 100 discharges, how many fewer need be acted for than if all were, with no "
                         "fewer returns reached.")  # fmt: skip
-    primary = plan(release).primary
+    primary = told_model(release)
     if has_numbers(release, "risk_net_benefit"):
         show_text(f"{model_words(release, primary)}. {use_sentence(release, primary)} It is taken that acting helps, "
                   "which these data do not show.", id="text-risk-use")  # fmt: skip
@@ -185,7 +192,7 @@ def _few_models(release: Release) -> list[str]:
     rows = release.table("risk_net_benefit")
     names = dict.fromkeys(rows["row"].astype(str).str.rpartition("|")[0]) if len(rows) else {}
     kept = [m for m in names if m != "all"]
-    return sorted(kept, key=lambda m: m != plan(release).primary)[:4]
+    return sorted(kept, key=lambda m: m != told_model(release))[:4]
 
 
 # ---- what it stands on ---------------------------------------------------------------------------
@@ -200,7 +207,7 @@ def show_stands_on(release: Release) -> None:
     else:
         _absent("optimism", "estimate of optimism")
     _show_places(release)
-    primary = plan(release).primary
+    primary = told_model(release)
     rows = release.table("risk_learning")
     rows = rows[rows["row"].str.rsplit("|", n=1).str[0] == primary]
     if rows["value"].notna().any():
@@ -284,6 +291,11 @@ def show_groups(release: Release) -> None:
                    caption="What a threshold does to each group",
                    note="Predictive values follow how many of a group come back; unequal ones alone are no proof of "
                         "unfairness.")  # fmt: skip
+    if has_numbers(release, "risk_group_conflict"):
+        show_table(risk_tables.conflict_table(release), id="tab-risk-group-conflict",
+                   caption="What cannot be equal at once",
+                   note="Where groups come back unequally often, equal predictive values and equal rates of error "
+                        "exclude each other.")  # fmt: skip
     if facts.release_has(release, "risk_group_gap"):
         shown = True
         show_table(risk_tables.gap_table(release), id="tab-risk-gaps", caption="Largest gap between levels",
@@ -316,7 +328,7 @@ def show_explanation(release: Release) -> None:
     else:
         _absent("terms", "terms of a model")
     rows = release.table("risk_importance")
-    rows = rows[rows["row"].str.split("|").str[0] == plan(release).primary]
+    rows = rows[rows["row"].str.split("|").str[0] == told_model(release)]
     if rows.loc[rows["column"] == "auroc_drop", "value"].notna().any():
         show_figure(figures_risk_more.plot_importance(rows), id="fig-risk-importance",
                     caption="Importance: what is lost when a predictor is shuffled",

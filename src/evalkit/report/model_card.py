@@ -23,14 +23,16 @@ from evalkit.report.risk_words import (
     plan,
     read_gaps,
     read_measure,
+    refusal_of,
     side_of,
     split_key,
     state_of,
     told,
+    told_model,
     use_sentence,
     verdicts,
 )
-from evalkit.report.value_facts import has_numbers, read_amount, reasons_of
+from evalkit.report.value_facts import has_numbers, read_amount
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
@@ -71,13 +73,19 @@ def _items(lines: list[str]) -> str:
 def _model(release: Release) -> str:
     model = plan(release)
     lines = [
-        f"Model: {model_words(release, model.primary)}.",
+        f"Model: {model_words(release, told_model(release))}{_instead(release)}.",
         f"Predicts: readmission within {model.horizon_days} days of discharge; death before it competes.",
         f"State: {_state(release)}",
-        f"Compared with: {listed([model_words(release, m) for m in model.models if m != model.primary])}.",
+        f"Compared with: {listed([model_words(release, m) for m in model.models if m != told_model(release)])}.",
         f"Developed on discharges before {model.develop_until}; validated on later ones.",
     ]
     return _items(lines)
+
+
+def _instead(release: Release) -> str:
+    """That another model than the planned one is told of."""
+    primary = plan(release).primary
+    return "" if told_model(release) == primary else f" (planned: {model_words(release, primary)}, which was not made)"
 
 
 def _state(release: Release) -> str:
@@ -85,8 +93,8 @@ def _state(release: Release) -> str:
     if state == "shown":
         return "validated on later discharges."
     if state == "refused":
-        reasons = reasons_of(release, "risk_performance")
-        why = f" {full_stop(referee_reason(reasons[0]))}" if reasons else ""
+        reason = refusal_of(release)
+        why = f" {full_stop(referee_reason(reason))}" if reason else ""
         return f"**refused; there is no model to use.**{why}"
     return "its performance is withheld." if state == "withheld" else "it was not validated in this release."
 
@@ -128,11 +136,11 @@ def _data(release: Release) -> str:
 
 def _performance(release: Release) -> str:
     lines = risk_tables.performance_lines(release)
-    if not any(amount.has_number for _, amount in lines):
+    if not any(amount.has_number for *_, amount in lines):
         return MISSING if not lines else f"No number stands here. {starts_with_capital(_state(release))}"
-    frame = pd.DataFrame([[name, told(amount)] for name, amount in lines], columns=["Measure", "Value (interval)"])
+    frame = pd.DataFrame([[name, text] for name, text, _ in lines], columns=["Measure", "Value (interval)"])
     corrected = read_amount(release, "risk_optimism", main_key(release, "risk_optimism"), "auroc|corrected")
-    parts = [_table(frame), performance_sentences(release, plan(release).primary), beats_rule(release)]
+    parts = [_table(frame), performance_sentences(release, told_model(release)), beats_rule(release)]
     if corrected.has_number:
         parts.append(f"AUROC corrected for optimism on the development discharges: {told(corrected)}.")
     return "\n\n".join(full_stop(p) if not p.startswith("|") else p for p in parts if p)
@@ -151,12 +159,12 @@ def _groups(release: Release) -> str:
 def _thresholds(release: Release) -> str:
     parts = [_table(risk_tables.threshold_table(release))]
     if has_numbers(release, "risk_net_benefit"):
-        parts.append(f"{use_sentence(release, plan(release).primary)} It is taken that acting helps.")
+        parts.append(f"{use_sentence(release, told_model(release))} It is taken that acting helps.")
     return "\n\n".join(parts)
 
 
 def _limits(release: Release) -> str:
-    primary = plan(release).primary
+    primary = told_model(release)
     rows = release.table("checks.risk")
     failed = rows[(rows["unit"] == "failed") & rows["row"].str.split("|").str[-1].isin([primary, "sample"])]
     lines = [f"Failed check: {starts_with_capital(full_stop(str(r.reason)))}" for r in failed.itertuples()]

@@ -21,8 +21,10 @@ from evalkit.report.risk_words import (
     plan,
     read_gaps,
     read_measure,
+    refusal_of,
     side_of,
     state_of,
+    told_model,
     uses,
     verdicts,
 )
@@ -104,15 +106,15 @@ def answer(release: Release) -> list[str]:
 
 def _refusal(release: Release) -> list[str]:
     """Too few people is a reason not to build a model; any other reason is told as it is."""
-    reasons = [r for who, v, r in verdicts(release) if v == "refuse" and who == plan(release).primary]
-    amount = read_measure(release, "auroc")
-    few = bool(reasons) or "fewer than" in amount.reason or "too few" in amount.reason.lower()
+    reason = refusal_of(release)
+    judged = any(v in ("refuse", "recalibrate") and who == told_model(release) for who, v, _ in verdicts(release))
+    few = judged or "fewer than" in reason.lower() or "too few" in reason.lower()
     if few:
         return [
             "No model was made. Too few people came back for us to learn from.",
             "Too few people is a good reason **not** to make one. Its answers would be luck, and could harm people.",
         ]
-    return ["No model was made.", full_stop(plain_reason(amount.reason))]
+    return ["No model was made.", full_stop(plain_reason(reason))]
 
 
 def _own_people(release: Release) -> list[str]:
@@ -214,7 +216,7 @@ def _span(amount: Amount) -> str:
 
 def _use_words(release: Release) -> list[str]:
     """Whether it is worth acting on, by the thresholds of the decision curve."""
-    found = list(uses(release, plan(release).primary).values())
+    found = list(uses(release, told_model(release)).values())
     if not found or set(found) == {"unknown"}:
         return ["We do not know if it is worth acting on."]
     helps, harms = found.count("helps"), found.count("harms")
@@ -332,7 +334,7 @@ def show_not_for(release: Release) -> None:
 def _unsteady(release: Release) -> list[str]:
     """Whether a person's risk would be another with other people to learn from; whether it gets old."""
     said = []
-    moved = read_amount(release, "risk_instability", plan(release).primary, "mape")
+    moved = read_amount(release, "risk_instability", told_model(release), "mape")
     if state_of(release) == "shown" and moved.has_number:
         size = round(100 * moved.value)
         by = f"about {size} in 100" if size else "less than 1 in 100"

@@ -21,6 +21,7 @@ from evalkit.report.risk_words import (
     share_words,
     split_key,
     told,
+    told_model,
 )
 from evalkit.report.tables import shown
 from evalkit.report.value_facts import Amount, read_amount
@@ -113,19 +114,16 @@ def verdict_table(release: Release) -> pd.DataFrame:
         h, rest = split_key(release, str(r.row))
         whom = rest.split("|")[0]
         name = "The service's own people" if whom == "service" else model_words(release, whom)
-        verdict = VERDICTS.get(str(r.label), str(r.label))
-        out.append([name, f"{h} days", starts_with_capital(verdict), full_stop(str(r.reason)) if r.reason else ""])
+        verdict = str(r.unit if r.unit in VERDICTS else r.label)
+        why = full_stop(str(r.reason)) if r.reason else ""
+        out.append([name, f"{h} days", starts_with_capital(VERDICTS.get(verdict, verdict)), why])
     return pd.DataFrame(out, columns=["For", "Horizon", "The sample is", "Why"])
 
 
 def measures_table(release: Release, measures: Sequence[str]) -> pd.DataFrame:
     """Measures of every model and horizon on later discharges."""
 
-    def words(first: pd.Series) -> list[str]:
-        h, model = split_key(release, first["row"])
-        return [model_words(release, model), f"{h} days"]
-
-    return grid(release, "risk_performance", heads=("Model", "Horizon"), words=words,
+    return grid(release, "risk_performance", heads=("Model", "Horizon"), words=_model_and_horizon(release),
                 columns={m: MEASURES[m] for m in measures})  # fmt: skip
 
 
@@ -144,6 +142,35 @@ def optimism_table(release: Release) -> pd.DataFrame:
             out.append([model_words(release, model), MEASURES[measure], *(told(a) for a in found.values()),
                         "" if cross.status == "absent" else told(cross)])  # fmt: skip
     return pd.DataFrame(out, columns=["Model", "Measure", *_PARTS.values(), "Cross-validated"])
+
+
+def time_table(release: Release) -> pd.DataFrame:
+    """Measures of time to readmission, death competing, of every model."""
+    names = {"harrell_c": "Harrell's C", "uno_c": "Uno's C", "auroc": "AUROC", "ipa": "IPA"}
+    names |= {m: MEASURES[m] for m in ("observed_expected", "calibration_slope", "ici")}
+    return grid(release, "risk_time", heads=("Model", "Horizon"), words=_model_and_horizon(release), columns=names)
+
+
+def imputed_table(release: Release) -> pd.DataFrame:
+    """Performance with missing values imputed several times."""
+    names = {m: MEASURES[m] for m in (*OVERALL, "observed_expected", "calibration_slope")}
+    return grid(release, "risk_imputed", heads=("Model", "Horizon"), words=_model_and_horizon(release), columns=names)
+
+
+def conflict_table(release: Release) -> pd.DataFrame:
+    """What equal predictive values would ask of each group, given how many of it come back."""
+    names = {"base_rate": "Share who came back", "fpr_needed": "False positive rate that equal others would need",
+             "mean_risk_events": "Mean risk of those who came back",
+             "mean_risk_others": "Mean risk of those who did not"}  # fmt: skip
+    return grid(release, "risk_group_conflict", heads=("Characteristic", "Level"), words=_group_words, columns=names)
+
+
+def _model_and_horizon(release: Release) -> Words:
+    def words(first: pd.Series) -> list[str]:
+        h, model = split_key(release, first["row"])
+        return [model_words(release, model), f"{h} days"]
+
+    return words
 
 
 def places_table(release: Release) -> pd.DataFrame:
@@ -187,7 +214,8 @@ def recalibration_table(release: Release) -> pd.DataFrame:
     def words(first: pd.Series) -> list[str]:
         place, _, method = first["row"].rpartition("|")
         where = "Later discharges" if place == "later" else place
-        return [where, starts_with_capital(METHODS.get(method, method.replace("_", " ")))]
+        said = str(first["label"]).rpartition(": ")[2] if ": " in str(first["label"]) else ""
+        return [where, starts_with_capital(said or METHODS.get(method, method.replace("_", " ")))]
 
     names = {m: MEASURES[m] for m in ("observed_expected", "calibration_slope", "brier", "auroc")}
     return grid(release, "risk_recalibration", heads=("Where", "Model"), words=words, columns=names)
@@ -261,23 +289,35 @@ def learning_table(release: Release) -> pd.DataFrame:
 
 def instability_sentence(release: Release, model: str) -> str:
     """How far risks move from one bootstrap model to another."""
-    mape, beyond = (read_amount(release, "risk_instability", model, c) for c in ("mape", "share_beyond"))
+    mape = read_amount(release, "risk_instability", model, "mape")
+    columns = [str(c) for c in facts.table_row(release, "risk_instability", model)["column"]]
+    found = [c for c in columns if c.startswith("share_beyond")]
     parts = []
     if mape.has_number:
         parts.append(f"From one bootstrap model to another a person's risk moves by {100 * mape.value:.1f} of 100 "
                      "on average.")  # fmt: skip
-    if beyond.has_number:
-        words = beyond.label if beyond.label not in ("", model) else "moves further than the protocol's margin"
-        parts.append(f"For {share_words(beyond.value)} of discharges it {words[:1].lower()}{words[1:]}.")
+    for column in found:
+        beyond, size = read_amount(release, "risk_instability", model, column), column.rpartition("_")[2]
+        if beyond.has_number and size.replace(".", "").isdigit():
+            parts.append(f"For {share_words(beyond.value)} of discharges it moves by more than {100 * float(size):g} "
+                         "of 100 on average.")  # fmt: skip
     return " ".join(parts)
 
 
-def performance_lines(release: Release) -> list[tuple[str, Amount]]:
-    """Every measure of the primary model at the main horizon that the release has, in words."""
+def performance_lines(release: Release) -> list[tuple[str, str, Amount]]:
+    """Every measure of the model that is told of, at the main horizon: its name, its text, and the number itself."""
     key = next((r for r in release.table("risk_performance")["row"]
-                if split_key(release, str(r)) == (plan(release).horizon_days, plan(release).primary)), "")  # fmt: skip
+                if split_key(release, str(r)) == (plan(release).horizon_days, told_model(release))), "")  # fmt: skip
     found = [(MEASURES[m], read_amount(release, "risk_performance", str(key), m)) for m in (*OVERALL, *CALIBRATION)]
-    return [(name, amount) for name, amount in found if amount.status != "absent"]
+    return [(name, text_of(amount, name), amount) for name, amount in found if amount.status != "absent"]
+
+
+def text_of(amount: Amount, name: str) -> str:
+    """A measure with its interval at the decimals of its column, or why there is none."""
+    column = next((m for m, words in MEASURES.items() if words == name), name)
+    if amount.has_number and column in _DECIMALS:
+        return fixed(amount.value, amount.lower, amount.upper, _DECIMALS[column])
+    return told(amount)
 
 
 def group_lines(release: Release) -> list[tuple[str, str]]:

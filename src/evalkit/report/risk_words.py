@@ -37,6 +37,7 @@ CHARACTERISTICS = {
     "sex": "sex", "ethnic_group": "ethnic group", "age_band": "age", "deprivation": "deprivation", "area": "area",
     "dual_diagnosis": "dual diagnosis",
 }  # fmt: skip
+# What the sample can bear, as the unit or the label of a verdict.
 VERDICTS = {"develop": "large enough to develop a model", "recalibrate": "large enough only to recalibrate one",
             "refuse": "too small for either"}  # fmt: skip
 METHODS = {
@@ -58,6 +59,15 @@ def plan(release: Release) -> RiskModel:
     return release.protocol.risk_model
 
 
+def told_model(release: Release) -> str:
+    """The model that is told of where only one is: the planned primary, else the first that has a number."""
+    asked = plan(release)
+    rows = release.table("risk_performance")
+    numbered = {split_key(release, str(r)) for r in rows.loc[rows["value"].notna(), "row"]}
+    models = (asked.primary, *asked.models)
+    return next((m for m in models if (asked.horizon_days, m) in numbered), asked.primary)
+
+
 def split_key(release: Release, row: str) -> tuple[int, str]:
     """Horizon (days) and model of a row `90|logistic`; a row without a horizon is of the main one."""
     first, _, rest = row.partition("|")
@@ -65,8 +75,8 @@ def split_key(release: Release, row: str) -> tuple[int, str]:
 
 
 def main_key(release: Release, table: str = "risk_performance", *, model: str = "") -> str:
-    """The row of the primary model (or of `model`) at the main horizon, as the table spells it."""
-    model = model or plan(release).primary
+    """The row of the model that is told of (or of `model`) at the main horizon, as the table spells it."""
+    model = model or told_model(release)
     full = f"{plan(release).horizon_days}|{model}"
     return model if model in set(release.table(table)["row"]) else full
 
@@ -99,7 +109,7 @@ def characteristic_words(name: str) -> str:
 
 
 def read_measure(release: Release, measure: str, *, model: str = "", table: str = "risk_performance") -> Amount:
-    """A measure of the primary model, or of `model`, at the main horizon."""
+    """A measure of the model that is told of, or of `model`, at the main horizon."""
     return read_amount(release, table, main_key(release, table, model=model), measure)
 
 
@@ -108,7 +118,16 @@ def state_of(release: Release) -> State:
     amount = read_measure(release, "auroc")
     if amount.has_number:
         return "shown"
-    return {"absent": "absent", "suppressed": "withheld"}.get(amount.status, "refused")
+    if amount.status == "suppressed":
+        return "withheld"
+    refused = release.table("risk_performance")["status"].isin(["not_estimable", "refused"])
+    return "refused" if refused.any() else "absent"
+
+
+def refusal_of(release: Release) -> str:
+    """Why no model was validated, as the analysis gave it; "" where it gave no reason."""
+    rows = release.table("risk_performance")
+    return next((str(r) for r in rows.loc[rows["value"].isna(), "reason"] if r), "")
 
 
 def order_of(auroc: Amount) -> tuple[Order, bool]:
@@ -198,8 +217,8 @@ def performance_sentences(release: Release, model: str) -> str:
 
 def beats_rule(release: Release) -> str:
     """The primary model beside the rule of one variable, by their intervals; empty where there are not both."""
-    own, rule = (read_measure(release, "auroc", model=m) for m in (plan(release).primary, "prior_admissions"))
-    if plan(release).primary == "prior_admissions" or not (own.has_range and rule.has_range):
+    own, rule = (read_measure(release, "auroc", model=m) for m in (told_model(release), "prior_admissions"))
+    if told_model(release) == "prior_admissions" or not (own.has_range and rule.has_range):
         return ""
     told = f"The rule of earlier admissions alone has AUROC {with_interval(rule.value, rule.lower, rule.upper)}"
     if own.lower > rule.upper:
@@ -344,7 +363,8 @@ def verdicts(release: Release) -> list[tuple[str, str, str]]:
     for row in rows[rows["column"] == "verdict"].itertuples():
         h, rest = split_key(release, str(row.row))
         if h == plan(release).horizon_days:
-            out.append((rest.split("|")[0], str(row.label), str(row.reason)))
+            verdict = str(row.unit if row.unit in VERDICTS else row.label)
+            out.append((rest.split("|")[0], verdict, str(row.reason)))
     return out
 
 

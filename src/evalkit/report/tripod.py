@@ -17,7 +17,7 @@ from evalkit.report import facts
 from evalkit.report.academic_risk import calibrated
 from evalkit.report.cheers import NOT_REPORTED, place
 from evalkit.report.display import show_table, show_text
-from evalkit.report.risk_words import plan
+from evalkit.report.risk_words import plan, told_model
 from evalkit.report.value_facts import has_numbers, slug
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def _measures(release: Release) -> list[str]:
                                       "e90", "emax")}  # fmt: skip
     rows = release.table("risk_performance")
     ids = [i for i, columns in names.items() if rows.loc[rows["column"].isin(columns), "value"].notna().any()]
+    ids += [f"tab-risk-{t}" for t in ("time", "imputed") if has_numbers(release, f"risk_{t}")]
     ids += [f"fig-risk-calibration-{slug(model)}" for model in calibrated(release)]
     return [place(_RISK, *ids)] if ids else []
 
@@ -169,7 +170,7 @@ def _instability(release: Release) -> list[str]:
 
 
 def _primary_moves(release: Release) -> bool:
-    rows = facts.table_row(release, "risk_instability", plan(release).primary)
+    rows = facts.table_row(release, "risk_instability", told_model(release))
     return bool(rows.loc[rows["column"].isin(["mape", "share_beyond"]), "value"].notna().any())
 
 

@@ -197,24 +197,28 @@ def _decide(
 def _say(
     verdict: Verdict, method: Recalibration | None, criteria: tuple[JudgedCriterion, ...], worth: SampleWorth
 ) -> str:
-    have = _roughly(worth.effective)
     if verdict == "develop":
-        most = max(c.needed for c in criteria)
-        text = f"About {_roughly(most)} independent discharges are needed, and there are about {have}."
+        tightest = min(criteria, key=lambda c: c.have / c.needed)
+        text = f"Enough: {_share(tightest)} times what the hardest criterion asks for ({_inside(tightest.label)})."
     else:
-        lacking = "; ".join(f"{c.label}: about {_roughly(c.needed)} needed" for c in criteria if not c.met)
+        lacking = "; ".join(f"{_share(c)} of what is needed for {_inside(c.label)}" for c in criteria if not c.met)
         allowed = f"only the {method} of a model made elsewhere may be fitted" if method else "nothing may be fitted"
-        text = f"There are about {have} independent discharges, so {allowed}. {lacking}."
+        text = f"Too few independent discharges: {lacking}. So {allowed}."
     if worth.design_effect < 1.05:
         return text
     return f"{text} Discharges of the same people count for less: {worth.design_effect:.1f} of them for one."
 
 
-def _roughly(size: float) -> str:
-    """To two digits, so that no sentence gives an exact count away."""
-    if size < LEAST_EVENTS:
-        return f"fewer than {LEAST_EVENTS}"
-    return f"{float(f'{size:.1e}'):,.0f}"
+def _share(criterion: JudgedCriterion) -> str:
+    """What there is over what is needed, rounded down: a share tells no count, and one refused never reads as 1."""
+    ratio = criterion.have / criterion.needed
+    step = 0.1 if ratio >= 1 else 0.05 if ratio >= 0.1 else 0.01
+    return f"{math.floor(ratio / step + 1e-9) * step:.2g}" if ratio >= 0.01 else "less than 0.01"
+
+
+def _inside(label: str) -> str:
+    """A label within a sentence."""
+    return label[0].lower() + label[1:]
 
 
 def _refuse_sample(outcome: np.ndarray, person: np.ndarray, parameters: int, auroc: float | None) -> None:

@@ -17,7 +17,7 @@ from scipy.stats import norm
 
 from evalkit.simulate.person_worlds import refuse_settings
 
-POPULATION = 400_000  # discharges of whom each has a known risk, for the truth
+POPULATION = 200_000  # discharges of whom each has a known risk, for the truth
 START = np.datetime64("2012-01-01")
 HORIZON_DAYS = 90
 DIAGNOSES = ("mood", "personality", "psychosis")
@@ -109,7 +109,7 @@ def compute_risk_truth(
 
     Keys: auroc, auprc, brier, scaled_brier, log_loss, observed_expected, calibration_intercept, calibration_slope, and
     by threshold `net_benefit|0.2`, `flagged_per_100|0.2`, `came_back_of_100_flagged|0.2`, `found_of_100|0.2`, also
-    `sensitivity|0.2`, `false_positive_rate|0.2`. Expectations over the known risks of 400,000 discharges, not over
+    `sensitivity|0.2`, `false_positive_rate|0.2`. Expectations over the known risks of 200,000 discharges, not over
     outcomes drawn from them.
     """
     return dict(_population_truth(_of_population(settings), tuple(thresholds), group))
@@ -155,7 +155,7 @@ def compute_truth_of_risks(
 
 
 def draw_population(settings: RiskSettings) -> RiskWorld:
-    """The 400,000 discharges that the truth is taken from, to apply another model to."""
+    """The 200,000 discharges that the truth is taken from, to apply another model to."""
     return _population(_of_population(settings))
 
 
@@ -207,7 +207,7 @@ def _standard() -> tuple[float, float]:
 
 @lru_cache(maxsize=64)
 def _intercept(signal: float, prevalence: float) -> float:
-    settings = RiskSettings(people=POPULATION // 2)
+    settings = RiskSettings(people=POPULATION)
     middle, spread = _standard()
     raw = _raw(_draw_features(settings, np.arange(settings.people), np.random.default_rng(12))[0])
     score = signal * (raw - middle) / spread
@@ -262,7 +262,7 @@ def _solve_logistic(design: np.ndarray, share: np.ndarray, offset: np.ndarray | 
         fitted = expit(design @ beta + offset)
         step = np.linalg.solve(design.T @ (design * (fitted * (1 - fitted))[:, None]), design.T @ (share - fitted))
         beta = beta + step
-        if np.abs(step).max() < 1e-12:
+        if np.abs(step).max() < 1e-10:
             break
     return beta
 
