@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Callable
 from statistics import NormalDist
 from typing import Literal
 
@@ -119,18 +118,10 @@ def size(world: World) -> list[Cell]:
                   stat(f"{HORIZON}|validation|{row}", "have", DISCHARGES, label=label)]  # fmt: skip
     whole = "refuse" if world == "refused" else "develop"
     for whom, verdict in (("logistic", whole), ("service", "refuse")):
-        cells.append(
-            Cell(
-                f"{HORIZON}|{whom}|verdict",
-                "verdict",
-                NAN,
-                "statistic",
-                label=verdict,
-                status="not_estimable" if verdict == "refuse" else "shown",
-                reason=f"The discharges {'do not reach' if verdict == 'refuse' else 'reach'} what is needed",
-            )
-        )
-    return cells  # fmt: skip
+        why = f"The discharges {'do not reach' if verdict == 'refuse' else 'reach'} what is needed"
+        cells.append(Cell(f"{HORIZON}|{whom}|verdict", "verdict", float(verdict == "develop"), "check", unit=verdict,
+                          label=whom, reason=why, n_people=PEOPLE, n_events=EVENTS))  # fmt: skip
+    return cells
 
 
 def measure(name: str, world: World, model: str) -> float:
@@ -180,7 +171,7 @@ def calibration(model: str, world: World) -> dict[str, list[Cell]]:
 def validation(world: World) -> dict[str, list[Cell]]:
     cells: dict[str, list[Cell]] = {k: [] for k in (
         "risk_optimism", "risk_cross", "risk_places", "risk_learning", "risk_instability", "risk_instability_curve",
-        "risk_recalibration", "risk_drift", "risk_missing")}  # fmt: skip
+        "risk_recalibration", "risk_drift", "risk_missing", "risk_time", "risk_imputed")}  # fmt: skip
     for model, label in MODELS.items():
         row = f"{HORIZON}|{model}"
         for name in ("auroc", "scaled_brier", "calibration_slope"):
@@ -189,7 +180,10 @@ def validation(world: World) -> dict[str, list[Cell]]:
                 stat(row, f"{name}|apparent", value + 0.02, label=label),
                 stat(row, f"{name}|optimism", 0.02, label=label),
                 stat(row, f"{name}|corrected", value, HALVES[name], label=label)]  # fmt: skip
+            cells["risk_imputed"].append(stat(row, name, value, HALVES[name], label=label))
             cells["risk_cross"].append(stat(row, name, value - 0.005, HALVES[name], label=label))
+        cells["risk_time"] += [stat(row, "harrell_c", measure("auroc", world, model), 0.03, label=label),
+                               stat(row, "ipa", measure("scaled_brier", world, model), 0.02, label=label)]  # fmt: skip
     for area, shift in (("Lambeth", 0.02), ("Croydon", -0.03), ("Lewisham", 0.0), ("pooled", 0.0), ("prediction", 0.0)):
         for name in ("auroc", "calibration_slope", "observed_expected"):
             value, wide = measure(name, world, "logistic") + shift, 2.2 if area == "prediction" else 1.6
@@ -201,11 +195,11 @@ def validation(world: World) -> dict[str, list[Cell]]:
             stat(row, "auroc", measure("auroc", world, "logistic") - 0.04 * (1 - share), 0.03),
             stat(row, "calibration_slope", 1 - 0.3 * (1 - share), 0.15),
             stat(row, "discharges", round(DEVELOPED[0] * share))]  # fmt: skip
-    cells["risk_instability"] = [stat("logistic", "mape", 0.021), stat("logistic", "share_beyond", 0.083)]
-    for q in (0.001, 0.05, 0.25, 0.5, 0.75, 0.95, 0.999):
-        risk = 0.05 + 0.4 * q**2
-        cells["risk_instability_curve"] += [stat(f"{q:g}", "risk", risk), stat(f"{q:g}", "low", 0.8 * risk),
-                                            stat(f"{q:g}", "high", 1.25 * risk)]  # fmt: skip
+    cells["risk_instability"] = [stat("logistic", "mape", 0.021), stat("logistic", "share_beyond_0.05", 0.083)]
+    for k in range(10):  # bins of like risk; the last holds few people
+        risk, n = 0.05 + 0.004 * k**2, {"people": 6 if k == 9 else 118, "events": NAN}
+        for column, size in (("risk", 1.0), ("low", 0.8), ("high", 1.25)):
+            cells["risk_instability_curve"].append(stat(f"{0.05 + 0.1 * k:.3f}", column, size * risk, **n))
     for place in ("later", "Lambeth"):
         for method, ratio in (("none", measure("observed_expected", world, "logistic")), ("intercept", 1.0),
                               ("intercept_slope", 1.0), ("refit", 1.01)):  # fmt: skip
@@ -316,7 +310,23 @@ def groups(world: World) -> dict[str, list[Cell]]:
                     n_events=EVENTS,
                 )
             )
-    return {"risk_groups": found, "risk_group_threshold": cuts, "risk_group_gap": gaps}  # fmt: skip
+    return {"risk_groups": found, "risk_group_threshold": cuts, "risk_group_gap": gaps} | more_of_groups()  # fmt: skip
+
+
+def more_of_groups() -> dict[str, list[Cell]]:
+    """Tests of equality, what cannot be equal at once, and curves within levels."""
+    equality = [stat(f"{c}|{m}", column, value) for c in GROUPS for m in ("auroc", "sensitivity")
+                for column, value in (("if_equal", 0.0312), ("p_value", 0.4321))]  # fmt: skip
+    conflict, curves = [], []
+    for characteristic, levels in GROUPS.items():
+        for name, share in levels.items():
+            row, n = f"{characteristic}|{name}", {"people": round(PEOPLE * share), "events": round(EVENTS * share)}
+            conflict += [stat(row, "base_rate", round(EVENTS * share) / round(DISCHARGES * share), **n),
+                         stat(row, "fpr_needed", 0.1876, **n), stat(row, "mean_risk_events", 0.2134, **n),
+                         stat(row, "mean_risk_others", 0.1612, **n)]  # fmt: skip
+            for k, p in enumerate((0.1, 0.15, 0.2, 0.25)):
+                curves += [stat(f"{row}|{k + 1}", "predicted", p, **n), stat(f"{row}|{k + 1}", "smooth", p, 0.05, **n)]
+    return {"risk_group_equality": equality, "risk_group_conflict": conflict, "risk_group_curve": curves}
 
 
 def explanation() -> dict[str, list[Cell]]:
@@ -336,6 +346,3 @@ def explanation() -> dict[str, list[Cell]]:
 
 def every_table() -> tuple[str, ...]:
     return tuple(dict.fromkeys(risk_results("good").frame["table"]))
-
-
-Edit = Callable[[Cell], Cell]

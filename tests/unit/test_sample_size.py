@@ -190,7 +190,7 @@ def test_the_order_of_rows_does_not_matter():
     ("people", "verdict", "method"),
     [
         (20_000, "develop", None),
-        (500, "recalibrate", "intercept and slope"),
+        (500, "recalibrate", "slope"),
         (100, "refuse", None),
         (30, "refuse", None),
     ],
@@ -206,7 +206,7 @@ def test_a_weak_model_leaves_the_intercept_alone():
     outcome = (np.arange(300) % 5 == 0).astype(int)
     found = judge_sample(outcome, np.arange(300), parameters=20, expected_auroc=0.58)
     assert (found.verdict, found.method) == ("recalibrate", "intercept")
-    assert judge_sample(outcome, np.arange(300), parameters=20, expected_auroc=0.75).method == "intercept and slope"
+    assert judge_sample(outcome, np.arange(300), parameters=20, expected_auroc=0.75).method == "slope"
 
 
 def test_repeats_can_turn_the_verdict():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -12,7 +15,7 @@ from evalkit.analysis.risk_performance import Named
 from evalkit.analysis.study import Study
 from evalkit.cohort.predictors import PREDICTOR_LABELS
 from evalkit.core.result import Cell
-from evalkit.core.sections import RiskKind
+from evalkit.core.sections import Predictor, RiskKind
 from evalkit.risk.explain import estimate_dependence, estimate_importance
 from evalkit.risk.explain_cells import risk_dependence_cells, risk_importance_cells, risk_term_cells
 from evalkit.risk.explain_terms import OddsRatioOptions, estimate_odds_ratios
@@ -27,9 +30,16 @@ from evalkit.risk.fairness_cells import (
     group_threshold_cells,
 )
 from evalkit.risk.fairness_curves import fit_group_curves
-from evalkit.risk.fairness_threshold import FlagRule, describe_conflicts, estimate_group_threshold
+from evalkit.risk.fairness_threshold import FlagRule, conflict_checks, describe_conflicts, estimate_group_threshold
 from evalkit.risk.model import predict_risk
 from evalkit.risk.resample import draw_person_counts
+
+# Steps in which an odds ratio means something to a reader.
+_STEPS: Mapping[Predictor, tuple[float, str, str]] = MappingProxyType({
+    "age_years": (10.0, "years", ""), "imd_decile": (1.0, "decile", ""), "prior_admissions": (1.0, "admission", ""),
+    "log_stay_days": (math.log(2), "", "twice as long"), "log_prior_ward_days": (math.log(2), "", "twice as many"),
+    "contacts_90d": (1.0, "contact", ""), "missed_90d": (1.0, "appointment", ""), "dialog_mean": (1.0, "point", ""),
+})  # fmt: skip
 
 
 def fairness_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[dict[str, list[Cell]], Named]:
@@ -56,14 +66,14 @@ def fairness_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple
         "risk_group_conflict": group_conflict_cells(conflicts),
         "risk_group_curve": group_curve_cells(fit_group_curves(sample, level=study.level)),
     }
-    checks = [("groups", check) for check in (*found.checks, *rates.checks)]
+    checks = [("groups", check) for check in (*found.checks, *rates.checks, *conflict_checks(conflicts))]
     return {name: list(cells) for name, cells in tables.items()}, checks
 
 
 def explanation_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[dict[str, list[Cell]], Named]:
     """Tables `risk_terms` (development), `risk_importance` and `risk_dependence` (later discharges)."""
     asked, split, model = asked_model(study), horizon.split, horizon.developed[kind].model
-    words = {name: TermWords(PREDICTOR_LABELS[name]) for name in asked.predictors}
+    words = {name: TermWords(PREDICTOR_LABELS[name], *_STEPS.get(name, ())) for name in asked.predictors}
     own = split.development.with_features(split.development.features[[c.name for c in model.columns]])
     later = split.validation.with_features(split.validation.features[[c.name for c in model.columns]])
     penalty = float(model.options.penalty) if kind == "logistic" else 0.0

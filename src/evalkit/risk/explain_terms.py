@@ -163,6 +163,7 @@ def _add_number(
         raise NotEstimable(Fault(f'predictor "{name}"', "is the same for all", next_step="Leave it out."))
     unit = choose_unit(values) if said.unit is None else said.unit
     label = f"{said.label}, per {unit:g}" + (f" {said.unit_words}" if said.unit_words else " more")
+    label = f"{said.label}, {said.step}" if said.step else label
     rows.append({len(columns): unit})
     columns.append(np.where(missing, np.median(values[~missing]), values))
     terms.append(_term(data, ~missing, (name, name, label), unit=unit))

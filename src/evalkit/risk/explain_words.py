@@ -28,6 +28,7 @@ _CAUSAL = re.compile(
 class TermWords:
     """A predictor in words: `label` ("Age"), and for numbers the step `unit` (10) that is meaningful, in `unit_words`.
 
+    `step` is said in their place where they are no number to read ("twice as long", for a logarithm).
     Without a unit, numbers get a round one near their interquartile range. Fails with `ParameterError` for a label
     that speaks of cause, and a unit that is not above 0.
     """
@@ -35,9 +36,10 @@ class TermWords:
     label: str
     unit: float | None = None
     unit_words: str = ""
+    step: str = ""
 
     def __post_init__(self) -> None:
-        faults = find_causal_words([self.label, self.unit_words])
+        faults = find_causal_words([self.label, self.unit_words, self.step])
         if self.unit is not None and not (is_finite(self.unit) and self.unit > 0):
             faults.append(Fault(f'unit of "{self.label}"', "is out of range", str(self.unit), "above 0"))
         refuse(faults)

@@ -29,7 +29,7 @@ from evalkit.risk.sample_spread import (
 )
 
 Verdict = Literal["develop", "recalibrate", "refuse"]
-Recalibration = Literal["intercept", "intercept and slope"]
+Recalibration = Literal["intercept", "slope"]  # as risk.recalibrate has them: "slope" updates both
 
 # Where nothing is known of the model, Riley and others (2020, BMJ 368:m441) take 15% of the largest R2.
 UNKNOWN_SHARE_OF_R2 = 0.15
@@ -68,9 +68,10 @@ class JudgedCriterion:
 class SampleVerdict:
     """What the discharges can bear and why.
 
-    `method` is what may be recalibrated, None unless the verdict is "recalibrate". `criteria` are those of developing
-    with `parameters`; `recalibration` those of one coefficient. `r2` is the Cox-Snell R2 that was expected (NaN where
-    there are too few events to ask). `reason` is for a reader and gives no exact count.
+    `method` is what may be recalibrated ("slope": intercept and slope), None unless the verdict is "recalibrate".
+    `criteria` are those of developing with `parameters`; `recalibration` those of one coefficient. `r2` is the
+    Cox-Snell R2 that was expected (NaN where there are too few events to ask). `reason` is for a reader and gives no
+    exact count.
     """
 
     verdict: Verdict
@@ -188,7 +189,7 @@ def _decide(
     if all(c.met for c in criteria):
         return "develop", None
     if all(c.met for c in single):
-        return "recalibrate", "intercept and slope"
+        return "recalibrate", "slope"
     if all(c.met for c in single if c.name == "overall_risk"):
         return "recalibrate", "intercept"
     return "refuse", None
@@ -202,7 +203,10 @@ def _say(
         text = f"Enough: {_share(tightest)} times what the hardest criterion asks for ({_inside(tightest.label)})."
     else:
         lacking = "; ".join(f"{_share(c)} of what is needed for {_inside(c.label)}" for c in criteria if not c.met)
-        allowed = f"only the {method} of a model made elsewhere may be fitted" if method else "nothing may be fitted"
+        parts = {"intercept": "intercept", "slope": "intercept and slope"}
+        allowed = (
+            f"only the {parts[method]} of a model made elsewhere may be fitted" if method else "none may be fitted"
+        )
         text = f"Too few independent discharges: {lacking}. So {allowed}."
     if worth.design_effect < 1.05:
         return text

@@ -1,0 +1,89 @@
+"""The model card says what the release holds, and nothing where it holds nothing."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from evalkit.report.model_card import MISSING, render_model_card
+from evalkit.report.risk_tables import performance_lines
+from tests.report_factory import make_release
+from tests.risk_factory import WORLDS, every_table, risk_protocol, risk_release
+
+HEADINGS = ["The model", "What it is for", "What it is not for", "Data", "Performance", "Groups", "Thresholds",
+            "Limits", "Version and protocol"]  # fmt: skip
+
+
+def section(card: str, name: str) -> str:
+    return re.split(r"\n## ", card.split(f"## {name}\n")[1])[0]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_every_section_is_there_and_whole(world) -> None:
+    found = risk_release(world)
+    card = render_model_card(found)
+    assert re.findall(r"(?m)^## (.+)$", card) == HEADINGS
+    assert not re.search(r"\bnan\b|\binf\b|None", card)
+    assert found.protocol.digest in card
+    assert all(line.count("|") > 2 for line in card.splitlines() if line.startswith("|"))
+    assert "Simulated records" in card
+
+
+def test_every_number_of_performance_is_the_releases() -> None:
+    found = risk_release("good")
+    card = section(render_model_card(found), "Performance")
+    lines = performance_lines(found)
+    assert len(lines) == 12
+    for name, text, _ in lines:
+        assert f"| {name} | {text} |" in card
+    assert "0.135 (0.125 to 0.145)" in card
+
+
+def test_a_refused_model_has_no_use_and_no_number() -> None:
+    card = render_model_card(risk_release("refused"))
+    assert "**refused; there is no model to use.** Fewer than 10 events per predictor parameter." in card
+    assert "**At present: no use.**" in section(card, "What it is for")
+    assert not re.search(r"AUROC \d", card)
+    assert MISSING in section(card, "Thresholds")
+    assert "Nobody should take it to be fair" in section(card, "Groups")
+
+
+def test_limits_follow_the_numbers() -> None:
+    limits = {w: section(render_model_card(risk_release(w)), "Limits") for w in ("good", "too_high", "refused")}
+    assert "Risks are too high on average." in limits["too_high"]
+    assert "too high on average" not in limits["good"]
+    assert "Failed check: Events for each predictor parameter." in limits["refused"]
+    assert "Performance by year is not in this release." in limits["refused"]
+
+
+def test_an_unfair_model_says_for_whom() -> None:
+    groups = section(render_model_card(risk_release("unfair")), "Groups")
+    assert "Ethnic group: clear gaps in AUROC and Observed / expected; worse for Black." in groups
+    assert "clear gaps" not in section(render_model_card(risk_release("good")), "Groups")
+
+
+def test_without_its_tables_the_card_says_so() -> None:
+    card = render_model_card(risk_release("good", drop=every_table()))
+    assert "it was not validated in this release" in card
+    assert card.count(MISSING) >= 3
+    assert not re.search(r"\d\.\d\d", section(card, "Performance") + section(card, "Groups"))
+
+
+def test_few_people_leave_no_number() -> None:
+    card = render_model_card(risk_release("good", few=True))
+    assert "its performance is withheld" in card
+    assert not re.search(r"AUROC \d", card)
+
+
+def test_another_model_than_the_planned_one_is_named_so() -> None:
+    found = risk_release("good")
+    named = found.protocol.risk_model.model_copy(update={"primary": "own"})
+    protocol = found.protocol.model_copy(update={"risk_model": named})
+    card = render_model_card(risk_release("good", protocol=protocol))
+    assert "Model: Earlier admissions alone (planned: Own, which was not made)." in card
+
+
+def test_without_a_model_there_is_nothing_to_describe() -> None:
+    card = render_model_card(make_release("none", drop=every_table(), protocol=risk_protocol(risk=False)))
+    assert "asks for no risk model" in card
