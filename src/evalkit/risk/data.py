@@ -157,8 +157,10 @@ def column_type(values: pd.Series) -> ColumnType | None:
     if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind):
         return "number"
     if pd.api.types.is_string_dtype(kind) or pd.api.types.is_object_dtype(kind):
-        held = values.dropna()
-        return "category" if held.map(lambda v: isinstance(v, str | bool | np.bool_)).all() else None
+        if isinstance(kind, pd.StringDtype):
+            return "category"
+        held = {type(value) for value in values.dropna()}
+        return "category" if all(issubclass(one, str | bool | np.bool_) for one in held) else None
     return None
 
 
@@ -231,7 +233,7 @@ def _feature_faults(data: RiskData) -> list[Fault]:
             continue
         if kind == "number" and np.isinf(as_numbers(values)).any():
             faults.append(Fault(where, "holds an infinite number"))
-        if values.astype(str).equals(person):
+        if _are_the_same(values, person):
             faults.append(Fault(where, "is the person's identifier", next_step="Leave it out"))
         if _tells_outcome(values, outcome):
             faults.append(Fault(where, "is the outcome under another name", next_step="Leave it out"))
@@ -271,10 +273,15 @@ def _dating_faults(data: RiskData) -> list[Fault]:
     return faults
 
 
+def _are_the_same(values: pd.Series, person: pd.Series) -> bool:
+    """Whether a predictor is the identifier; a few rows tell most apart without turning all into text."""
+    return all(values[:rows].astype(str).equals(person[:rows]) for rows in (100, len(values)))
+
+
 def _tells_outcome(values: pd.Series, outcome: pd.Series) -> bool:
     """Whether a predictor of few values, each met more than once, decides the outcome entirely."""
-    levels = values.astype(object).where(values.notna(), MISSING_LEVEL)
-    groups = outcome.groupby(levels.to_numpy())
-    mixed = outcome.min() < outcome.max()
-    few = mixed and 2 <= groups.ngroups <= _FEW_VALUES and bool((groups.size() > 1).all())
-    return few and bool((groups.min() == groups.max()).all())
+    codes, levels = pd.factorize(values, use_na_sentinel=False)
+    if not 2 <= len(levels) <= _FEW_VALUES or outcome.min() == outcome.max():
+        return False
+    size, events = np.bincount(codes), np.bincount(codes, outcome)
+    return bool((size > 1).all() and ((events == 0) | (events == size)).all())
