@@ -59,7 +59,7 @@ def test_limits_follow_the_numbers() -> None:
 
 def test_an_unfair_model_says_for_whom() -> None:
     groups = section(render_model_card(risk_release("unfair")), "Groups")
-    assert "Ethnic group: clear gaps in AUROC and Observed / expected; worse for Black." in groups
+    assert "Ethnic group: clear gaps in AUROC and observed / expected; worse for Black." in groups
     assert "clear gaps" not in section(render_model_card(risk_release("good")), "Groups")
 
 

@@ -86,7 +86,8 @@ def test_peers_are_told_in_plain_and_short_sentences(world, drop, monkeypatch) -
      ("useless", "We cannot tell if the model is any better than guessing. Nobody should use it.", "Only a little"),
      ("refused", "Too few people is a good reason **not** to make one.", "better than guessing"),
      ("unfair", "It works **less well for some people** than for others.", "too high"),
-     ("too_high", "The risks that it gives are **too high**.", "less well for some")],
+     ("too_high", "The risks that it gives are **too high**.", "less well for some"),
+     ("too_high", "**worse** than giving everybody the same one", "As far as we can tell")],
 )  # fmt: skip
 def test_the_answer_follows_the_numbers(world, told, never, monkeypatch) -> None:
     answer = said(peer(world, monkeypatch), "text-risk-what")
@@ -103,9 +104,17 @@ def test_the_answer_follows_the_numbers(world, told, never, monkeypatch) -> None
      ((0.6, NAN, NAN), "We cannot tell")],
 )  # fmt: skip
 def test_every_strength_of_a_model_has_its_words(auroc, words, monkeypatch) -> None:
-    found = {"auroc": amount(*auroc), "observed_expected": amount(1.3, 1.1, 1.5)}
+    found = {
+        "auroc": amount(*auroc),
+        "observed_expected": amount(1.3, 1.1, 1.5),
+        "scaled_brier": amount(0.01, -0.1, 0.1),
+    }
     monkeypatch.setattr(peer_risk, "read_measure", lambda release, measure: found[measure])
-    assert words in " ".join(peer_risk.answer(made("good")))
+    answer = " ".join(peer_risk.answer(made("good")))
+    assert words in answer
+    if "better than guessing, but" in answer:
+        assert "As far as we can tell, its risks are no better than giving everybody the same one." in answer
+        assert "The risks that it gives are **too low**." in answer
 
 
 def test_right_and_wrong_are_told_of_100_beside_chance(monkeypatch) -> None:
@@ -144,6 +153,27 @@ def test_a_group_that_is_served_worse_is_named_with_its_numbers(monkeypatch) -> 
     fair = said(peer("good", monkeypatch), "text-risk-groups")
     assert "**No.**" not in fair
     assert "That does not show that it is fair." in fair
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [("sex|male", "men"), ("dual_diagnosis|yes", "people with a drug or alcohol problem"), ("area|Lambeth", "people in "
+     "Lambeth"), ("age_band|18 to 34", "people aged 18 to 34"), ("deprivation|deciles 6 to 10", "people in better-off "
+     "areas"), ("ethnic_group|not recorded", "people whose ethnic group is not written down")],
+)  # fmt: skip
+def test_levels_are_people(row, words) -> None:
+    assert peer_risk.plain_level(row) == words
+
+
+def test_being_pointed_at_in_vain_more_often_is_told_as_that(monkeypatch) -> None:
+    gap = risk_words.GroupGap(
+        "sex", ("false_positive_rate",), ("sex|male",), ("sex|female", "sex|male"), any_number=True
+    )
+    rates = {"sex|male": amount(0.1, 0.08, 0.12), "sex|female": amount(0.05, 0.03, 0.07)}
+    monkeypatch.setattr(peer_risk, "read_amount", lambda release, table, row, column: rates[row])
+    said_of_men = peer_risk._level_words(made("good"), "sex|male", gap)
+    assert "did not come back, it still pointed at 10 (or 8 to 12). In another group it pointed at 5." in said_of_men
+    assert "it found" not in said_of_men
 
 
 def test_where_nobody_looked_nobody_should_think_it_fair(monkeypatch) -> None:

@@ -73,7 +73,7 @@ def fairness_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple
 def explanation_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[dict[str, list[Cell]], Named]:
     """Tables `risk_terms` (development), `risk_importance` and `risk_dependence` (later discharges)."""
     asked, split, model = asked_model(study), horizon.split, horizon.developed[kind].model
-    words = {name: TermWords(PREDICTOR_LABELS[name], *_STEPS.get(name, ())) for name in asked.predictors}
+    words = {c.name: TermWords(PREDICTOR_LABELS[c.name], *_STEPS.get(c.name, ())) for c in model.columns}
     own = split.development.with_features(split.development.features[[c.name for c in model.columns]])
     later = split.validation.with_features(split.validation.features[[c.name for c in model.columns]])
     penalty = float(model.options.penalty) if kind == "logistic" else 0.0

@@ -35,8 +35,14 @@ if TYPE_CHECKING:
 
 _MONTH_DAYS = 30
 _PLAIN_LEVELS = {
-    "asian": "Asian people", "black": "Black people", "white": "White people", "mixed": "people of mixed ethnic groups",
-    "female": "women", "male": "men", "not recorded": "people for whom this was not written down",
+    "ethnic_group|asian": "Asian people", "ethnic_group|black": "Black people", "ethnic_group|white": "White people",
+    "ethnic_group|mixed": "people of mixed ethnic groups", "ethnic_group|other": "people of other ethnic groups",
+    "sex|female": "women", "sex|male": "men", "sex|other": "people of another sex",
+    "dual_diagnosis|yes": "people with a drug or alcohol problem",
+    "dual_diagnosis|no": "people without a drug or alcohol problem",
+    "deprivation|most deprived fifth": "people in the poorest areas",
+    "deprivation|deciles 3 to 5": "people in areas in between",
+    "deprivation|deciles 6 to 10": "people in better-off areas",
 }  # fmt: skip
 _PLAIN_CHARACTERISTICS = CHARACTERISTICS | {
     "deprivation": "how poor the area is that people live in", "area": "the borough that people live in",
@@ -101,7 +107,7 @@ def answer(release: Release) -> list[str]:
     doubt = [] if sure else ["It could be a little better or worse than that."]
     unfair = any(gap.clear for gap in read_gaps(release))
     worse = ["It works **less well for some people** than for others."] if unfair else []
-    return [lead, *doubt, *_wrong_level(release), *worse]
+    return [lead, *doubt, *_no_skill(release), *_wrong_level(release), *worse]
 
 
 def _refusal(release: Release) -> list[str]:
@@ -128,6 +134,14 @@ def _own_people(release: Release) -> list[str]:
     if verdict == "recalibrate":
         return ["The people of this service alone are too few to make a model from. They are enough to adjust one."]
     return ["There are enough people in this service to make one from."] if verdict == "develop" else []
+
+
+def _no_skill(release: Release) -> list[str]:
+    """That the risks are no nearer to what happened than one risk for everybody, where that is so."""
+    return {
+        "below": ["The risks that it gives are **worse** than giving everybody the same one."],
+        "open": ["As far as we can tell, its risks are no better than giving everybody the same one."],
+    }.get(side_of(read_measure(release, "scaled_brier"), 0.0), [])  # fmt: skip
 
 
 def _wrong_level(release: Release) -> list[str]:
@@ -276,12 +290,16 @@ def _level_words(release: Release, row: str, gap: GroupGap) -> str:
     hit, alarm = (read_amount(release, "risk_group_threshold", row, c) for c in ("sensitivity", "false_positive_rate"))
     others = [read_amount(release, "risk_group_threshold", r, "sensitivity") for r in gap.levels if r != row]
     best = max((a.value for a in others if a.has_number), default=math.nan)
-    if hit.has_number:
+    spared = [read_amount(release, "risk_group_threshold", r, "false_positive_rate") for r in gap.levels if r != row]
+    least = min((a.value for a in spared if a.has_number), default=math.nan)
+    if hit.has_number and {"sensitivity", "auroc", "observed_expected"} & set(gap.clear):
         said.append(f"Of 100 of them who came back, it found {_of_100(hit)}.")
         if math.isfinite(best) and round(100 * best) > round(100 * hit.value):
             said.append(f"In another group it found {round(100 * best)}.")
     if alarm.has_number and "false_positive_rate" in gap.clear:
         said.append(f"Of 100 of them who did not come back, it still pointed at {_of_100(alarm)}.")
+        if math.isfinite(least) and round(100 * least) < round(100 * alarm.value):
+            said.append(f"In another group it pointed at {round(100 * least)}.")
     side = side_of(read_amount(release, "risk_groups", row, "observed_expected"), 1.0)
     if side == "above":
         said.append("The risks that it gives them are too low. So they may miss out on help.")
@@ -298,9 +316,15 @@ def _of_100(amount: Amount) -> str:
 
 def plain_level(row: str, label: str = "") -> str:
     """A level of a characteristic as people."""
-    name = row.split("|")[-1]
-    words = label if label and label != row else name
-    return _PLAIN_LEVELS.get(name.lower(), words.replace("_", " "))
+    characteristic, _, name = row.rpartition("|")
+    if row.lower() in _PLAIN_LEVELS:
+        return _PLAIN_LEVELS[row.lower()]
+    if name.lower() in ("not recorded", "unknown"):
+        return (
+            f"people whose {CHARACTERISTICS.get(characteristic, characteristic.replace('_', ' '))} is not written down"
+        )
+    words = (label if label and label != row else name).replace("_", " ")
+    return {"age_band": f"people aged {words}", "area": f"people in {words}"}.get(characteristic, words)
 
 
 def _hidden_levels(release: Release, gaps: list[GroupGap]) -> list[str]:

@@ -52,6 +52,8 @@ _DECIMALS |= dict.fromkeys(("brier", "scaled_brier", "log_loss", "ici", "e50", "
 def cell_text(row: pd.Series, column: str, *, threshold: int) -> str:
     """A number with its interval at the decimals of its column, or why there is none."""
     ends = [float(row[c]) for c in ("value", "lower", "upper")]
+    if row["status"] in ("not_estimable", "refused"):  # why is told once, beneath the tables
+        return "not estimable"
     if row["status"] != "shown" or not math.isfinite(ends[0]) or column not in _DECIMALS:
         return shown(row, threshold=threshold)
     return fixed(*ends, _DECIMALS[column])

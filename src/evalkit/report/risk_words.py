@@ -259,12 +259,13 @@ def use_sentence(release: Release, model: str) -> str:
     if not found or set(found.values()) == {"unknown"}:
         return "Whether acting on it would do good is not known."
     parts = []
-    for use, words in (("helps", "better than acting for all and for nobody at thresholds of {}"),
+    for use, words in (("helps", "better than acting for all and for nobody at {}"),
                        ("harms", "**worse than acting for all or for nobody** at {}"),
-                       ("open", "cannot be told at {}"), ("unknown", "without a number at {}")):  # fmt: skip
+                       ("open", "not to be told from acting for all or for nobody at {}"),
+                       ("unknown", "without a number at {}")):  # fmt: skip
         at = [f"{t:g}" for t, u in sorted(found.items()) if u == use]
         parts += [words.format(listed(at))] if at else []
-    return f"Acting on it is {'; '.join(parts)}."
+    return f"By threshold, acting on it is {'; '.join(parts)}."
 
 
 # ---- groups --------------------------------------------------------------------------------------
@@ -329,7 +330,8 @@ def gap_sentence(release: Release, gap: GroupGap) -> str:
         return f"{what}: no gap can be given."
     if not gap.clear:
         return f"{what}: no gap is clear of chance when all levels are compared at once; none is ruled out."
-    told = f"{what}: clear gaps in {listed([MEASURES.get(m, m) for m in gap.clear])}"
+    names = [MEASURES.get(m, m) for m in gap.clear]
+    told = f"{what}: clear gaps in {listed([n if n.isupper() else n[:1].lower() + n[1:] for n in names])}"
     worse = [level_words(row, label_of(release, row)) for row in gap.worse]
     return f"{told}; worse for {listed(worse)}." if worse else f"{told}."
 
