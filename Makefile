@@ -9,6 +9,7 @@ WORLDS ?= 200
 REPLICATES ?= 200
 PEOPLE_REPLICATES ?= 400
 COST_REPLICATES ?= 400
+RISK_REPLICATES ?= 400
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,7 +31,7 @@ export OPENBLAS_NUM_THREADS := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup evaluate test test-quick lint format lab notebooks simulate recovery area-truth area-speed person-truth person-speed cost-speed cost-truth value-speed lock clean
+.PHONY: help setup evaluate test test-quick lint format lab notebooks simulate recovery area-truth area-speed person-truth person-speed cost-speed cost-truth value-speed risk-truth risk-speed lock clean
 
 help: ## Say what can be asked for
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -107,6 +108,12 @@ cost-speed: $(READY) ## Set bootstraps of the gamma GLM and of the doubly robust
 
 value-speed: $(READY) ## Set acceptability, frontier and value of information beside the usual loop (seconds)
 	$(BIN)/python benchmarks/value_speed.py
+
+risk-truth: $(READY) ## Bias and coverage of what is said of risk models, on worlds with known risk (about 10 minutes)
+	$(BIN)/python benchmarks/risk_truth.py --replicates $(RISK_REPLICATES) --jobs $(JOBS)
+
+risk-speed: $(READY) ## Set the whole validation of a risk model beside the usual scikit-learn loop (about 4 minutes)
+	$(BIN)/python benchmarks/risk_speed.py
 
 lock: $(READY) ## Bring requirements.lock and environment.yml into step with pyproject.toml (UPGRADE=--upgrade: newest versions)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal \

@@ -9,17 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 from person_truth_types import World
-from risk_truth_entrants import (
-    DEVELOPED,
-    GROUPED,
-    IMPUTED,
-    MEASURED,
-    RECALIBRATED,
-    THRESHOLDS,
-    TIMED,
-    alone,
-    distances_of,
-)
+from risk_truth_entrants import GROUPED, MEASURED, THRESHOLDS, alone, distances_of
+from risk_truth_models import DEVELOPED, IMPUTED, RECALIBRATED, TIMED
 
 from evalkit.simulate.risk_worlds import GROUPS, RiskSettings, compute_risk_truth, simulate_risk
 

@@ -18,7 +18,7 @@ def _snippets() -> list[str]:
 
 
 def test_the_snippet_on_designs_runs():
-    code, _, _ = _snippets()
+    code, *_ = _snippets()
     rng = np.random.default_rng(4)
     quarters = pd.date_range("2012-04-01", periods=16, freq="QS")
     rows = [(f"borough {j:02d}", q, rng.poisson(20.0), 100.0) for j in range(24) for q in quarters]
@@ -32,7 +32,7 @@ def test_the_snippet_on_designs_runs():
 
 
 def test_the_snippet_on_people_runs(capsys):
-    _, code, _ = _snippets()
+    _, code, *_ = _snippets()
     rng = np.random.default_rng(4)
     start = rng.integers(0, 50, 120)
     df = pd.DataFrame({
@@ -44,7 +44,14 @@ def test_the_snippet_on_people_runs(capsys):
 
 
 def test_the_snippet_on_value_runs(capsys):
-    _, _, code = _snippets()
+    _, _, code, _ = _snippets()
     rng = np.random.default_rng(4)
     exec(code, {"cost_gbp": rng.normal(-900, 700, 500), "days_at_home": rng.normal(3, 2, 500)})
     assert "cheaper and better" in capsys.readouterr().out
+
+
+def test_the_snippet_on_risk_runs(capsys):
+    *_, code = _snippets()
+    rng = np.random.default_rng(4)
+    exec(code, {"outcome": (rng.random(900) < 0.2).astype(int), "person": rng.integers(0, 700, 900)})
+    assert capsys.readouterr().out.startswith("recalibrate Too few independent discharges")

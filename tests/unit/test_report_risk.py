@@ -149,7 +149,7 @@ def test_a_group_that_is_served_worse_is_named_with_its_numbers(monkeypatch) -> 
     assert "**Black people.** Of 100 of them who came back, it found 14 (or 7 to 21)." in groups
     assert "In another group it found 41." in groups
     assert "too low. So they may miss out on help." in groups
-    assert "We also looked at these: sex and how poor the area is" in groups
+    assert "We also looked at these: - Sex. - How poor the area is that people live in." in groups
     fair = said(peer("good", monkeypatch), "text-risk-groups")
     assert "**No.**" not in fair
     assert "That does not show that it is fair." in fair
@@ -180,7 +180,7 @@ def test_where_nobody_looked_nobody_should_think_it_fair(monkeypatch) -> None:
     drop = ("risk_group",)
     assert "nobody should think that it is fair" in said(peer("good", monkeypatch, drop=drop), "text-risk-groups")
     no_gaps = said(peer("unfair", monkeypatch, drop=("risk_group_gap",)), "text-risk-groups")
-    assert "For these we have no answer: sex, ethnic group and how poor" in no_gaps
+    assert "For these we have no answer: - Sex. - Ethnic group. - How poor" in no_gaps
     assert "**No.**" not in no_gaps
 
 

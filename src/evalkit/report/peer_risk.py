@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from evalkit.report import facts, figures_risk
 from evalkit.report.display import show_figure, show_text
-from evalkit.report.phrases import full_stop, listed, starts_with_capital
+from evalkit.report.phrases import full_stop, starts_with_capital
 from evalkit.report.plain import plain_reason
 from evalkit.report.risk_words import (
     CHARACTERISTICS,
@@ -43,6 +43,10 @@ _PLAIN_LEVELS = {
     "deprivation|most deprived fifth": "people in the poorest areas",
     "deprivation|deciles 3 to 5": "people in areas in between",
     "deprivation|deciles 6 to 10": "people in better-off areas",
+}  # fmt: skip
+_NOT_WRITTEN = {
+    "age_band": "people whose age is not written down", "deprivation": "people whose home area is not written down",
+    "dual_diagnosis": "people for whom a drug or alcohol problem is not written down, or the lack of one",
 }  # fmt: skip
 _PLAIN_CHARACTERISTICS = CHARACTERISTICS | {
     "deprivation": "how poor the area is that people live in", "area": "the borough that people live in",
@@ -260,27 +264,31 @@ def show_for_whom(release: Release) -> None:
         parts += ["**No.** It works less well for some people:", "\n".join(worse)]
     open_gaps = [gap for gap in gaps if not gap.clear and gap.any_number]
     if open_gaps:
-        what = listed([_PLAIN_CHARACTERISTICS.get(g.characteristic, g.characteristic.replace("_", " "))
-                       for g in open_gaps])  # fmt: skip
-        lead = "We also looked at" if worse else "We looked at"
-        parts.append(f"{lead} these: {what}. Here the gaps could be chance. That does not show that it is fair.")
+        lead = "We also looked at these:" if worse else "We looked at these:"
+        parts += [lead, _bullets([_plain_characteristic(g) for g in open_gaps]),
+                  "Here the gaps could be chance. That does not show that it is fair."]  # fmt: skip
     silent = [gap for gap in gaps if not gap.any_number]
     if silent:
-        what = listed(
-            [_PLAIN_CHARACTERISTICS.get(g.characteristic, g.characteristic.replace("_", " ")) for g in silent]
-        )
-        parts.append(f"For these we have no answer: {what}.")
+        parts += ["For these we have no answer:", _bullets([_plain_characteristic(g) for g in silent])]
     hidden = _hidden_levels(release, gaps)
     if hidden:
-        parts.append(f"Some groups are too small to show: {listed(hidden)}. For them we do not know if it works.")
+        parts += ["Some groups are too small to show:", _bullets(hidden), "For them we do not know if it works."]
     show_text("\n\n".join(parts), id="text-risk-groups")
+
+
+def _plain_characteristic(gap: GroupGap) -> str:
+    return _PLAIN_CHARACTERISTICS.get(gap.characteristic, gap.characteristic.replace("_", " "))
+
+
+def _bullets(items: list[str]) -> str:
+    """One short sentence an item."""
+    return "\n".join(f"- {full_stop(starts_with_capital(item))}" for item in items)
 
 
 def _worse_lines(release: Release, gap: GroupGap) -> list[str]:
     """One line for each level that fares worse; where no level can be named, that there is a gap."""
-    what = _PLAIN_CHARACTERISTICS.get(gap.characteristic, gap.characteristic.replace("_", " "))
     if not gap.worse:
-        return [f"- It does not work alike for all. The gap goes with {what}."]
+        return [f"- It does not work alike for all. The gap goes with {_plain_characteristic(gap)}."]
     return [f"- **{starts_with_capital(plain_level(row, label_of(release, row)))}.** {_level_words(release, row, gap)}"
             for row in gap.worse]  # fmt: skip
 
