@@ -128,6 +128,7 @@ def _large_design(settings: RiskSettings) -> np.ndarray:
 
 
 _CORRECTED = same_names((*(f"corrected {name}" for name in CORRECTED), "apparent auroc"))
+_HELD_OUT = same_names(tuple(f"held out {name}" for name in CORRECTED))
 DEVELOPED = (
     Entrant("no penalty", same_names(("slope in the population",)), develop),
     Entrant("ridge", same_names(("slope in the population",)), develop_penalised, share=0.5),
@@ -163,6 +164,7 @@ def recalibrate(data: dict) -> dict[str, Found]:
     return found
 
 
+_FITTED = ("fitted slope", "fitted intercept", "slope afterwards")
 _LATER = tuple(f"later {name}" for name in ("calibration_slope", "calibration_intercept", "observed_expected", "brier"))
 RECALIBRATED = (
     Entrant(

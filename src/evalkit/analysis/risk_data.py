@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +14,7 @@ from evalkit.cohort.discharges import build_discharges
 from evalkit.cohort.predictors import Predictors, derive_predictors
 from evalkit.cohort.spells import derive_follow_up
 from evalkit.core.dates import as_days
-from evalkit.core.errors import Fault, NotEstimable
+from evalkit.core.errors import Fault, NotEstimable, ParameterError
 from evalkit.core.result import Check
 from evalkit.core.sections import RiskModel
 from evalkit.risk.data import RiskData
@@ -30,6 +32,15 @@ class RiskRows:
 
     def __repr__(self) -> str:
         return f"RiskRows(predictors={list(self.predictors.features)})"
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What the risk functions refuse as a parameter is here a fact of the data: NotEstimable, for the same reasons."""
+    try:
+        yield
+    except ParameterError as refusal:
+        raise NotEstimable(refusal.faults) from None
 
 
 def asked_model(study: Study) -> RiskModel:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalkit.analysis.risk_data import RiskRows, asked_model, build_risk_data
+from evalkit.analysis.risk_data import RiskRows, asked_model, build_risk_data, refusing
 from evalkit.analysis.study import Study
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.result import Check
@@ -45,10 +45,12 @@ class HorizonStudy:
         return {kind: found for kind, found in self.models.items() if isinstance(found, Developed)}
 
 
+@refusing()
 def develop_models(study: Study, rows: RiskRows, *, horizon_days: int) -> HorizonStudy:
     """Judge the sample for each model that the protocol asks for, and develop those that it bears.
 
-    Raises NotEstimable where no discharge was followed, or a part of the split is empty or has one outcome only.
+    Raises NotEstimable where no discharge was followed, a part of the split is empty or has one outcome only, or a
+    predictor is missing for everybody.
     """
     asked = asked_model(study)
     data, checks = build_risk_data(study, rows, horizon_days=horizon_days)
@@ -74,6 +76,7 @@ def judge_model(data: RiskData, kind: RiskKind, expected_auroc: float) -> Sample
     return judge_sample(data.outcome, data.person, parameters=parameters, expected_auroc=expected_auroc)
 
 
+@refusing()
 def _develop(study: Study, split: Split, kind: RiskKind, verdict: SampleVerdict, horizon_days: int) -> Developed:
     asked = asked_model(study)
     if verdict.verdict != "develop":

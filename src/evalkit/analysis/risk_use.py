@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from evalkit.analysis.risk_data import asked_model
+from evalkit.analysis.risk_data import asked_model, refusing
 from evalkit.analysis.risk_develop import HorizonStudy, judge_model
 from evalkit.analysis.risk_performance import Named, measure_cells, refused_cells, validate
 from evalkit.analysis.risk_refits import refit_developed
@@ -149,16 +149,16 @@ def recalibration_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> 
     checks: Named = []
     for place, inside in places.items():
         label = "All later discharges" if place == "later" else f"Discharges from {place} since the service began"
-        part = later.where(inside) if len(np.unique(later.outcome[inside])) == 2 else None
-        if part is None:
-            refusal = NotEstimable(Fault(label, "nobody came back, or everybody did"))
+        try:
+            part = _part(later, inside, label)
+            verdict = None if place == "later" else judge_model(part, kind, asked_model(study).expected_auroc)
+        except NotEstimable as refusal:
             cells += [cell for m in UPDATES for cell in refused_cells(f"{place}|{m}", _KEPT, label, refusal)]
             continue
         found, named = _update(study, place, label, risk[inside], part)
         cells += found
         checks += named
-        if place != "later":
-            verdict = judge_model(part, kind, asked_model(study).expected_auroc)
+        if verdict is not None:
             sizes.append(verdict_cell(f"{horizon.horizon_days}|service", f"People of {place}", verdict, part))
     return {"risk_recalibration": cells, "risk_size": sizes}, checks
 
@@ -188,6 +188,14 @@ def drift_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[li
 
 
 # ---- parts ---------------------------------------------------------------------------------------
+
+
+@refusing()
+def _part(data: RiskData, inside: np.ndarray, label: str) -> RiskData:
+    """The discharges at `inside`; a few of one place may be no sample where all of them are one."""
+    if len(np.unique(data.outcome[inside])) < 2:
+        raise NotEstimable(Fault(label, "nobody came back, or everybody did"))
+    return data.where(inside)
 
 
 def _update(study: Study, place: str, label: str, risk: np.ndarray, data: RiskData) -> tuple[list[Cell], Named]:

@@ -322,9 +322,9 @@ def group_lines(release: Release, measure: str) -> list[Line]:
 def show_explanation(release: Release) -> None:
     """Terms, importance and dependence of the primary model."""
     if has_numbers(release, "risk_terms"):
+        drawn = "Penalised, so that they are drawn towards 1. " if told_model(release) == "logistic" else ""
         show_table(risk_tables.terms_table(release), id="tab-risk-terms", caption="The model's terms as odds ratios",
-                   note="Penalised, so that they are drawn towards 1. They describe the model; none is an effect."
-                   )  # fmt: skip
+                   note=f"{drawn}They describe the model; none is an effect.")  # fmt: skip
     else:
         _absent("terms", "terms of a model")
     rows = release.table("risk_importance")

@@ -26,6 +26,7 @@ _ENDS = ("value", "lower", "upper")
 _TEXT = 9.0
 _ROW_INCHES = 0.42
 NOTHING = "Nothing is released here"
+NO_NUMBER = "no number"  # withheld or not estimable: the table says which
 Ends = tuple[float, float, float]
 
 
@@ -50,7 +51,7 @@ def of_100(value: float) -> str:
 
 
 def plot_calibration_curve(curve: pd.DataFrame, tenths: pd.DataFrame) -> Figure:
-    """Seen against predicted risk: a smooth curve with its band, tenths with intervals, and where the risks lie.
+    """Seen against predicted risk: a smooth curve with its band, groups with intervals, and where the risks lie.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def plot_calibration_curve(curve: pd.DataFrame, tenths: pd.DataFrame) -> Figure:
             Line2D([], [], color=style.OTHER, marker="s", linestyle="-"),
             Line2D([], [], color=style.INK, marker="|", markersize=11, linestyle="none", markeredgewidth=2),
         ]
-        names += ["Tenths with range", "Mean risk of each tenth"]
+        names += ["Groups with range", "Mean risk of each group"]
     figure.legend(handles, names, loc="outside lower left", ncols=2, frameon=False, fontsize=_TEXT)
     return figure  # fmt: skip
 
@@ -288,7 +289,7 @@ _UNDER = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 def _forest_line(ax: Axes, line: Line, place: float) -> None:
     """Name and number above, the interval beneath them."""
     marker, color = _LOOKS[line.look]
-    text = with_interval(*line.ends) if math.isfinite(line.ends[0]) else "not released"
+    text = with_interval(*line.ends) if math.isfinite(line.ends[0]) else NO_NUMBER
     if line.look == 2 and math.isfinite(line.ends[1]):
         text = f"{number(line.ends[1])} to {number(line.ends[2])}"
     style.draw_interval(ax, place + 0.3, line.ends if marker else (math.nan, *line.ends[1:]), along="x", color=color,
@@ -310,5 +311,5 @@ def describe_forest_of(lines: Sequence[Line], *, x: str, null: float | None = No
     for line in lines:
         name = f"{line.family}, {line.name}" if line.family else line.name
         known = math.isfinite(line.ends[0])
-        parts.append(f"{name}: {with_interval(*line.ends) if known else 'not released'}")
+        parts.append(f"{name}: {with_interval(*line.ends) if known else NO_NUMBER}")
     return style.sentences(parts)

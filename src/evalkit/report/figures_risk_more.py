@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -35,7 +36,7 @@ def _panels(rows: pd.DataFrame) -> list[tuple[str, str, float, pd.DataFrame]]:
     return [p for p in found if p[3]["value"].notna().any()]
 
 
-def _mark_null(ax: object, null: float) -> None:
+def _mark_null(ax: Axes, null: float) -> None:
     if math.isfinite(null):
         ax.axhline(null, color=style.INK, linewidth=1.2, linestyle=(0, (5, 3)))
 
@@ -90,10 +91,18 @@ def _plot_path(rows: pd.DataFrame, *, x: str) -> Figure:
         ax.plot(places, own["value"], "o-", color=style.TREATED, linewidth=1.2, markersize=6)
         ax.set_xlim(-0.5, len(order) - 0.5)
         style.period_ticks(ax, order)
+        _widen(ax, 0.1 if title == "AUROC" else 0.4)
         ax.yaxis.set_major_locator(MaxNLocator(4))
         style.mark_gaps(ax, own["value"].isna().to_numpy(), style.MUTED, lift=0.04)
         style.name_axes(ax, x=x if ax is axes[-1, 0] else "", y=title)
     return figure
+
+
+def _widen(ax: Axes, least: float) -> None:
+    """At least so much of the axis in sight, so that a small change does not fill the picture."""
+    low, high = ax.get_ylim()
+    more = max(least - (high - low), 0.0) / 2
+    ax.set_ylim(low - more, high + more)
 
 
 def _describe_path(rows: pd.DataFrame, lead: str, at: str) -> str:
@@ -194,6 +203,7 @@ def plot_dependence(rows: pd.DataFrame, *, x: str) -> Figure:
     ax.fill_between(places, 100 * risk["lower"], 100 * risk["upper"], color=style.TREATED, alpha=BAND, lw=0)
     ax.plot(places, 100 * risk["value"], "o-", color=style.TREATED, linewidth=2, markersize=6)
     beneath.bar(places, 100 * share.fillna(0.0), color="white", edgecolor=style.OTHER, hatch="///", width=0.7)
+    ax.set_ylim(0, 115 * float(np.nanmax(risk[["value", "upper"]].to_numpy())))
     for one in (ax, beneath):
         one.set_xlim(-0.6, len(risk) - 0.4)
         one.yaxis.set_major_locator(MaxNLocator(4 if one is ax else 2))
@@ -205,7 +215,7 @@ def plot_dependence(rows: pd.DataFrame, *, x: str) -> Figure:
     return figure
 
 
-def _name_values(ax: object, names: Sequence[str]) -> None:
+def _name_values(ax: Axes, names: Sequence[str]) -> None:
     """As many values as there is room for."""
     widest = max(style.text_inches(name, 9.5) for name in names) + 0.12
     step = max(1, math.ceil(len(names) * widest / 4.6))

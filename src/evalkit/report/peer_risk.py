@@ -328,9 +328,8 @@ def plain_level(row: str, label: str = "") -> str:
     if row.lower() in _PLAIN_LEVELS:
         return _PLAIN_LEVELS[row.lower()]
     if name.lower() in ("not recorded", "unknown"):
-        return (
-            f"people whose {CHARACTERISTICS.get(characteristic, characteristic.replace('_', ' '))} is not written down"
-        )
+        what = characteristic.replace("_", " ")
+        return _NOT_WRITTEN.get(characteristic, f"people whose {what} is not written down")
     words = (label if label and label != row else name).replace("_", " ")
     return {"age_band": f"people aged {words}", "area": f"people in {words}"}.get(characteristic, words)
 

@@ -216,8 +216,10 @@ def _say(
 def _share(criterion: JudgedCriterion) -> str:
     """What there is over what is needed, rounded down: a share tells no count, and one refused never reads as 1."""
     ratio = criterion.have / criterion.needed
-    step = 0.1 if ratio >= 1 else 0.05 if ratio >= 0.1 else 0.01
-    return f"{math.floor(ratio / step + 1e-9) * step:.2g}" if ratio >= 0.01 else "less than 0.01"
+    if ratio >= 1:
+        return f"{math.floor(10 * ratio + 1e-9) / 10:,.1f}"
+    step = 0.05 if ratio >= 0.1 else 0.01
+    return f"{math.floor(ratio / step + 1e-9) * step:.2f}" if ratio >= 0.01 else "less than 0.01"
 
 
 def _inside(label: str) -> str:
