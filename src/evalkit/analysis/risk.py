@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalkit.analysis.risk_data import asked_model, build_risk_rows
+from evalkit.analysis.risk_data import asked_model, build_risk_rows, refusing
 from evalkit.analysis.risk_develop import HorizonStudy, develop_models
-from evalkit.analysis.risk_groups import explanation_cells, fairness_cells
+from evalkit.analysis.risk_groups import fairness_cells, importance_cells, term_cells
 from evalkit.analysis.risk_performance import (
     Named,
     cross_cells,
@@ -21,6 +21,7 @@ from evalkit.analysis.risk_performance import (
 )
 from evalkit.analysis.risk_samples import missing_cells, sample_cells, size_cells
 from evalkit.analysis.risk_use import (
+    competing_decision_cells,
     decision_cells,
     drift_cells,
     instability_cells,
@@ -37,6 +38,11 @@ from evalkit.risk.model import MODEL_LABELS
 from evalkit.risk.model_file import save_model
 
 Tables = dict[str, list[Cell]]
+# The column that holds the refusal of a whole table; elsewhere it is the AUROC.
+_REFUSED_COLUMNS = {
+    "risk_net_benefit": "net_benefit", "risk_net_benefit_competing": "net_benefit", "risk_threshold": "flagged_per_100",
+    "risk_instability": "mape", "risk_terms": "odds_ratio", "risk_importance": "auroc_drop",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -88,9 +94,7 @@ def analyse_risk(study: Study) -> RiskStudy:
     _add(tables, "risk_missing", missing_cells(main.split.development, main.split.validation))
     if primary is not None:
         checks += _describe_models(study, main, tables)
-        cells_by_table, found = recalibration_cells(study, main, primary)
-        _merge(tables, cells_by_table)
-        checks += found + _describe_primary(study, main, primary, tables)
+        checks += _describe_primary(study, main, primary, tables)
     reason = "" if primary else "; ".join(f"{r.reason}" for r in main.models.values() if isinstance(r, NotEstimable))
     results = [Results.from_cells(name, cells) for name, cells in tables.items() if cells]
     results.append(Results.from_cells("checks.risk", _check_cells(checks)))
@@ -118,31 +122,40 @@ def _describe_models(study: Study, main: HorizonStudy, tables: Tables) -> Named:
     """What is told of every model at the protocol's horizon."""
     checks: Named = []
     for name, make in (("risk_optimism", optimism_cells), ("risk_cross", cross_cells)):
-        cells, found = make(study, main, tuple(main.developed))
-        _add(tables, name, cells)
-        checks += found
-    cells, found = time_cells(study, main)
-    _add(tables, "risk_time", cells)
-    checks += found
+        checks += _attempt(tables, name, lambda make=make: make(study, main, tuple(main.developed)))
+    checks += _attempt(tables, "risk_time", lambda: time_cells(study, main))
     for kind in main.developed:
-        tables[f"calibration.{kind}"], tables[f"risk_curve.{kind}"] = curve_cells(study, main, kind)
-    _merge(tables, decision_cells(study, main))
+        checks += _attempt(tables, f"risk_curve.{kind}", lambda kind=kind: curve_cells(study, main, kind))
+    for name, make in (("risk_net_benefit", decision_cells), ("risk_net_benefit_competing", competing_decision_cells)):
+        checks += _attempt(tables, name, lambda make=make: make(study, main))
     return checks
 
 
 def _describe_primary(study: Study, main: HorizonStudy, kind: RiskKind, tables: Tables) -> Named:
     checks: Named = []
-    for name, make in (("risk_imputed", imputed_cells), ("risk_places", place_cells), ("risk_drift", drift_cells)):
-        cells, found = make(study, main, kind)
-        _add(tables, name, cells)
-        checks += found
-    _add(tables, "risk_threshold", threshold_table_cells(study, main, kind))
-    _add(tables, "risk_learning", learning_cells(study, main, kind))
-    _merge(tables, instability_cells(study, main, kind))
-    for make_all in (fairness_cells, explanation_cells):
-        cells_by_table, found = make_all(study, main, kind)
-        _merge(tables, cells_by_table)
-        checks += found
+    makers = {
+        "risk_recalibration": recalibration_cells,
+        "risk_imputed": imputed_cells, "risk_places": place_cells, "risk_drift": drift_cells,
+        "risk_threshold": threshold_table_cells, "risk_learning": learning_cells,
+        "risk_instability": instability_cells, "risk_groups": fairness_cells,
+        "risk_terms": term_cells, "risk_importance": importance_cells,
+    }  # fmt: skip
+    for name, make in makers.items():
+        checks += _attempt(tables, name, lambda make=make: make(study, main, kind))
+    return checks
+
+
+def _attempt(tables: Tables, name: str, make: Callable[[], tuple[list[Cell] | Tables, Named]]) -> Named:
+    """Add the cells of table `name`, or of several, to `tables` and give their checks, or add the reason there is none.
+
+    What one table cannot be made of, such as too few later events, is no reason to be without the others.
+    """
+    try:
+        with refusing():
+            cells, checks = make()
+    except NotEstimable as refusal:
+        cells, checks = [_refused_cell(refusal.reason, column=_REFUSED_COLUMNS.get(name, "auroc"))], []
+    _merge(tables, cells if isinstance(cells, dict) else {name: cells})
     return checks
 
 
@@ -160,9 +173,9 @@ def _merge(tables: Tables, more: Tables) -> None:
         _add(tables, name, cells)
 
 
-def _refused_cell(reason: str, *, row: str = "all") -> Cell:
+def _refused_cell(reason: str, *, row: str = "all", column: str = "auroc") -> Cell:
     label = "Readmission risk models"
-    return Cell(row, "auroc", math.nan, "statistic", status="not_estimable", reason=reason, label=label)
+    return Cell(row, column, math.nan, "statistic", status="not_estimable", reason=reason, label=label)
 
 
 def _check_cells(checks: Named) -> list[Cell]:

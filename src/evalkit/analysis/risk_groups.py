@@ -31,7 +31,7 @@ from evalkit.risk.fairness_cells import (
 )
 from evalkit.risk.fairness_curves import fit_group_curves
 from evalkit.risk.fairness_threshold import FlagRule, conflict_checks, describe_conflicts, estimate_group_threshold
-from evalkit.risk.model import predict_risk
+from evalkit.risk.model import RiskModel, predict_risk
 from evalkit.risk.resample import draw_person_counts
 
 # Steps in which an odds ratio means something to a reader.
@@ -70,25 +70,34 @@ def fairness_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple
     return {name: list(cells) for name, cells in tables.items()}, checks
 
 
-def explanation_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[dict[str, list[Cell]], Named]:
-    """Tables `risk_terms` (development), `risk_importance` and `risk_dependence` (later discharges)."""
-    asked, split, model = asked_model(study), horizon.split, horizon.developed[kind].model
-    words = {c.name: TermWords(PREDICTOR_LABELS[c.name], *_STEPS.get(c.name, ())) for c in model.columns}
-    own = split.development.with_features(split.development.features[[c.name for c in model.columns]])
-    later = split.validation.with_features(split.validation.features[[c.name for c in model.columns]])
+def term_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[list[Cell], Named]:
+    """Table `risk_terms`: odds ratios in development."""
+    model, data = horizon.developed[kind].model, horizon.split.development
+    own = data.with_features(data.features[[c.name for c in model.columns]])
     penalty = float(model.options.penalty) if kind == "logistic" else 0.0
-    terms = estimate_odds_ratios(own, words=words, options=OddsRatioOptions(penalty=penalty, level=study.level))
+    options = OddsRatioOptions(penalty=penalty, level=study.level)
+    terms = estimate_odds_ratios(own, words=_words(model), options=options)
+    return list(risk_term_cells(terms)), [(kind, check) for check in terms.checks]
+
+
+def importance_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[dict[str, list[Cell]], Named]:
+    """Tables `risk_importance` and `risk_dependence`, on later discharges."""
+    asked, model, data = asked_model(study), horizon.developed[kind].model, horizon.split.validation
+    later, words = data.with_features(data.features[[c.name for c in model.columns]]), _words(model)
 
     def predict(features: object) -> np.ndarray:
         return predict_risk(model, features, on_unseen="pool")
 
     counts = draw_person_counts(later.person, replicates=asked.replicates, rng=study.rng("risk importance draws"))
     importance = estimate_importance(predict, later, counts=counts, rng=study.rng("risk importance"))
-    dependence = [estimate_dependence(predict, later, name) for name in own.features]
+    dependence = [estimate_dependence(predict, later, name) for name in later.features]
     tables = {
-        "risk_terms": list(risk_term_cells(terms)),
         "risk_importance": list(risk_importance_cells(importance, model=kind, words=words)),
         "risk_dependence": list(risk_dependence_cells(dependence, words=words)),
     }
-    checks = [*terms.checks, *importance.checks, *(check for one in dependence for check in one.checks)]
+    checks = [*importance.checks, *(check for one in dependence for check in one.checks)]
     return tables, [(kind, check) for check in checks]
+
+
+def _words(model: RiskModel) -> dict[str, TermWords]:
+    return {c.name: TermWords(PREDICTOR_LABELS[c.name], *_STEPS.get(c.name, ())) for c in model.columns}

@@ -122,7 +122,7 @@ def place_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[li
     return cells, [(f"{kind} places", check) for check in found.checks]
 
 
-def curve_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[list[Cell], list[Cell]]:
+def curve_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[dict[str, list[Cell]], Named]:
     """Tables `calibration.{model}` (tenths of predicted risk) and `risk_curve.{model}` (smooth, with its band)."""
     later, risk = horizon.split.validation, horizon.developed[kind].validation
     tenths = calibration_cells(calibration_curve(risk, later.outcome, person=later.person, level=study.level))
@@ -138,7 +138,7 @@ def curve_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[li
             Cell(str(i + 1), "smooth", float(band.smooth[i]), "statistic", lower=float(band.lower[i]),
                  upper=float(band.upper[i]), level=study.level, **counts)
         )  # fmt: skip
-    return list(tenths), cells
+    return {f"calibration.{kind}": list(tenths), f"risk_curve.{kind}": cells}, []
 
 
 def imputed_cells(study: Study, horizon: HorizonStudy, primary: RiskKind) -> tuple[list[Cell], Named]:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from evalkit.analysis.risk_data import asked_model, refusing
-from evalkit.analysis.risk_develop import HorizonStudy, judge_model
+from evalkit.analysis.risk_develop import HorizonStudy
 from evalkit.analysis.risk_performance import Named, measure_cells, refused_cells, validate
 from evalkit.analysis.risk_refits import refit_developed
 from evalkit.analysis.risk_samples import verdict_cell
@@ -25,6 +25,7 @@ from evalkit.risk.instability import InstabilityOptions, estimate_instability
 from evalkit.risk.model import MODEL_LABELS
 from evalkit.risk.recalibrate import METHOD_LABELS, RecalibrationMethod, choose_recalibration, predict_recalibrated
 from evalkit.risk.resample import draw_person_counts
+from evalkit.risk.sample_size import judge_sample
 from evalkit.risk.threshold_table import compute_threshold_table
 from evalkit.risk.time_performance import (
     TimePerformanceOptions,
@@ -37,21 +38,26 @@ UPDATES: tuple[RecalibrationMethod, ...] = ("none", "intercept", "slope")
 _KEPT = ("observed_expected", "calibration_intercept", "calibration_slope", "brier", "auroc")
 
 
-def decision_cells(study: Study, horizon: HorizonStudy) -> dict[str, list[Cell]]:
-    """Tables `risk_net_benefit` and, with death competing, `risk_net_benefit_competing`."""
+def decision_cells(study: Study, horizon: HorizonStudy) -> tuple[list[Cell], Named]:
+    """Table `risk_net_benefit`: row "{model}|{threshold}" and "all|{threshold}"."""
     asked, later = asked_model(study), horizon.split.validation
     risks = {kind: found.validation for kind, found in horizon.developed.items()}
-    shared = {"thresholds": asked.thresholds}
-    plain = estimate_decision_curve(risks, later.outcome, person=later.person, level=study.level, **shared)
-    options = SurvivalDecisionOptions(level=study.level, replicates=asked.replicates)
-    competing = estimate_decision_curve_survival(
-        risks, build_risk_follow_up(later), horizon=horizon.horizon_days - 1,
-        rng=study.rng("risk net benefit competing"), options=options, **shared,
+    found = estimate_decision_curve(
+        risks, later.outcome, person=later.person, thresholds=asked.thresholds, level=study.level
+    )
+    return list(net_benefit_cells(found)), []
+
+
+def competing_decision_cells(study: Study, horizon: HorizonStudy) -> tuple[list[Cell], Named]:
+    """Table `risk_net_benefit_competing`: as `risk_net_benefit`, death competing."""
+    asked, later = asked_model(study), horizon.split.validation
+    risks = {kind: found.validation for kind, found in horizon.developed.items()}
+    found = estimate_decision_curve_survival(
+        risks, build_risk_follow_up(later), horizon=horizon.horizon_days - 1, thresholds=asked.thresholds,
+        rng=study.rng("risk net benefit competing"),
+        options=SurvivalDecisionOptions(level=study.level, replicates=asked.replicates),
     )  # fmt: skip
-    return {
-        "risk_net_benefit": list(net_benefit_cells(plain)),
-        "risk_net_benefit_competing": list(net_benefit_cells(competing)),
-    }
+    return list(net_benefit_cells(found)), []
 
 
 def time_cells(study: Study, horizon: HorizonStudy) -> tuple[list[Cell], Named]:
@@ -77,17 +83,17 @@ def time_cells(study: Study, horizon: HorizonStudy) -> tuple[list[Cell], Named]:
     return cells, checks
 
 
-def threshold_table_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> list[Cell]:
+def threshold_table_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[list[Cell], Named]:
     """Table `risk_threshold`: row "risk|{threshold}" or "share|{share}", in people of 100."""
     asked, later = asked_model(study), horizon.split.validation
     found = compute_threshold_table(
         horizon.developed[kind].validation, later.outcome, person=later.person, thresholds=asked.thresholds,
         flagged_shares=asked.flagged_shares, level=study.level,
     )  # fmt: skip
-    return list(threshold_cells(found))
+    return list(threshold_cells(found)), []
 
 
-def learning_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> list[Cell]:
+def learning_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[list[Cell], Named]:
     """Table `risk_learning`: row "{model}|{share}", what models developed on a share of the people reach later."""
     data, later = horizon.split.development, horizon.split.validation
     draws = draw_learning_counts(
@@ -104,10 +110,10 @@ def learning_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> list[
         cells.append(Cell(row, "discharges", size, "statistic", unit="discharges", label=label, **counts))
         for k, name in enumerate(found.names):
             cells.append(Cell(row, name, float(found.values[i, k]), "statistic", label=label, **counts, **shown))
-    return cells
+    return cells, []
 
 
-def instability_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> dict[str, list[Cell]]:
+def instability_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[dict[str, list[Cell]], Named]:
     """Tables `risk_instability` (row the model) and `risk_instability_curve` (row a place among risks, ascending)."""
     asked, data = asked_model(study), horizon.split.development
     counts = draw_person_counts(data.person, replicates=asked.replicates, rng=study.rng("risk optimism"))
@@ -130,7 +136,7 @@ def instability_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> di
              n_people=float(at["n_people"]), label=MODEL_LABELS[kind])
         for at in found.curve.to_dict("records") for name in ("risk", "low", "high", "mape")
     ]  # fmt: skip
-    return {"risk_instability": cells, "risk_instability_curve": curve}
+    return {"risk_instability": cells, "risk_instability_curve": curve}, []
 
 
 def recalibration_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[dict[str, list[Cell]], Named]:
@@ -141,9 +147,11 @@ def recalibration_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> 
     """
     later, risk = horizon.split.validation, horizon.developed[kind].validation
     places: dict[str, np.ndarray] = {"later": np.ones(len(later), dtype=bool)}
-    treated = study.protocol.areas.treated
+    treated, adoption = study.protocol.areas.treated, study.protocol.dates.adoption
     if treated:
-        places[study.protocol.areas.treated_label] = np.isin(later.groups["area"].to_numpy(), list(treated))
+        since = np.datetime64(adoption or later.time.min(), "D")
+        own = np.isin(later.groups["area"].to_numpy(), list(treated)) & (later.time >= since)
+        places[study.protocol.areas.treated_label] = own
     cells: list[Cell] = []
     sizes: list[Cell] = []
     checks: Named = []
@@ -151,14 +159,17 @@ def recalibration_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> 
         label = "All later discharges" if place == "later" else f"Discharges from {place} since the service began"
         try:
             part = _part(later, inside, label)
-            verdict = None if place == "later" else judge_model(part, kind, asked_model(study).expected_auroc)
         except NotEstimable as refusal:
             cells += [cell for m in UPDATES for cell in refused_cells(f"{place}|{m}", _KEPT, label, refusal)]
             continue
         found, named = _update(study, place, label, risk[inside], part)
         cells += found
         checks += named
-        if verdict is not None:
+        if place != "later":
+            verdict = judge_sample(
+                part.outcome, part.person, parameters=horizon.verdicts[kind].parameters,
+                expected_auroc=asked_model(study).expected_auroc,
+            )  # fmt: skip
             sizes.append(verdict_cell(f"{horizon.horizon_days}|service", f"People of {place}", verdict, part))
     return {"risk_recalibration": cells, "risk_size": sizes}, checks
 

@@ -212,6 +212,9 @@ class RiskModel(Frozen):
                 raise ValueError(f"{name} is empty")
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names something twice")
+        for name in ("thresholds", "flagged_shares"):
+            if list(getattr(self, name)) != sorted(getattr(self, name)):
+                raise ValueError(f"{name} are not in order, lowest first")
         if "prior_admissions" in self.models and "prior_admissions" not in self.predictors:
             raise ValueError('the model "prior_admissions" needs the predictor "prior_admissions"')
         horizons = (self.horizon_days, *self.other_horizons_days)

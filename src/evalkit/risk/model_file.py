@@ -28,6 +28,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 import evalkit
 from evalkit.core.errors import Fault, OutputError, ParameterError
 from evalkit.core.faults import refuse
+from evalkit.core.files import cannot_write, swap_folder
 from evalkit.core.result import Check
 from evalkit.risk.model import MODEL_LABELS, ModelOptions, RiskModel, Training, list_terms
 from evalkit.risk.prepare import RiskColumn
@@ -264,31 +265,12 @@ def _write(folder: Path, texts: dict[str, bytes]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         working = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
-        raise _cannot_write(folder, error) from None
+        raise cannot_write(folder, error) from None
     try:
         for name, data in texts.items():
             (working / name).write_bytes(data)
-        _swap(working, folder)
+        swap_folder(working, folder)
     except OSError as error:
-        raise _cannot_write(folder, error) from None
+        raise cannot_write(folder, error) from None
     finally:
         shutil.rmtree(working, ignore_errors=True)
-
-
-def _swap(working: Path, folder: Path) -> None:
-    """Put the new folder in the old one's place; the old one comes back if that fails."""
-    old = working.with_name(f"{working.name}.old")
-    if folder.exists():
-        folder.rename(old)
-    try:
-        working.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _cannot_write(folder: Path, error: OSError) -> OutputError:
-    step = "Nothing there was touched."
-    return OutputError(Fault(str(folder), f"it cannot be written ({error.strerror})", next_step=step))

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evalkit.core.errors import Fault, OutputError
+from evalkit.core.files import cannot_write, swap_folder
 from evalkit.simulate.blocks import Block, simulate_blocks
 from evalkit.simulate.pathways import VALUED
 from evalkit.simulate.settings import WorldSettings
@@ -97,12 +98,14 @@ def write_world(
         folder.parent.mkdir(parents=True, exist_ok=True)
         working = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
-        raise _cannot_write(folder, error) from None
+        raise cannot_write(folder, error) from None
     try:
         _write_files(settings, working, seed, texts)
-        _swap(working, folder)
+        # The temporary folder was made for this user alone; a world is for everybody to read.
+        working.chmod(0o755)
+        swap_folder(working, folder)
     except OSError as error:
-        raise _cannot_write(folder, error) from None
+        raise cannot_write(folder, error) from None
     finally:
         shutil.rmtree(working, ignore_errors=True)
 
@@ -221,27 +224,6 @@ def _refuse_other_files(folder: Path, texts: Mapping[str, str]) -> None:
                 next_step="Name an empty folder; nothing there was touched.",
             )
         )
-
-
-def _swap(working: Path, folder: Path) -> None:
-    # The temporary folder was made for this user alone; a world is for everybody to read.
-    working.chmod(0o755)
-    old = working.with_name(f"{working.name}-old")
-    if folder.exists():
-        folder.rename(old)
-    try:
-        working.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _cannot_write(folder: Path, error: OSError) -> OutputError:
-    return OutputError(
-        Fault(str(folder), f"it cannot be written ({error.strerror})", next_step="Nothing there was touched.")
-    )
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
