@@ -33,6 +33,7 @@ WORSE = {
     "too_high": {"observed_expected": 0.62, "calibration_intercept": -0.6, "calibration_slope": 0.7,
                  "scaled_brier": -0.05},
 }  # fmt: skip
+UNFAIR = {"auroc": 0.57, "observed_expected": 1.45, "calibration_slope": 0.5}
 WHY = "risk model: fewer than 10 events per predictor parameter. Gather more discharges"
 DISCHARGES, EVENTS, PEOPLE = 1893, 331, 1214
 DEVELOPED = (4012, 702)
@@ -282,7 +283,7 @@ def groups(world: World) -> dict[str, list[Cell]]:
             shared = {"people": round(PEOPLE * share), "events": n["events"], "label": name}
             for m in MEASURES:
                 value = measure(m, world, "logistic")
-                value = {"auroc": 0.57, "observed_expected": 1.45}.get(m, value) if unfair else value
+                value = UNFAIR.get(m, value) if unfair else value
                 found.append(stat(row, m, value, 1.8 * HALVES[m], **shared))
             found.append(Cell(row, "discharges", n["total"], "count", label=name, n_people=shared["people"]))
             sums = {"flagged_per_100": (n["pointed"], n["total"], 100), "sensitivity": (n["found"], n["events"], 1),
@@ -294,7 +295,12 @@ def groups(world: World) -> dict[str, list[Cell]]:
     gaps = []
     for characteristic in GROUPS:
         wide = world == "unfair" and characteristic == "ethnic_group"
-        for m, size in (("auroc", 0.11), ("observed_expected", 0.45), ("sensitivity", 0.26)):
+        for m, size in (
+            ("auroc", 0.11),
+            ("observed_expected", 0.45),
+            ("sensitivity", 0.26),
+            ("calibration_slope", 0.47),
+        ):
             value, half = (size, 0.6 * size) if wide else (0.2 * size, 0.6 * size)
             gaps.append(
                 Cell(

@@ -126,7 +126,7 @@ def risk_discharges(
     from evalkit.data import require_usable
 
     study = Study(load_protocol(protocol), require_usable(data, None))
-    _write_rows(build_new_discharges(study, since=since.date()), out)
+    _write_rows(build_new_discharges(study, since=since.date()), out, inputs=(protocol, data))
 
 
 @risk_app.command("predict")
@@ -147,13 +147,13 @@ def risk_predict(
     for told in found.checks:
         if told.passed is False:
             typer.echo(f"Check failed: {told.text}", err=True)
-    _write_rows(found.risks, out)
+    _write_rows(found.risks, out, inputs=(model, protocol, discharges))
 
 
-def _write_rows(rows: pd.DataFrame, out: Path) -> None:
+def _write_rows(rows: pd.DataFrame, out: Path, *, inputs: tuple[Path, ...]) -> None:
     from evalkit.analysis.risk_new import write_private_csv
 
-    write_private_csv(rows, out)
+    write_private_csv(rows, out, inputs=inputs)
     typer.echo(f"{out} is written. It is about people and must not leave the secure environment.")
 
 

@@ -173,7 +173,8 @@ def test_curves_end_within_the_tenths() -> None:
     found = risk_release("good")
     means = found.table("calibration.logistic").query("column == 'predicted'")["value"]
     curve = found.table("risk_curve.logistic").query("column == 'predicted'")["value"]
-    assert curve.isna().any()
+    before = calibration("logistic", "good")["risk_curve.logistic"]
+    assert 1 < len(curve) < sum(c.column == "predicted" for c in before)
     assert curve.min() >= means.min() - 0.005
     assert curve.max() <= means.max() + 0.005
 
@@ -252,7 +253,7 @@ def test_a_refused_level_takes_a_second_with_it_too() -> None:
 def test_levels_that_are_all_large_stay_and_gaps_in_shares_are_coarse() -> None:
     out = let_out(levels({"female": 240, "male": 310}))
     assert (out.table("risk_groups")["status"] == "shown").all()
-    assert values(out, "risk_group_gap")["sex/sensitivity"] == pytest.approx(0.12)
+    assert values(out, "risk_group_gap")["sex/sensitivity"] == pytest.approx(0.1)
 
 
 def test_what_equal_rates_would_need_tells_no_share_exactly() -> None:

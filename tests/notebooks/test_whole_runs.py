@@ -13,6 +13,7 @@ import pytest
 from evalkit.core.result import Results
 from evalkit.disclose import load_release
 from evalkit.pipeline import evaluate
+from evalkit.report.model_card import render_model_card
 
 ROOT = Path(__file__).parents[2]
 DATASETS = ROOT.parent / "shared" / "reference" / "datasets"
@@ -39,7 +40,9 @@ def test_the_committed_numbers_are_what_the_code_gives_today_to_the_byte(default
 
 def test_the_output_holds_both_reports_and_nothing_else(default_run):
     there = {path.name for path in default_run.iterdir()}
-    assert there == FILES | {"results.parquet", "manifest.json", "workings"}
+    assert there == FILES | {"results.parquet", "manifest.json", "model_card.md", "workings"}
+    card = (default_run / "model_card.md").read_text(encoding="utf-8")
+    assert card == render_model_card(load_release(default_run))
     assert all((default_run / name).stat().st_size > 20_000 for name in FILES)
 
 

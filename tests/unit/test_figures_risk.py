@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from evalkit.disclose import Release
-from evalkit.report import academic_risk, figures_risk, figures_risk_more
+from evalkit.report import academic_risk, figures_risk, figures_risk_more, figures_risk_panels, risk_group_tables
 from evalkit.report.figures_style import NARROW_INCHES
 from tests.risk_factory import MODELS, World, risk_release
 from tests.unit.test_figures_pathway import SCREEN, boxes
@@ -41,7 +41,6 @@ def hidden(rows: pd.DataFrame, share: float) -> pd.DataFrame:
 def inputs(world: World) -> dict[str, tuple[object, tuple[pd.DataFrame, ...], dict[str, object]]]:
     """Module, rows and options by the name of the figure."""
     table = made(world).table
-    dependence = table("risk_dependence")
     return {
         "calibration_curve": (figures_risk, (table("risk_curve.logistic"), table("calibration.logistic")), {}),
         "decision_curve": (figures_risk, (table("risk_net_benefit"),),
@@ -50,7 +49,6 @@ def inputs(world: World) -> dict[str, tuple[object, tuple[pd.DataFrame, ...], di
         "drift": (figures_risk_more, (table("risk_drift"),), {}),
         "instability": (figures_risk_more, (table("risk_instability_curve"),), {}),
         "importance": (figures_risk_more, (table("risk_importance"),), {}),
-        "dependence": (figures_risk_more, (dependence,), {"x": "Earlier admissions"}),
     }  # fmt: skip
 
 
@@ -174,10 +172,42 @@ def test_alt_text_of_paths_tells_both_ends_and_what_is_hidden() -> None:
 
 
 def test_small_changes_do_not_fill_the_picture() -> None:
-    rows = made("good").table("risk_dependence")
-    assert figures_risk_more.plot_dependence(rows, x="Earlier admissions").axes[0].get_ylim()[0] == 0
+    panels = academic_risk.dependence_panels(made("good"))
+    assert figures_risk_panels.plot_dependence_panels(panels).axes[0].get_ylim()[0] == 0
     learning = made("good").table("risk_learning")
     flat = learning.assign(value=learning["value"].mask(learning["column"] == "auroc", 0.59), lower=math.nan,
                            upper=math.nan)  # fmt: skip
     low, high = figures_risk_more.plot_learning(flat).axes[0].get_ylim()
     assert high - low >= 0.1 - 1e-9
+
+
+def panels_of(kind: str, world: World, share: float) -> list[tuple[str, pd.DataFrame]]:
+    found = {"curve": risk_group_tables.curves_of, "dependence": academic_risk.dependence_panels}[kind](made(world))
+    return [(name, hidden(rows, share) if share else rows) for name, rows in found]
+
+
+@pytest.mark.parametrize("kind", ["curve", "dependence"])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.1])
+def test_panels_are_drawn_and_told_whole(kind, share) -> None:
+    panels = panels_of(kind, "unfair", share)
+    check_layout(getattr(figures_risk_panels, f"plot_{kind}_panels")(panels))
+    alt = getattr(figures_risk_panels, f"describe_{kind}_panels")(panels)
+    check_alt(alt)
+    if not share:
+        assert all(name in alt for name, _ in panels)
+
+
+@pytest.mark.parametrize("kind", ["curve", "dependence"])
+@pytest.mark.parametrize("many", [0, 1, 4, 22])
+def test_panels_bear_long_names_and_any_number_of_them(kind, many) -> None:
+    one = panels_of(kind, "good", 0.0)[0][1]
+    panels = [(LONG, one)] * many
+    check_layout(getattr(figures_risk_panels, f"plot_{kind}_panels")(panels))
+    check_alt(getattr(figures_risk_panels, f"describe_{kind}_panels")(panels))
+
+
+def test_every_released_level_has_its_panel() -> None:
+    names = [name for name, _ in panels_of("curve", "good", 0.0)]
+    assert {"Sex: female", "Ethnic group: Black"} <= set(names)
+    figure = figures_risk_panels.plot_curve_panels(panels_of("curve", "good", 0.0))
+    assert sum(bool(ax.lines) for ax in figure.axes) == len(names)

@@ -7,12 +7,13 @@ import re
 import pytest
 
 from evalkit.report.model_card import MISSING, render_model_card
+from evalkit.report.risk_group_words import count_gaps
 from evalkit.report.risk_tables import performance_lines
 from tests.report_factory import make_release
 from tests.risk_factory import WORLDS, every_table, risk_protocol, risk_release
 
-HEADINGS = ["The model", "What it is for", "What it is not for", "Data", "Performance", "Groups", "Thresholds",
-            "Limits", "Version and protocol"]  # fmt: skip
+HEADINGS = ["The model", "What it is for", "What it is not for", "Poor or missing input", "Data", "Performance",
+            "Groups", "Thresholds", "Limits", "Version and protocol"]  # fmt: skip
 
 
 def section(card: str, name: str) -> str:
@@ -59,8 +60,18 @@ def test_limits_follow_the_numbers() -> None:
 
 def test_an_unfair_model_says_for_whom() -> None:
     groups = section(render_model_card(risk_release("unfair")), "Groups")
-    assert "Ethnic group: clear gaps in AUROC and observed / expected; worse for Black." in groups
-    assert "clear gaps" not in section(render_model_card(risk_release("good")), "Groups")
+    assert "AUROC (worse for Black, beside" in groups
+    assert f"{count_gaps(risk_release('unfair')).looked} gaps were looked at" in groups
+    assert "**more stand out than chance gives**" in groups
+    good = section(render_model_card(risk_release("good")), "Groups")
+    assert "No gap stands out." in good
+    assert "worse for" not in good
+
+
+def test_poor_input_is_told_only_where_there_is_a_model() -> None:
+    told = {w: section(render_model_card(risk_release(w)), "Poor or missing input") for w in ("good", "refused")}
+    assert "median of development" in told["good"]
+    assert told["refused"].strip() == "There is no model to give input to."
 
 
 def test_without_its_tables_the_card_says_so() -> None:

@@ -397,7 +397,7 @@ def test_risks_of_a_file_equal_those_in_memory(saved, logistic, new, tmp_path, s
     assert [check.passed for check in found.checks] == [True, True]
     few = predict_discharges(saved, new.iloc[[7]], protocol_digest=PROTOCOL, id_column="discharge_id")
     assert few.risks["risk"].iloc[0] == pytest.approx(found.risks["risk"].iloc[7], rel=1e-12)
-    assert "00" not in repr(found)
+    assert repr(found) == "Predictions(checks=['numbers_in_range', 'levels_known'])"
 
 
 def test_every_refusal_of_new_discharges_at_once(saved, new):

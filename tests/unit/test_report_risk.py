@@ -7,13 +7,24 @@ import re
 from functools import cache
 
 import pytest
+from scipy.stats import binom
 
 from evalkit.disclose import Release
-from evalkit.report import academic_risk, display, peer_risk, risk_tables, risk_words
+from evalkit.report import (
+    academic_risk,
+    display,
+    figures_risk_panels,
+    peer_risk,
+    peer_risk_groups,
+    risk_group_tables,
+    risk_group_words,
+    risk_tables,
+    risk_words,
+)
 from evalkit.report.phrases import sentences_of
 from evalkit.report.value_facts import Amount
 from tests.report_factory import make_release
-from tests.risk_factory import WORLDS, World, every_table, risk_protocol, risk_release
+from tests.risk_factory import HORIZON, WORLDS, World, every_table, risk_protocol, risk_release
 from tests.unit.test_report_value import Shown, everything, grade, said, texts
 from tests.unit.test_words import BANNED
 
@@ -27,11 +38,11 @@ JARGON = re.compile(
     re.IGNORECASE,
 )
 BUILDERS = [
-    risk_tables.sample_table, risk_tables.size_table, risk_tables.verdict_table, risk_tables.optimism_table,
+    risk_tables.sample_table, risk_tables.size_table, risk_tables.validation_size_table, risk_tables.optimism_table,
     risk_tables.places_table, risk_tables.threshold_table, risk_tables.benefit_table, risk_tables.recalibration_table,
-    risk_tables.missing_table, risk_tables.groups_table, risk_tables.group_threshold_table, risk_tables.gap_table,
-    risk_tables.terms_table, risk_tables.learning_table, risk_tables.time_table, risk_tables.imputed_table,
-    risk_tables.conflict_table,
+    risk_tables.missing_table, risk_group_tables.groups_table, risk_group_tables.group_threshold_table,
+    risk_group_tables.gap_table, risk_tables.terms_table, risk_tables.learning_table, risk_tables.time_table,
+    risk_tables.imputed_table,
 ]  # fmt: skip
 NAN = math.nan
 
@@ -145,35 +156,138 @@ def test_whether_to_act_follows_the_decision_curve(found, words, monkeypatch) ->
 
 def test_a_group_that_is_served_worse_is_named_with_its_numbers(monkeypatch) -> None:
     groups = said(peer("unfair", monkeypatch), "text-risk-groups")
-    assert "**No.** It works less well for some people:" in groups
-    assert "**Black people.** Of 100 of them who came back, it found 14 (or 7 to 21)." in groups
-    assert "In another group it found 41." in groups
-    assert "too low. So they may miss out on help." in groups
+    assert "**No.** It works less well for some people." in groups
+    count = risk_group_words.count_gaps(made("unfair"))
+    assert f"We made {count.looked} comparisons. Where all groups are alike, about 1 in 20 would stand" in groups
+    assert f"Here {count.clear} did. Chance alone would seldom give that many." in groups
+    assert "**Black people.**" in groups
+    assert "It gave the right one the higher risk in 57 (or 52 to 62)." in groups
+    assert "So its risks for them are too low, and they may miss out on help." in groups
     assert "We also looked at these: - Sex. - How poor the area is that people live in." in groups
     fair = said(peer("good", monkeypatch), "text-risk-groups")
     assert "**No.**" not in fair
+    assert "Here none did." in fair
+    assert "stood out:" not in fair
     assert "That does not show that it is fair." in fair
 
 
 @pytest.mark.parametrize(
     ("row", "words"),
-    [("sex|male", "men"), ("dual_diagnosis|yes", "people with a drug or alcohol problem"), ("area|Lambeth", "people in "
-     "Lambeth"), ("age_band|18 to 34", "people aged 18 to 34"), ("deprivation|deciles 6 to 10", "people in better-off "
-     "areas"), ("ethnic_group|not recorded", "people whose ethnic group is not written down")],
+    [("sex|male", "men"), ("dual_diagnosis|yes", "people with a drug or alcohol problem too"),
+     ("area|Lambeth", "people in Lambeth"), ("age_band|18 to 34", "people aged 18 to 34"),
+     ("deprivation|deciles 6 to 10", "people in less poor areas"),
+     ("ethnic_group|not recorded", "people whose ethnic group is not written down")],
 )  # fmt: skip
 def test_levels_are_people(row, words) -> None:
-    assert peer_risk.plain_level(row) == words
+    assert peer_risk_groups.plain_level(row) == words
 
 
-def test_being_pointed_at_in_vain_more_often_is_told_as_that(monkeypatch) -> None:
-    gap = risk_words.GroupGap(
-        "sex", ("false_positive_rate",), ("sex|male",), ("sex|female", "sex|male"), any_number=True
+def words_of(measure: str, numbers: dict[str, tuple[float, float, float]], monkeypatch) -> str:
+    """What peers are told of `sex|male`, worse than `sex|female` in one measure."""
+    found = {row: amount(*ends) for row, ends in numbers.items()}
+    monkeypatch.setattr(peer_risk_groups, "read_level", lambda release, row, m: found[row])
+    return peer_risk_groups.level_line(made("good"), risk_group_words.Worse(measure, "sex|male", "sex|female"))
+
+
+@pytest.mark.parametrize(
+    ("measure", "men", "women", "words"),
+    [("false_positive_rate", (0.1, 0.08, 0.12), (0.05, 0.03, 0.07),
+      "did not come back, it still pointed at 10 (or 8 to 12). Of 100 women who did not come back, it pointed at 5."),
+     ("sensitivity", (0.16, 0.1, 0.26), (0.3, 0.2, 0.4),
+      "Of 100 of them who came back, it found 16 (or 10 to 26). Of 100 women who came back, it found 30."),
+     ("auroc", (0.5, 0.44, 0.57), (0.69, 0.57, 0.8), "the higher risk in 50 (or 44 to 57). By guessing it would be 50. "
+      "For women it was 69."),
+     ("observed_expected", (0.7, 0.6, 0.8), (1.0, 0.9, 1.1), "70 (or 60 to 80) did. For women it was 100. So its risks "
+      "for them are too high, and they may be watched without need."),
+     ("observed_expected", (1.1, 0.9, 1.3), (0.8, 0.7, 1.1), "For women it was 80."),
+     ("calibration_slope", (0.4, 0.2, 0.6), (1.0, 0.8, 1.2), "its high risks are too high, and its low ones too low.")],
+)  # fmt: skip
+def test_only_the_measure_that_stands_out_is_told_of_a_level(measure, men, women, words, monkeypatch) -> None:
+    line = words_of(measure, {"sex|male": men, "sex|female": women}, monkeypatch)
+    assert line.endswith(words)
+    told = {"sensitivity": "it found", "false_positive_rate": "pointed at", "auroc": "guessing",
+            "observed_expected": "100 of them would come back", "calibration_slope": "its high risks"}  # fmt: skip
+    assert [m for m, text in told.items() if text in line] == [measure]
+    assert max(len(sentence.split()) for sentence in sentences_of(line)) <= 20
+
+
+@pytest.mark.parametrize(
+    ("looked", "clear", "verdict"),
+    [(0, 0, "unseen"), (14, 0, "none"), (1, 1, "chance"), (2, 1, "chance"), (8, 2, "chance"), (7, 2, "more"),
+     (14, 2, "chance"), (14, 3, "more"), (30, 4, "chance"), (30, 5, "more"), (30, 30, "more")],
+)  # fmt: skip
+def test_more_gaps_than_chance_gives_is_a_binomial_tail_below_one_minus_the_level(looked, clear, verdict) -> None:
+    count = risk_group_words.GapCount(looked, clear, 0, 0.95)
+    assert count.chance == pytest.approx(float(binom.sf(clear - 1, looked, 0.05)), rel=1e-9)
+    assert count.verdict == verdict
+
+
+def test_gaps_that_chance_can_give_are_told_as_perhaps_chance(monkeypatch) -> None:
+    count = risk_group_words.GapCount(14, 2, 16, 0.95)
+    for module in (peer_risk_groups, academic_risk):
+        monkeypatch.setattr(module, "count_gaps", lambda release: count)
+    groups = said(peer("unfair", monkeypatch), "text-risk-groups")
+    assert "**We cannot tell.** It may work less well for some people, or this may be chance." in groups
+    assert "We made 14 comparisons." in groups
+    assert "Here 2 did. Chance alone can give that many." in groups
+    assert "It may work **less well for some people**" in said(peer("unfair", monkeypatch), "text-risk-what")
+    referees = said(shown_by(academic_risk, made("unfair"), monkeypatch), "text-risk-groups")
+    assert "14 gaps were looked at (16 more are withheld or not estimable)" in referees
+    assert "with probability 0.15 (binomial, gaps taken as independent), not below 0.05: **this may be chance**" in (
+        referees
     )
-    rates = {"sex|male": amount(0.1, 0.08, 0.12), "sex|female": amount(0.05, 0.03, 0.07)}
-    monkeypatch.setattr(peer_risk, "read_amount", lambda release, table, row, column: rates[row])
-    said_of_men = peer_risk._level_words(made("good"), "sex|male", gap)
-    assert "did not come back, it still pointed at 10 (or 8 to 12). In another group it pointed at 5." in said_of_men
-    assert "it found" not in said_of_men
+
+
+def test_the_count_is_of_released_gaps_that_the_words_use() -> None:
+    rows = made("unfair").table("risk_group_gap")
+    mine = rows[rows["column"].isin(risk_group_words.FAIRNESS)]
+    count = risk_group_words.count_gaps(made("unfair"))
+    assert count.looked == int(mine["lower"].notna().sum())
+    assert count.clear == int((mine["lower"] > 0).sum()) >= 3
+    assert count.looked + count.hidden == len(mine)
+    assert count.level == 0.95
+
+
+def test_no_level_is_told_by_yes_or_no_alone() -> None:
+    assert risk_group_words.level_words("dual_diagnosis|yes", "yes") == "With dual diagnosis"
+    assert risk_group_words.group_words("dual_diagnosis|no", "no") == "Without dual diagnosis"
+    assert risk_group_words.group_words("deprivation|not recorded") == "Deprivation not recorded"
+    assert risk_group_words.group_words("ethnic_group|black", "black") == "Ethnic group: Black"
+    assert risk_group_words.group_words("sex|male", "male") == "Sex: male"
+    for row in ("dual_diagnosis|yes", "dual_diagnosis|no", "carer|yes", "carer|no"):
+        assert peer_risk_groups.plain_level(row).startswith("people with")
+
+
+@pytest.mark.parametrize(
+    ("own", "rule", "benefit", "found"),
+    [((0.7, 0.68, 0.72), (0.6, 0.58, 0.62), (0.0, 0.0), "better"), ((0.6, 0.55, 0.65), (0.58, 0.53, 0.63), (0.0, 0.0),
+     "alike"), ((0.6, 0.55, 0.65), (0.58, 0.53, 0.63), (0.1, 0.0), "better"), ((0.5, 0.48, 0.52), (0.6, 0.58, 0.62),
+     (0.0, 0.0), "worse"), ((0.7, 0.68, 0.72), (0.6, 0.58, 0.62), (-0.1, 0.0), "mixed"),
+     ((0.7, NAN, NAN), (0.6, 0.58, 0.62), (0.1, 0.1), "unknown")],
+)  # fmt: skip
+def test_a_model_is_better_than_counting_only_where_intervals_do_not_meet(
+    own, rule, benefit, found, monkeypatch
+) -> None:
+    aurocs = {"logistic": amount(*own), "prior_admissions": amount(*rule)}
+    monkeypatch.setattr(risk_words, "read_measure", lambda release, m, *, model="logistic": aurocs[model])
+    shifts = dict(zip(("0.1", "0.2"), benefit, strict=True))
+
+    def read(release: Release, table: str, row: str, column: str) -> Amount:
+        model, _, at = row.partition("|")
+        by = shifts.get(at, 0.0) if model == "logistic" else 0.0
+        return amount(by, by - 0.01, by + 0.01)
+
+    monkeypatch.setattr(risk_words, "read_amount", read)
+    assert risk_words.beside_rule(made("good")) == found
+    words = peer_risk._BESIDE[found]
+    assert max(len(s.split()) for s in sentences_of(words)) <= 20
+    assert JARGON.findall(words) == []
+
+
+def test_peers_are_told_whether_counting_earlier_stays_does_as_well(monkeypatch) -> None:
+    assert "Yes. We set it beside a simple count" in said(peer("good", monkeypatch), "text-risk-rule")
+    useless = peer("useless", monkeypatch)
+    assert "No better that we can see." in said(useless, "text-risk-rule")
 
 
 def test_where_nobody_looked_nobody_should_think_it_fair(monkeypatch) -> None:
@@ -233,7 +347,10 @@ def test_referees_are_told_everything_and_what_is_missing(world, drop, monkeypat
     absent = [name for name in seen if name.startswith("text-no-risk-")]
     assert len(absent) == {"good": 18 if drop else 0, "refused": 15}[world]  # parts of the section
     if world == "refused":
-        assert "Fewer than 10 events per predictor parameter." in said(seen, "text-risk-reason")
+        reason = said(seen, "text-risk-reason")
+        assert reason.count("Fewer than 10 events per predictor parameter.") == 1
+        assert reason.count("Not built:") == 2  # by the sample, and by the events
+        assert "(30 and 90 days)" in reason or "(90 and 30 days)" in reason
 
 
 def test_a_reading_follows_the_intervals() -> None:
@@ -243,8 +360,9 @@ def test_a_reading_follows_the_intervals() -> None:
     assert "risks are too high on average" in words["too_high"]
     assert "further from what happened than giving everybody the mean risk" in words["too_high"]
     assert "high risks are too high and low ones too low" in words["useless"]
-    assert "intervals do not meet, and the model orders people better" in risk_words.beats_rule(made("good"))
-    assert "the intervals meet" in risk_words.beats_rule(made("useless"))
+    assert "do not meet; by net benefit they meet at all of" in risk_words.beats_rule(made("good"))
+    assert "where intervals do not meet, the model does better" in risk_words.beats_rule(made("good"))
+    assert "that the model is better than the rule is not shown" in risk_words.beats_rule(made("useless"))
 
 
 @pytest.mark.parametrize(
@@ -267,10 +385,21 @@ def test_thresholds_at_which_a_model_helps_need_both_intervals() -> None:
 
 
 def test_gaps_are_clear_only_where_all_levels_at_once_say_so() -> None:
-    gaps = {g.characteristic: g for g in risk_words.read_gaps(made("unfair"))}
-    assert gaps["ethnic_group"].worse == ("ethnic_group|black",)
+    gaps = {g.characteristic: g for g in risk_group_words.read_gaps(made("unfair"))}
+    assert {w.row for w in gaps["ethnic_group"].worse} == {"ethnic_group|black"}
+    assert [w.measure for w in gaps["ethnic_group"].worse] == list(gaps["ethnic_group"].clear)
     assert gaps["sex"].clear == ()
-    assert gaps["sex"].any_number
+    assert "auroc" in gaps["sex"].looked
+
+
+def test_the_level_named_is_that_whose_interval_stands_apart_not_the_one_least_known(monkeypatch) -> None:
+    numbers = {"e|few": amount(0.45, 0.2, 0.7), "e|many": amount(0.52, 0.5, 0.54), "e|best": amount(0.7, 0.68, 0.72)}
+    monkeypatch.setattr(risk_group_words, "read_level", lambda release, row, measure: numbers[row])
+    found = risk_group_words._find_worse(made("good"), tuple(numbers), "auroc")
+    assert (found.row, found.beside) == ("e|many", "e|best")
+    far = {"e|a": amount(0.6, 0.5, 0.7), "e|b": amount(1.05, 1.0, 1.1)}
+    monkeypatch.setattr(risk_group_words, "read_level", lambda release, row, measure: far[row])
+    assert risk_group_words._find_worse(made("good"), tuple(far), "observed_expected").row == "e|a"
 
 
 def test_the_model_told_of_is_one_with_numbers() -> None:
@@ -301,5 +430,38 @@ def test_numbers_stand_at_the_decimals_of_their_column() -> None:
     table = risk_tables.threshold_table(made("good"))
     assert table.iloc[1]["Pointed at, of 100"] == "10.0 (8.4 to 11.6)"
     assert "0.135 (0.125 to 0.145)" in set(risk_tables.measures_table(made("good"), ("brier",))["Brier score"])
-    verdicts = risk_tables.verdict_table(made("good")).set_index("For")["The sample is"]
-    assert verdicts["The service's own people"] == "Too small for either"
+    assert risk_tables.fixed(-0.0002, -0.1, 0.1, 3) == "0.000 (−0.100 to 0.100)"
+
+
+def test_sample_size_is_a_line_a_model_and_what_is_enough() -> None:
+    table = risk_tables.size_table(made("good")).set_index("For")
+    assert len(table) == 2
+    assert table.loc["The service's own people", "Enough"] == "for neither"
+    own = table.loc["Penalised logistic regression"]
+    rows = made("good").table("risk_size").set_index(["row", "column"])["value"]
+    needed, have = (f"{rows[f'{HORIZON}|logistic|shrinkage', column]:,.0f}" for column in ("needed", "have"))
+    assert (own["Shrinkage of at least 0.9"], own["There are"], own["Enough"]) == (needed, have, "to develop")
+    assert len(risk_tables.validation_size_table(made("good"))) == 1
+
+
+def test_a_refused_model_is_not_built_and_its_reason_is_told_once() -> None:
+    table = risk_tables.measures_table(made("refused"), ("auroc", "brier"))
+    assert set(table["AUROC"]) == {"not built"}
+    assert "events" not in table.to_string()
+
+
+def test_imputed_numbers_stand_beside_those_as_shipped() -> None:
+    names = list(risk_tables.imputed_table(made("good"))["Model and data"])
+    assert names[:2] == ["Earlier admissions alone: as shipped, later", "Earlier admissions alone: imputed, later"]
+    assert "Penalised logistic regression: as shipped, development, corrected" in names
+
+
+def test_values_of_logged_predictors_are_told_in_days() -> None:
+    assert figures_risk_panels.value_words("log_stay_days", "2.2") == "8"
+    assert figures_risk_panels.value_words("log_prior_ward_days", "0") == "0"
+    assert figures_risk_panels.value_words("log_stay_days", "not recorded") == "not recorded"
+    assert figures_risk_panels.value_words("age_years", "33") == "33"
+    assert figures_risk_panels.value_words("dual_diagnosis", "True") == "yes"
+    table = risk_tables.terms_table(made("good"))
+    assert risk_tables.term_words("Drink or drugs: True, against False") == "Drink or drugs: yes, against no"
+    assert len(table) == 3

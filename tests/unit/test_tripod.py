@@ -10,6 +10,7 @@ import pytest
 from evalkit.core.result import Results
 from evalkit.disclose import Release, policy, release
 from evalkit.report import academic, display, tripod
+from evalkit.report.model_card import render_model_card
 from tests.report_factory import PROVENANCE, make_release
 from tests.risk_factory import World, every_table, risk_protocol, risk_release, risk_results
 
@@ -83,7 +84,8 @@ def test_every_pointer_leads_somewhere_in_a_whole_report(monkeypatch) -> None:
 
 @pytest.mark.parametrize(
     ("table", "number"),
-    [("risk_size", "10"), ("risk_missing", "11"), ("risk_optimism", "12c"), ("risk_places", "12d"),
+    [("risk_size", "10"), ("risk_missing", "11"), ("risk_imputed", "11"), ("risk_time", "12e"),
+     ("risk_optimism", "12c"), ("risk_places", "12d"),
      ("risk_net_benefit", "12e"), ("risk_recalibration", "12f"), ("risk_groups", "14"), ("risk_threshold", "15"),
      ("risk_sample", "21"), ("risk_terms", "22"), ("risk_performance", "23a"), ("risk_places", "23b"),
      ("risk_drift", "24"), ("risk_instability", "26"), ("checks.risk", "7")],
@@ -95,7 +97,7 @@ def test_what_is_left_out_of_the_release_leaves_the_list(table, number) -> None:
 def test_what_nobody_wrote_down_is_said_to_be_blank() -> None:
     table = tripod.build_tripod(made()).set_index("Item")
     missing = table.index[table["Where in this report"] == tripod.NOT_REPORTED]
-    blank = ["1", "2", "3c", "6c", "8b", "8c", "9c", "13", "17", "18a", "18b", "18d", "18e", "19", "27a", "27b", "27c"]
+    blank = ["1", "2", "3c", "6c", "8b", "8c", "9c", "17", "18a", "18b", "18d", "18e", "19", "27c"]
     assert [m.split(".")[0] for m in missing] == blank
     assert (table.loc[missing, "What is missing"] == "").all()
 
@@ -103,7 +105,24 @@ def test_what_nobody_wrote_down_is_said_to_be_blank() -> None:
 def test_refusals_are_not_results() -> None:
     ids = pointed(made("refused"))
     assert ids["23a"] == ids["24"] == ids["14"] == ids["22"] == set()
-    assert ids["10"] == {"tab-risk-size", "tab-risk-verdict"}
+    assert ids["10"] == {"tab-risk-size", "tab-risk-size-validation"}
+
+
+def test_the_model_card_is_pointed_at_by_sections_that_it_has() -> None:
+    for world, number, there in (("good", "27a", True), ("refused", "27a", False), ("refused", "27b", True)):
+        where = tripod.build_tripod(made(world)).set_index("Item")["Where in this report"]
+        text = next(w for item, w in where.items() if item.startswith(f"{number}."))
+        assert ("model_card.md" in text) is there
+        card = render_model_card(made(world))
+        for name in text.partition("report: ")[2].split(", ") if there else []:
+            assert f"## {name}\n" in card
+
+
+def test_imputation_and_competing_death_have_their_items() -> None:
+    ids = pointed(made())
+    assert "tab-risk-imputed" in ids["11"]
+    assert "tab-risk-time" in ids["12e"] & ids["23a"]
+    assert "tab-risk-decision-competing" in ids["12e"]
 
 
 def test_a_title_that_says_so_is_found() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -23,9 +24,9 @@ _STAYS = ["person_id", "spell_id", "stay_id", "ward_type", "start", "end", "disc
 def build_new_discharges(study: Study, *, since: dt.date) -> pd.DataFrame:
     """Every eligible discharge on or after `since`, inside or outside the study's dates, one row each.
 
-    Columns: `discharge` (the person's pseudonym and the day, so that a risk can be brought back to its place) and the
-    protocol's predictors, missing left missing. The rule is that of the study: wards, washout, age and lookback. Rows
-    are about people and must stay in the secure environment.
+    Columns: `discharge` (the person's pseudonym and the day, and which of that day's from the second on, so that a risk
+    can be brought back to its place) and the protocol's predictors, missing left missing. The rule is that of the
+    study: wards, washout, age and lookback. Rows are about people and must stay in the secure environment.
 
     Raises NotEstimable where the tables hold no people, no ward stays or no discharge since then, or lack a table that
     a predictor needs.
@@ -48,15 +49,23 @@ def build_new_discharges(study: Study, *, since: dt.date) -> pd.DataFrame:
         rows, study.tables, predictors=asked.predictors, lookback_days=population.lookback_days
     )  # fmt: skip
     days = pd.Series(as_days(rows["discharge"]).astype("datetime64[D]").astype(str))
-    return found.features.assign(**{ID: rows["person_id"].astype(str) + " " + days})[[ID, *asked.predictors]]
+    earlier = rows.groupby(["person_id", "discharge"]).cumcount()  # somebody may leave twice in a day
+    which = (earlier + 1).astype(str).radd(" ").where(earlier > 0, "")
+    return found.features.assign(**{ID: rows["person_id"].astype(str) + " " + days + which})[[ID, *asked.predictors]]
 
 
-def write_private_csv(rows: pd.DataFrame, out: Path) -> None:
+def write_private_csv(rows: pd.DataFrame, out: Path, *, inputs: Iterable[Path] = ()) -> None:
     """A CSV about people: written whole or not at all, and readable by its owner alone.
 
-    Raises OutputError where it cannot be written; what was there is then untouched.
+    Raises OutputError where it cannot be written, is named as something other than a CSV, or is one of `inputs` or in
+    one: what was read stays, and a model's folder holds nothing else. What was there is then untouched.
     """
     out = Path(out)
+    read = [Path(path).resolve() for path in inputs]
+    if {out.resolve(), out.resolve().parent} & set(read):
+        raise OutputError(Fault(str(out), "is what was read, or lies in it", next_step="Name a file elsewhere."))
+    if out.suffix.lower() != ".csv":
+        raise OutputError(Fault(str(out), "is of another kind", out.suffix or "no suffix", ".csv"))
     part: str | None = None
     try:
         handle, part = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
-from evalkit.analysis.risk_data import asked_model
+from evalkit.analysis.risk_data import asked_model, refusing
 from evalkit.analysis.risk_develop import Developed, HorizonStudy
 from evalkit.analysis.risk_refits import refit_developed
 from evalkit.analysis.study import Study
@@ -158,26 +158,35 @@ def imputed_cells(study: Study, horizon: HorizonStudy, primary: RiskKind) -> tup
     for kind, found in horizon.developed.items():
         row, label = f"{horizon.horizon_days}|{kind}", MODEL_LABELS[kind]
         try:
-            seed, how = found.model.seed, found.model.options
-            models = [fit_risk_model(data, kind=kind, seed=seed, options=how) for data in development.sets]
-            risks = [
-                predict_risk(model, data.features, on_unseen="pool")
-                for model, data in zip(models, later, strict=True)
-            ]  # fmt: skip
-            pooled = pool_risks(risks).risk
+            pooled = _pooled_risk(found, development.sets, later)
             performance = validate(study, pooled, split.validation, name=f"performance {row}")
-            cells += measure_cells(row, performance, label)
-            if kind != primary:
-                continue
+        except NotEstimable as refusal:
+            cells += refused_cells(row, MEASURES, label, refusal)
+            continue
+        cells += measure_cells(row, performance, label)
+        if kind != primary:
+            continue
+        try:
             optimism = estimate_imputed_optimism(
                 development, lambda data, found=found: refit_developed(found, data, counts=counts), level=study.level
             )
         except NotEstimable as refusal:
-            cells += refused_cells(row, MEASURES, label, refusal)
+            cells += refused_cells(row, [f"{name}|corrected" for name in MEASURES], label, refusal)
             continue
         cells += [c for c in _optimism_cells(row, label, optimism, split.development) if c.column.endswith("corrected")]
         checks += [(f"{row} imputed", check) for check in optimism.checks if check.name.startswith("imputed")]
     return cells, checks
+
+
+@refusing()
+def _pooled_risk(found: Developed, development: Iterable[RiskData], later: Iterable[RiskData]) -> np.ndarray:
+    """Risks of later discharges, each from the model of one imputation, averaged."""
+    kind, seed, options = found.model.kind, found.model.seed, found.model.options
+    models = [fit_risk_model(data, kind=kind, seed=seed, options=options) for data in development]
+    risks = [
+        predict_risk(model, data.features, on_unseen="pool") for model, data in zip(models, later, strict=True)
+    ]  # fmt: skip
+    return pool_risks(risks).risk
 
 
 # ---- shared --------------------------------------------------------------------------------------
@@ -219,14 +228,6 @@ def refused_cells(row: str, columns: Iterable[str], label: str, refusal: NotEsti
         Cell(row, column, math.nan, "statistic", label=label, status="not_estimable", reason=refusal.reason)
         for column in columns
     ]
-
-
-def attempt_cells(make: Callable[[], list[Cell]], *, row: str, columns: Iterable[str], label: str) -> list[Cell]:
-    """The cells, or the reason in their place."""
-    try:
-        return make()
-    except NotEstimable as refusal:
-        return refused_cells(row, columns, label, refusal)
 
 
 def _draw(study: Study, data: RiskData, name: str) -> np.ndarray:

@@ -85,5 +85,8 @@ def _criterion_cells(row: str, criteria: Iterable[JudgedCriterion], data: RiskDa
 
 
 def _roughly(size: float) -> float:
-    """To two digits: an effective number of discharges is no count, but may be near one."""
-    return float(f"{size:.1e}") if size >= 10 else math.nan
+    """Down to two digits: an effective number of discharges is near a count, and too few must not read as enough."""
+    if size < 10:
+        return math.nan
+    step = 10.0 ** (math.floor(math.log10(size)) - 1)
+    return math.floor(size / step + 1e-9) * step

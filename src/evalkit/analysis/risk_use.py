@@ -213,7 +213,8 @@ def _update(study: Study, place: str, label: str, risk: np.ndarray, data: RiskDa
     cells: list[Cell] = []
     checks: Named = []
     try:
-        chosen = choose_recalibration(risk, data.outcome, person=data.person)
+        with refusing():
+            chosen = choose_recalibration(risk, data.outcome, person=data.person)
         checks = [(f"recalibration {place}", check) for check in chosen.checks]
     except NotEstimable:
         chosen = None  # the rows below say why
@@ -221,10 +222,11 @@ def _update(study: Study, place: str, label: str, risk: np.ndarray, data: RiskDa
         row, words = f"{place}|{method}", f"{label}: {METHOD_LABELS[method].lower()}"
         words += " (the least change that these discharges support)" if chosen and chosen.method == method else ""
         try:
-            updated = predict_recalibrated(
-                risk, data.outcome, method=method, person=data.person, rng=study.rng(f"risk recalibration {place}")
-            )
-            performance = validate(study, updated, data, name=f"recalibration {row}")
+            with refusing():
+                updated = predict_recalibrated(
+                    risk, data.outcome, method=method, person=data.person, rng=study.rng(f"risk recalibration {place}")
+                )
+                performance = validate(study, updated, data, name=f"recalibration {row}")
         except NotEstimable as refusal:
             cells += refused_cells(row, _KEPT, words, refusal)
             continue

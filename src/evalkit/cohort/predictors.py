@@ -35,7 +35,7 @@ _NEEDS: Mapping[str, str] = MappingProxyType(
 )
 
 PREDICTOR_LABELS: Mapping[Predictor, str] = MappingProxyType({
-    "age_years": "Age (years)",
+    "age_years": "Age",
     "sex": "Sex",
     "ethnic_group": "Ethnic group",
     "imd_decile": "Deprivation decile (1 most deprived)",

@@ -73,8 +73,10 @@ class Protocol(Frozen):
         return self
 
     def _people_problems(self) -> list[str]:
-        """What pathways and the time after discharge ask for that the rest of the protocol cannot give."""
+        """What pathways, risk models and the time after discharge ask for that the rest cannot give."""
         problems, dates = [], self.dates
+        if self.risk_model and not dates.study_start < self.risk_model.develop_until < dates.end:
+            problems.append("risk_model.develop_until must fall after study_start and before end")
         if self.pathway:
             span = dt.timedelta(days=self.pathway.horizon_days)
             if dates.adoption is None or self.exposure.by != "area":

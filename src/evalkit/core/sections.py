@@ -215,6 +215,8 @@ class RiskModel(Frozen):
         for name in ("thresholds", "flagged_shares"):
             if list(getattr(self, name)) != sorted(getattr(self, name)):
                 raise ValueError(f"{name} are not in order, lowest first")
+            if len({f"{value:g}" for value in getattr(self, name)}) < len(getattr(self, name)):
+                raise ValueError(f"{name} do not differ in their first six digits")
         if "prior_admissions" in self.models and "prior_admissions" not in self.predictors:
             raise ValueError('the model "prior_admissions" needs the predictor "prior_admissions"')
         horizons = (self.horizon_days, *self.other_horizons_days)

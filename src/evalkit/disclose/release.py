@@ -19,7 +19,7 @@ from evalkit.core.errors import DisclosureError, Fault, OutputError
 from evalkit.core.protocol import Protocol
 from evalkit.core.result import GLOSSARY, Results
 from evalkit.disclose.policy import Policy
-from evalkit.disclose.risk import check_risk
+from evalkit.disclose.risk import check_risk, trim_curves
 from evalkit.disclose.rows import check_kinds, coarsen, rule_on_rows
 from evalkit.disclose.suppress import Ruling, suppress_counts
 from evalkit.disclose.texts import check_texts
@@ -116,6 +116,7 @@ def release(results: Results, *, policy: Policy, protocol: Protocol, provenance:
     check_texts(frame, policy)
     check_kinds(frame)
     check_risk(frame, policy)
+    frame = trim_curves(frame)
     groups = (protocol.areas.treated_label, "Comparators", "Other areas", *protocol.areas.all)
     rulings = rule_on_rows(frame, suppress_counts(frame, policy, groups=groups), policy)
     released = Results(coarsen(frame, rulings, policy))

@@ -18,6 +18,9 @@ SHARES = {  # column: cell on top, cells below
 }  # fmt: skip
 THRESHOLD_TABLES = ("risk_threshold", "risk_group_threshold")
 CLOSE = 1e-6
+NUMBERS = ("value", "se", "lower", "upper", "level", "p_value")
+Row = Mapping[str, object]
+Numbers = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -104,3 +107,28 @@ def _all_benefit(cells: Cells, odds: float) -> float:
 def shown_rows(frame: pd.DataFrame, table: str) -> pd.DataFrame:
     """Rows of a table that the analysis gave a number."""
     return frame[(frame["table"] == table) & (frame["status"] == "shown")]
+
+
+# ---- numbers in steps ----------------------------------------------------------------------------
+
+
+def to_steps(row: Row, step: float) -> Numbers:
+    """Value and ends of a row at the nearest multiples of `step`."""
+    shown = {c: float(f"{math.floor(float(row[c]) / step + 0.5) * step:.4g}") + 0.0
+             for c in ("value", "lower", "upper") if math.isfinite(float(row[c]))}  # fmt: skip
+    return no_numbers() | shown | {"level": float(row["level"])}
+
+
+def move_ends(row: Row, value: float, unit: float, decimals: int, *, least: float = 0.0, most: float = 1.0) -> Numbers:
+    """`value` with the interval of the row moved along with it and its ends outwards to multiples of `unit` away."""
+    low, high = float(row["lower"]) - float(row["value"]), float(row["upper"]) - float(row["value"])
+    if math.isfinite(low) and math.isfinite(high):
+        low = max(value + math.floor(low / unit + 1e-9) * unit, least)
+        high = min(value + math.ceil(high / unit - 1e-9) * unit, most)
+    shown = {"value": value, "lower": low, "upper": high}
+    rounded = {c: round(x, decimals) + 0.0 if math.isfinite(x) else math.nan for c, x in shown.items()}
+    return no_numbers() | rounded | {"level": float(row["level"])}
+
+
+def no_numbers() -> Numbers:
+    return dict.fromkeys(NUMBERS, math.nan)

@@ -14,7 +14,7 @@ from evalkit.core.errors import DisclosureError, Fault
 from evalkit.disclose.check_rows import checked_by, is_count_check
 from evalkit.disclose.money import coarsen_money, is_money
 from evalkit.disclose.policy import Policy
-from evalkit.disclose.risk import coarsen_risk, rule_on_risk
+from evalkit.disclose.risk import coarsen_risk, hides_counts, rule_on_risk
 from evalkit.disclose.suppress import Ruling
 from evalkit.disclose.texts import without_counts
 
@@ -158,7 +158,7 @@ def coarsen(frame: pd.DataFrame, rulings: Mapping[str, Ruling], policy: Policy) 
             new["level"] = significant(row["level"], 4)
         new["reason"] = without_counts(str(new["reason"]), masks.get(str(row["table"]), ()))
         for column in ("n_people", "n_events"):
-            hide = policy.too_few(new[column]) or row[column] in secret
+            hide = policy.too_few(new[column]) or row[column] in secret or hides_counts(new)
             hide |= column == "n_events" and (_hides_events(row) or row["column"] in (MEAN_COUNT, "risk"))
             new[column] = math.nan if hide else policy.rounded(new[column])
         done.append(new)

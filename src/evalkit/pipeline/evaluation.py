@@ -14,7 +14,7 @@ from evalkit.core.errors import EvalkitError, Fault, NotebookError, OutputError,
 from evalkit.core.protocol import Protocol, load_protocol
 from evalkit.core.result import Results
 from evalkit.data import Tables, require_usable
-from evalkit.disclose import policy, release
+from evalkit.disclose import load_release, policy, release
 from evalkit.pipeline.plan import DEFAULT_PLAN, Plan, check_notebooks, notebook_path
 from evalkit.pipeline.progress import Progress, show_progress
 from evalkit.pipeline.provenance import (
@@ -27,6 +27,7 @@ from evalkit.pipeline.provenance import (
 from evalkit.pipeline.run import Job, run_jobs
 from evalkit.pipeline.staging import Staging, Start, check_output, is_reusable, open_staging, publish, record_finished
 from evalkit.report import render_report
+from evalkit.report.model_card import CARD_FILE, render_model_card
 
 T = TypeVar("T")
 
@@ -99,7 +100,7 @@ def evaluate(
         _analyse(inputs, staging, n_jobs=jobs, progress=progress)
         _pass_gate(inputs, staging, progress)
         _report(inputs, staging, n_jobs=jobs, progress=progress)
-        publish(staging, stems)
+        publish(staging, stems, more=_write_card(staging))
     return out
 
 
@@ -208,3 +209,12 @@ def _report(inputs: _Inputs, staging: Staging, *, n_jobs: int, progress: Progres
         title = f"{inputs.protocol.study.title}: {report.title}"
         render_report(staging.executed(report.notebook), staging.folder / report.stem, title=title)
         progress.finished(name)
+
+
+def _write_card(staging: Staging) -> tuple[str, ...]:
+    """The card of the risk model, from the released numbers alone, where the protocol asks for a model; its name."""
+    released = load_release(staging.folder)
+    if released.protocol.risk_model is None:
+        return ()
+    (staging.folder / CARD_FILE).write_text(render_model_card(released), encoding="utf-8")
+    return (CARD_FILE,)

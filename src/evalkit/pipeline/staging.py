@@ -22,6 +22,7 @@ Start = Literal["anew", "resume"]
 WORKINGS = "workings"
 FORMATS = ("html", "pdf", "docx")
 _RELEASED = ("results.parquet", "manifest.json")
+_PERHAPS = ("model_card.md",)  # where the protocol asks for a risk model
 _DISK_ERRORS = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOTDIR,
     errno.EBUSY, errno.EXDEV,
@@ -60,7 +61,7 @@ class Staging:
 
 def output_names(stems: tuple[str, ...]) -> set[str]:
     """Every name that an output folder may hold."""
-    return {WORKINGS, *_RELEASED, *(f"{stem}.{ending}" for stem in stems for ending in FORMATS)}
+    return {WORKINGS, *_RELEASED, *_PERHAPS, *(f"{stem}.{ending}" for stem in stems for ending in FORMATS)}
 
 
 def check_output(out: Path, stems: tuple[str, ...]) -> list[Fault]:
@@ -145,10 +146,14 @@ def is_reusable(staging: Staging, notebook: str, source_digest: str) -> bool:
     )
 
 
-def publish(staging: Staging, stems: tuple[str, ...]) -> None:
-    """Put the finished folder in the place of the old one; if that fails, the old one is back."""
-    strange = sorted({path.name for path in staging.folder.iterdir()} - output_names(stems))
-    missing = sorted(output_names(stems) - {path.name for path in staging.folder.iterdir()})
+def publish(staging: Staging, stems: tuple[str, ...], *, more: tuple[str, ...] = ()) -> None:
+    """Put the finished folder in the place of the old one; if that fails, the old one is back.
+
+    `more` are files that this run must have made beside what every run makes, such as the model card.
+    """
+    there = {path.name for path in staging.folder.iterdir()}
+    strange = sorted(there - output_names(stems))
+    missing = sorted(output_names(stems) - set(_PERHAPS) - there | set(more) - there)
     if strange or missing:
         raise OutputError(
             [Fault(name, "this file is no part of an output") for name in strange]

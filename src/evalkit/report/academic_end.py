@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from evalkit.report import facts, tables
 from evalkit.report.display import show_table, show_text
 from evalkit.report.phrases import full_stop
+from evalkit.report.risk_words import read_checks
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
@@ -80,11 +81,8 @@ def show_limitations(release: Release) -> None:
         for text in [] if row is None else facts.weaknesses(release, row):
             if text not in known:
                 lines.append(f"{outcome.label}: {text}")
-    risk = release.table("checks.risk")
-    lines += [
-        f"{str(r.row).replace('_', ' ').capitalize()}: {full_stop(str(r.reason))}"
-        for r in risk[risk["unit"] == "failed"].itertuples()
-    ]
+    checked = read_checks(release) if protocol.risk_model else []
+    lines += [f"{whom}: {full_stop(reason)}" for whom, _, result, reason in checked if result == "failed" and reason]
     if protocol.study.synthetic:
         lines.append("The records are simulated.")
     if protocol.exposure.by == "area" and facts.any_number(release):

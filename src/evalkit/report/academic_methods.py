@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evalkit.report.academic_risk import METHODS as RISK
 from evalkit.report.display import show_text
+from evalkit.report.risk_methods import METHODS as RISK
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release

@@ -1,59 +1,35 @@
 """Risk models in the academic report: sample size, performance, use, groups, what they stand on, and their upkeep.
 
-Each part shows what the release holds of it, and says so where it holds nothing. `METHODS` is the text of the methods.
+Each part shows what the release holds of it, and says so where it holds nothing.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from evalkit.report import facts, figures_risk, figures_risk_more, risk_tables
+import pandas as pd
+
+from evalkit.report import facts, figures_risk, figures_risk_more, figures_risk_panels, risk_group_tables, risk_tables
 from evalkit.report.display import show_figure, show_table, show_text
 from evalkit.report.figures_risk import Line
-from evalkit.report.phrases import full_stop, listed, starts_with_capital
-from evalkit.report.plain import referee_reason
+from evalkit.report.phrases import full_stop, starts_with_capital
+from evalkit.report.risk_group_words import count_gaps, count_sentence, gap_sentence, level_words, read_gaps
 from evalkit.report.risk_words import (
-    MEASURES,
     beats_rule,
     characteristic_words,
-    gap_sentence,
-    level_words,
     model_words,
     models_in,
     performance_sentences,
     plan,
-    read_gaps,
     read_measure,
     told_model,
     use_sentence,
 )
-from evalkit.report.value_facts import has_numbers, reasons_of, slug
+from evalkit.report.value_facts import has_numbers, slug
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
-
-METHODS = r"""### Readmission risk models
-
-Reported by TRIPOD+AI [@collins2024]. *Predictors* are what was known at discharge; death before readmission competes.
-*Sample size* follows @riley2019 and @riley2020 for development and @riley2021 for validation; where it is not reached
-no model is developed, or one is only brought up to date. *Development* uses discharges whose follow-up was complete
-before a date, *validation* later ones. The rule of earlier admissions alone is what a model has to beat.
-
-*Discrimination* is the area under the curve with its variance by person [@obuchowski1997]. *Calibration* is told by
-observed over expected, intercept and slope, and a smooth curve of $P(Y = 1)$ on $\mathrm{logit}(p)$
-[@vancalster2019]; with $c(p)$ that curve,
-
-$$\mathrm{ICI} = \frac{1}{n} \sum_i |c(p_i) - p_i|$$
-
-and E50, E90 and Emax are quantiles and the largest of these distances [@austin2019]. With $\mathrm{TP}$ and
-$\mathrm{FP}$ the people rightly and wrongly pointed at from risk $t$ on, *net benefit* [@vickers2006] is
-
-$$\mathrm{NB}(t) = \frac{\mathrm{TP}}{n} - \frac{\mathrm{FP}}{n} \, \frac{t}{1 - t}$$
-
-*Optimism* is estimated by bootstrap [@harrell1996], performance in places by leaving out one area at a time
-[@steyerberg2016], instability from the bootstrap models [@rileycollins2023], and updating by the simplest method that
-the data do not reject [@vergouwe2017]. Intervals count people, not discharges. Gaps between groups have intervals that
-hold for all pairs at once. Odds ratios, importance and dependence describe the model: none is an effect."""
 
 _INTENT = ("A risk says who is more likely to come back, not why and not what would help. No number here supports "
            "withholding care from anybody.")  # fmt: skip
@@ -85,14 +61,15 @@ def show_sample(release: Release) -> None:
                    note="Deaths are those before any readmission. Counts are rounded.")  # fmt: skip
     else:
         _absent("sample", "description of the discharges")
-    size = risk_tables.size_table(release)
+    size, validation = risk_tables.size_table(release), risk_tables.validation_size_table(release)
     if len(size):
-        show_table(size, id="tab-risk-size", caption="Sample size: what each criterion asks for",
-                   note="What is needed is rounded up.")  # fmt: skip
-    verdict = risk_tables.verdict_table(release)
-    if len(verdict):
-        show_table(verdict, id="tab-risk-verdict", caption="What the sample can bear")
-    if not len(size) and not len(verdict):
+        show_table(size, id="tab-risk-size", caption="Sample size: discharges needed to develop each model",
+                   note="Needed by each criterion, rounded up, and what there is, as discharges of independent "
+                        "people.")  # fmt: skip
+    if len(validation):
+        show_table(validation, id="tab-risk-size-validation", caption="Sample size: discharges needed to validate",
+                   note="Needed for intervals no wider than named; with fewer they are wider.")  # fmt: skip
+    if not len(size) and not len(validation):
         _absent("size", "calculation of sample size")
     missing = risk_tables.missing_table(release)
     if len(missing):
@@ -107,23 +84,28 @@ def show_sample(release: Release) -> None:
 def show_performance(release: Release) -> None:
     """Every measure on later discharges, what it says, and why numbers are missing."""
     note = "A model is fit for use on nobody on the strength of this table alone."
-    for name, caption, measures in (("tab-risk", "Performance on later discharges", risk_tables.OVERALL),
-                                    ("tab-risk-calibration", "Calibration on later discharges",
-                                     risk_tables.CALIBRATION)):  # fmt: skip
-        rows = release.table("risk_performance")
-        if rows.loc[rows["column"].isin(measures), "value"].notna().any():
-            show_table(risk_tables.measures_table(release, measures), id=name, caption=caption, note=note)
-    for table, name, make, caption in (
-        ("risk_time", "tab-risk-time", risk_tables.time_table, "Time to readmission, death competing"),
-        ("risk_imputed", "tab-risk-imputed", risk_tables.imputed_table, "With missing values imputed several times"),
-    ):
-        if has_numbers(release, table):
-            show_table(make(release), id=name, caption=caption)
+    rows = release.table("risk_performance")
+    if rows.loc[rows["column"].isin(risk_tables.OVERALL), "value"].notna().any():
+        show_table(risk_tables.measures_table(release, risk_tables.OVERALL), id="tab-risk",
+                   caption="Performance on later discharges", note=note)  # fmt: skip
+    if rows.loc[rows["column"].isin(risk_tables.CALIBRATION), "value"].notna().any():
+        show_table(risk_tables.measures_table(release, risk_tables.CALIBRATION, unbuilt="left out"),
+                   id="tab-risk-calibration", caption="Calibration on later discharges", note=note)  # fmt: skip
+    reasons = risk_tables.not_built(release)
+    if reasons:
+        show_text("\n\n".join(reasons), id="text-risk-reason")
+    days = plan(release).horizon_days
+    if has_numbers(release, "risk_time"):
+        show_table(risk_tables.time_table(release), id="tab-risk-time",
+                   caption=f"Time to readmission within {days} days, death competing",
+                   note="IPA: index of prediction accuracy, the scaled Brier score in time.")  # fmt: skip
+    if has_numbers(release, "risk_imputed"):
+        show_table(risk_tables.imputed_table(release), id="tab-risk-imputed",
+                   caption=f"Missing values: as shipped, and imputed several times, {days} days",
+                   note="Later: on later discharges. Corrected: on those of development, less "
+                        "the optimism.")  # fmt: skip
     if has_numbers(release, "risk_performance"):
         show_text(_reading(release), id="text-risk-reading")
-    reasons = [full_stop(referee_reason(r)) for r in reasons_of(release, "risk_performance")]
-    if reasons:
-        show_text(f"Not estimated: {listed(list(dict.fromkeys(reasons)))}", id="text-risk-reason")
     if not facts.release_has(release, "risk_performance"):
         _absent("performance", "measure of performance")
 
@@ -145,36 +127,48 @@ def calibrated(release: Release) -> list[str]:
 
 
 def show_calibration(release: Release) -> None:
-    """A curve for each model."""
+    """The model that is told of in full; the others as small panels beneath."""
     found = calibrated(release)
-    for model in found:
+    days = plan(release).horizon_days
+    for model in found[:1]:
         tables = [release.table(f"{kind}.{model}") for kind in ("risk_curve", "calibration")]
         show_figure(figures_risk.plot_calibration_curve(*tables), id=f"fig-risk-calibration-{slug(model)}",
-                    caption=f"Calibration of {plan(release).horizon_days}-day risk: {model_words(release, model)}",
+                    caption=f"Calibration of {days}-day risk: {model_words(release, model)}",
                     alt=figures_risk.describe_calibration_curve(*tables))  # fmt: skip
+    panels = other_curves(release)
+    if panels:
+        show_figure(figures_risk_panels.plot_curve_panels(panels), id="fig-risk-calibration-others",
+                    caption=f"Calibration of {days}-day risk: the other models",
+                    alt=figures_risk_panels.describe_curve_panels(panels))  # fmt: skip
     if not found:
         _absent("calibration", "calibration curve")
+
+
+def other_curves(release: Release) -> list[tuple[str, pd.DataFrame]]:
+    """Curves of the models that are not told of in full, by the model in words."""
+    tables = {m: release.table(f"risk_curve.{m}") for m in calibrated(release)[1:]}
+    return [(model_words(release, m), rows) for m, rows in tables.items() if rows["value"].notna().any()]
 
 
 # ---- use -----------------------------------------------------------------------------------------
 
 
 def show_use(release: Release) -> None:
-    """Decision curves, also with death competing, and what each rule does to people."""
+    """The decision curve, net benefit also with death competing, and what each rule does to people."""
     models = {m: model_words(release, m) for m in _few_models(release)}
+    rows = release.table("risk_net_benefit")
+    if has_numbers(release, "risk_net_benefit"):
+        show_figure(figures_risk.plot_decision_curve(rows, models=models), id="fig-risk-decision",
+                    caption="Decision curve",
+                    alt=figures_risk.describe_decision_curve(rows, models=models))  # fmt: skip
     for table, name, more in (("risk_net_benefit", "decision", ""),
                               ("risk_net_benefit_competing", "decision-competing", ", death competing")):  # fmt: skip
         if not has_numbers(release, table):
             _absent(name, f"decision curve{more}")
             continue
-        rows = release.table(table)
-        show_figure(figures_risk.plot_decision_curve(rows, models=models), id=f"fig-risk-{name}",
-                    caption=f"Decision curve{more}",
-                    alt=figures_risk.describe_decision_curve(rows, models=models))  # fmt: skip
-        show_table(risk_tables.benefit_table(release, table), id=f"tab-risk-{name}",
-                   caption=f"Net benefit and interventions avoided{more}",
-                   note="Avoided: of 100 discharges, how many fewer need be acted for than if all were, with no "
-                        "fewer returns reached.")  # fmt: skip
+        show_table(risk_tables.benefit_table(release, table), id=f"tab-risk-{name}", caption=f"Net benefit{more}",
+                   note="Acting for nobody is 0. Avoided: of 100 discharges, how many fewer need be acted for than if "
+                        "all were, with no fewer returns reached.")  # fmt: skip
     primary = told_model(release)
     if has_numbers(release, "risk_net_benefit"):
         show_text(f"{model_words(release, primary)}. {use_sentence(release, primary)} It is taken that acting helps, "
@@ -273,39 +267,42 @@ def show_updating(release: Release) -> None:
 
 
 def show_groups(release: Release) -> None:
-    """The model within groups, what a threshold does to each, and the largest gaps."""
+    """The model within groups, what a threshold does to each, and every gap that was looked at."""
     shown = False
     if facts.release_has(release, "risk_groups"):
         shown = True
-        show_table(risk_tables.groups_table(release), id="tab-risk-groups", caption="Performance within groups")
-        for measure in ("auroc", "observed_expected"):
-            lines = group_lines(release, measure)
-            if any(line.ends[0] == line.ends[0] for line in lines):
-                caption, null = f"{MEASURES[measure]} within groups", 1.0 if measure == "observed_expected" else None
-                options = {"x": caption, "whole": read_measure(release, measure).value, "null": null}
-                show_figure(figures_risk.plot_forest_of(lines, **options), id=f"fig-risk-groups-{slug(measure)}",
-                            caption=caption, alt=figures_risk.describe_forest_of(lines, **options))  # fmt: skip
+        show_table(risk_group_tables.groups_table(release), id="tab-risk-groups", caption="Performance within groups")
+        lines = [line for line in group_lines(release, "auroc") if math.isfinite(line.ends[0])]
+        if lines:
+            caption, options = "AUROC within groups", {"whole": read_measure(release, "auroc").value}
+            show_figure(figures_risk.plot_forest_of(lines, x=caption, **options), id="fig-risk-groups-auroc",
+                        caption=caption, alt=figures_risk.describe_forest_of(lines, x=caption, **options))  # fmt: skip
+    panels = risk_group_tables.curves_of(release)
+    if panels:
+        show_figure(figures_risk_panels.plot_curve_panels(panels), id="fig-risk-groups-calibration",
+                    caption="Calibration within groups: each level that is released",
+                    alt=figures_risk_panels.describe_curve_panels(panels))  # fmt: skip
     if facts.release_has(release, "risk_group_threshold"):
         shown = True
-        show_table(risk_tables.group_threshold_table(release), id="tab-risk-group-threshold",
-                   caption="What a threshold does to each group",
-                   note="Predictive values follow how many of a group come back; unequal ones alone are no proof of "
-                        "unfairness.")  # fmt: skip
-    if has_numbers(release, "risk_group_conflict"):
-        show_table(risk_tables.conflict_table(release), id="tab-risk-group-conflict",
-                   caption="What cannot be equal at once",
-                   note="Where groups come back unequally often, equal predictive values and equal rates of error "
-                        "exclude each other.")  # fmt: skip
-    if facts.release_has(release, "risk_group_gap"):
-        shown = True
-        show_table(risk_tables.gap_table(release), id="tab-risk-gaps", caption="Largest gap between levels",
-                   note="The largest of several estimated gaps is above 0 even where all levels are alike; intervals "
-                        "hold for all pairs at once.")  # fmt: skip
-    if shown:
-        lines = [f"- {gap_sentence(release, gap)}" for gap in read_gaps(release)]
-        show_text("\n".join(lines), id="text-risk-groups")
+        show_table(risk_group_tables.group_threshold_table(release), id="tab-risk-group-threshold",
+                   caption="What a threshold does to each group", note=_CONFLICT)  # fmt: skip
+    gaps = risk_group_tables.gap_table(release)
+    if len(gaps):
+        show_table(gaps, id="tab-risk-gaps", caption="Gaps between levels",
+                   note="Intervals hold for all pairs of levels at once. If all were alike: the gap that chance alone "
+                        "would show on average. p: of the test that they are.")  # fmt: skip
+    if shown or facts.release_has(release, "risk_group_gap"):
+        lines = [count_sentence(count_gaps(release)), *(f"- {gap_sentence(release, g)}" for g in read_gaps(release))]
+        show_text(lines[0] + "\n\n" + "\n".join(lines[1:]), id="text-risk-groups")
     else:
         _absent("groups", "performance within groups")
+
+
+_CONFLICT = (
+    "Needed: the false positive rate at which predictive value and sensitivity would be alike in all groups. Where "
+    "groups come back unequally often not all three can be; so unequal predictive values alone are no proof of "
+    "unfairness."
+)
 
 
 def group_lines(release: Release, measure: str) -> list[Line]:
@@ -335,15 +332,26 @@ def show_explanation(release: Release) -> None:
                     alt=figures_risk_more.describe_importance(rows))  # fmt: skip
     else:
         _absent("importance", "importance of predictors")
-    dependence = release.table("risk_dependence")
-    names = dependence["row"].str.split("|").str[0]
+    panels = dependence_panels(release)
+    if panels:
+        show_figure(figures_risk_panels.plot_dependence_panels(panels), id="fig-risk-dependence",
+                    caption="Mean risk, out of 100, by each predictor; beneath, how many of 100 discharges are near",
+                    alt=figures_risk_panels.describe_dependence_panels(panels))  # fmt: skip
+    else:
+        _absent("dependence", "dependence on predictors")
+
+
+def dependence_panels(release: Release) -> list[tuple[str, pd.DataFrame]]:
+    """Rows of each predictor that has a number, by its name in words, in its own unit."""
+    rows = release.table("risk_dependence")
+    names = rows["row"].astype(str).str.split("|").str[0]
+    found = []
     for predictor in dict.fromkeys(names):
-        own = dependence[names == predictor]
+        own = rows[names == predictor]
         if own["value"].notna().any():
             label = str(own["label"].iloc[0])
-            x = starts_with_capital((predictor if label in own["row"].to_list() else label).replace("_", " "))
-            show_figure(figures_risk_more.plot_dependence(own, x=x), id=f"fig-risk-dependence-{slug(predictor)}",
-                        caption=f"Mean risk by {x[:1].lower()}{x[1:]}",
-                        alt=figures_risk_more.describe_dependence(own, x=x))  # fmt: skip
-    if not dependence["value"].notna().any():
-        _absent("dependence", "dependence on predictors")
+            words = predictor if label in own["row"].to_list() else label
+            unit = " (days)" if predictor.startswith("log_") and predictor.endswith("_days") else ""
+            words = words.replace(" (log days)", "").replace("_", " ")
+            found.append((starts_with_capital(words + unit), own))
+    return found

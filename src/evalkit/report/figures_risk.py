@@ -58,7 +58,7 @@ def plot_calibration_curve(curve: pd.DataFrame, tenths: pd.DataFrame) -> Figure:
     curve : rows of `risk_curve.<model>` (columns predicted, smooth); may be empty.
     tenths : rows of `calibration.<model>` (columns predicted, observed); may be empty.
     """
-    line, points = _curve_table(curve, "smooth"), _curve_table(tenths, "observed")
+    line, points = curve_table(curve, "smooth"), curve_table(tenths, "observed")
     figure, axes = style.narrow_figure(5.2, rows=2, ratios=(5, 0.7))
     ax, strip = axes[:, 0]
     seen = np.concatenate([t[["x", "value", "upper"]].to_numpy().ravel() for t in (line, points)])
@@ -94,7 +94,7 @@ def plot_calibration_curve(curve: pd.DataFrame, tenths: pd.DataFrame) -> Figure:
     return figure  # fmt: skip
 
 
-def _curve_table(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+def curve_table(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """`x` (predicted risk), `value`, `lower`, `upper`, by `x`; what is not released is left out."""
     table = column_of(rows, column)
     table.insert(0, "x", column_of(rows, "predicted")["value"].reindex(table.index))
@@ -103,7 +103,7 @@ def _curve_table(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def describe_calibration_curve(curve: pd.DataFrame, tenths: pd.DataFrame) -> str:
     """Alt text of `plot_calibration_curve`: the lowest and highest tenth, and the curve at its middle and ends."""
-    line, points = _curve_table(curve, "smooth"), _curve_table(tenths, "observed")
+    line, points = curve_table(curve, "smooth"), curve_table(tenths, "observed")
     parts = ["Calibration: how many of 100 came back, against the risk that was predicted"]
     if len(points):
         low, high = points.iloc[0], points.iloc[-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,7 @@ from evalkit.report.figures_risk import (
     plot_forest_of,
     say_nothing,
 )
-from evalkit.report.phrases import number, starts_with_capital, with_interval
+from evalkit.report.phrases import starts_with_capital, with_interval
 
 _TEXT = 9.0
 _MEASURES = (("auroc", "AUROC", math.nan), ("calibration_slope", "Calibration slope", 1.0),
@@ -179,56 +178,3 @@ def plot_importance(rows: pd.DataFrame) -> Figure:
 def describe_importance(rows: pd.DataFrame) -> str:
     """Alt text of `plot_importance`."""
     return describe_forest_of(importance_lines(rows), x=_DROP, null=0.0)
-
-
-def _dependence(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
-    """Risks with their ends and shares of discharges, by value of the predictor."""
-    risk, share = column_of(rows, "risk"), column_of(rows, "share")["value"]
-    names = [str(row).partition("|")[2].replace("_", " ") for row in risk.index]
-    share = share.reindex(risk.index)
-    risk.index = share.index = pd.Index(names, dtype=object)
-    return risk, share
-
-
-def plot_dependence(rows: pd.DataFrame, *, x: str) -> Figure:
-    """Mean risk were everybody to have each value of one predictor, and how many discharges are near that value."""
-    risk, share = _dependence(rows)
-    figure, axes = style.narrow_figure(3.9, rows=2, ratios=(3, 1))
-    ax, beneath = axes[:, 0]
-    if not risk["value"].notna().any():
-        say_nothing(ax)
-        beneath.set_axis_off()
-        return figure
-    places = np.arange(len(risk))
-    ax.fill_between(places, 100 * risk["lower"], 100 * risk["upper"], color=style.TREATED, alpha=BAND, lw=0)
-    ax.plot(places, 100 * risk["value"], "o-", color=style.TREATED, linewidth=2, markersize=6)
-    beneath.bar(places, 100 * share.fillna(0.0), color="white", edgecolor=style.OTHER, hatch="///", width=0.7)
-    ax.set_ylim(0, 115 * float(np.nanmax(risk[["value", "upper"]].to_numpy())))
-    for one in (ax, beneath):
-        one.set_xlim(-0.6, len(risk) - 0.4)
-        one.yaxis.set_major_locator(MaxNLocator(4 if one is ax else 2))
-    style.mark_gaps(ax, risk["value"].isna().to_numpy(), style.MUTED, lift=0.04)
-    ax.set_xticks([])
-    _name_values(beneath, list(risk.index))
-    style.name_axes(ax, y="Mean risk, out of 100")
-    style.name_axes(beneath, x=style.fit(x, 4.8, 9.5), y="Discharges near, of 100")
-    return figure
-
-
-def _name_values(ax: Axes, names: Sequence[str]) -> None:
-    """As many values as there is room for."""
-    widest = max(style.text_inches(name, 9.5) for name in names) + 0.12
-    step = max(1, math.ceil(len(names) * widest / 4.6))
-    places = range(0, len(names), step)
-    ax.set_xticks(list(places), [style.fit(names[i], 4.4, 9.5, lines=1) for i in places])
-
-
-def describe_dependence(rows: pd.DataFrame, *, x: str) -> str:
-    """Alt text of `plot_dependence`: the risk and the share of discharges at every value shown."""
-    risk, share = _dependence(rows)
-    said = []
-    for name, r, near in zip(risk.index, risk.itertuples(), share, strict=True):
-        if math.isfinite(r.value):
-            beside = f", with {number(100 * near)} of 100 discharges near" if math.isfinite(near) else ""
-            said.append(f"{name}: {number(100 * r.value)} of 100{beside}")
-    return style.sentences([f"Mean risk by {x[:1].lower()}{x[1:]}", *(said or [NOTHING])])

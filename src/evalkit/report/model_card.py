@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from evalkit.report import facts, risk_tables
+from evalkit.report import facts, risk_group_tables, risk_tables
 from evalkit.report.phrases import full_stop, listed, starts_with_capital
 from evalkit.report.plain import referee_reason
+from evalkit.report.risk_group_words import count_gaps, count_sentence, gap_sentence, read_gaps
 from evalkit.report.risk_words import (
     VERDICTS,
     beats_rule,
-    gap_sentence,
     main_key,
     model_words,
     performance_sentences,
     plan,
-    read_gaps,
     read_measure,
     refusal_of,
     side_of,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
 MISSING = "Not in this release."
+CARD_FILE = "model_card.md"
 
 
 def render_model_card(release: Release) -> str:
@@ -119,6 +119,21 @@ def _not_for(_: Release) -> str:
     ])  # fmt: skip
 
 
+def _poor_input(release: Release) -> str:
+    """What the model does with what is missing, and what `evalkit risk predict` refuses."""
+    if state_of(release) != "shown":
+        return "There is no model to give input to."
+    filled = "A missing number is taken as the median of development, and that it was missing is told to the model."
+    branch = "A missing number takes a branch of its own in each tree."
+    return _items([
+        branch if told_model(release) == "gradient_boosting" else filled,
+        "A category that is missing is a level of its own.",
+        "Columns that are absent or of another type, categories never seen in development and infinite numbers are "
+        "refused; so is a column with more than a tenth of its values outside the range of development.",
+        "Where more is missing than in development (see Data), the performance below is not to be expected.",
+    ])  # fmt: skip
+
+
 # ---- numbers -------------------------------------------------------------------------------------
 
 
@@ -147,11 +162,11 @@ def _performance(release: Release) -> str:
 
 
 def _groups(release: Release) -> str:
-    lines = [f"{name}: {text}." for name, text in risk_tables.group_lines(release)]
+    lines = [f"{name}: {text}." for name, text in risk_group_tables.group_lines(release)]
     gaps = [gap_sentence(release, gap) for gap in read_gaps(release)]
-    threshold = risk_tables.group_threshold_table(release)
+    threshold = risk_group_tables.group_threshold_table(release)
     parts = [_items(lines)] if lines else []
-    parts += [_items(gaps)] if gaps else []
+    parts += [count_sentence(count_gaps(release)), _items(gaps)] if gaps else []
     parts += [_table(threshold)] if len(threshold) else []
     return "\n\n".join(parts) or f"{MISSING} Nobody should take it to be fair."
 
@@ -211,7 +226,7 @@ def _provenance(release: Release) -> str:
 
 
 _SECTIONS = (
-    ("The model", _model), ("What it is for", _intended), ("What it is not for", _not_for), ("Data", _data),
-    ("Performance", _performance), ("Groups", _groups), ("Thresholds", _thresholds), ("Limits", _limits),
-    ("Version and protocol", _provenance),
+    ("The model", _model), ("What it is for", _intended), ("What it is not for", _not_for),
+    ("Poor or missing input", _poor_input), ("Data", _data), ("Performance", _performance), ("Groups", _groups),
+    ("Thresholds", _thresholds), ("Limits", _limits), ("Version and protocol", _provenance),
 )  # fmt: skip

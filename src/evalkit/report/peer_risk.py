@@ -6,20 +6,18 @@ that is of use, one that tells nothing, one that was refused, and one that serve
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from evalkit.report import facts, figures_risk
 from evalkit.report.display import show_figure, show_text
-from evalkit.report.phrases import full_stop, starts_with_capital
+from evalkit.report.peer_risk_groups import show_for_whom, unfair_words
+from evalkit.report.phrases import full_stop
 from evalkit.report.plain import plain_reason
 from evalkit.report.risk_words import (
-    CHARACTERISTICS,
-    GroupGap,
-    label_of,
+    Beside,
+    beside_rule,
     order_of,
     plan,
-    read_gaps,
     read_measure,
     refusal_of,
     side_of,
@@ -34,24 +32,6 @@ if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
 _MONTH_DAYS = 30
-_PLAIN_LEVELS = {
-    "ethnic_group|asian": "Asian people", "ethnic_group|black": "Black people", "ethnic_group|white": "White people",
-    "ethnic_group|mixed": "people of mixed ethnic groups", "ethnic_group|other": "people of other ethnic groups",
-    "sex|female": "women", "sex|male": "men", "sex|other": "people of another sex",
-    "dual_diagnosis|yes": "people with a drug or alcohol problem",
-    "dual_diagnosis|no": "people without a drug or alcohol problem",
-    "deprivation|most deprived fifth": "people in the poorest areas",
-    "deprivation|deciles 3 to 5": "people in areas in between",
-    "deprivation|deciles 6 to 10": "people in better-off areas",
-}  # fmt: skip
-_NOT_WRITTEN = {
-    "age_band": "people whose age is not written down", "deprivation": "people whose home area is not written down",
-    "dual_diagnosis": "people for whom a drug or alcohol problem is not written down, or the lack of one",
-}  # fmt: skip
-_PLAIN_CHARACTERISTICS = CHARACTERISTICS | {
-    "deprivation": "how poor the area is that people live in", "area": "the borough that people live in",
-    "dual_diagnosis": "having a drug or alcohol problem too",
-}  # fmt: skip
 
 
 def show_risk(release: Release) -> None:
@@ -63,6 +43,7 @@ def show_risk(release: Release) -> None:
     state = state_of(release)
     if state == "shown":
         show_right_and_wrong(release)
+        show_beside_counting(release)
         show_for_whom(release)
     show_not_for(release)
 
@@ -109,9 +90,9 @@ def answer(release: Release) -> list[str]:
     lead = {"weak": "Only a little better than guessing.", "fair": "Better than guessing, but often wrong.",
             "good": "Much better than guessing, but still wrong for many."}[order]  # fmt: skip
     doubt = [] if sure else ["It could be a little better or worse than that."]
-    unfair = any(gap.clear for gap in read_gaps(release))
-    worse = ["It works **less well for some people** than for others."] if unfair else []
-    return [lead, *doubt, *_no_skill(release), *_wrong_level(release), *worse]
+    beside = {"alike": ["Just counting earlier stays does as well, as far as we can see."],
+              "worse": ["Just counting earlier stays does **better**."]}.get(beside_rule(release), [])  # fmt: skip
+    return [lead, *doubt, *beside, *_no_skill(release), *_wrong_level(release), *unfair_words(release)]
 
 
 def _refusal(release: Release) -> list[str]:
@@ -248,101 +229,24 @@ def _use_words(release: Release) -> list[str]:
     return ["We cannot tell if acting on it is better than offering help to everybody, or to nobody."]
 
 
-# ---- for whom --------------------------------------------------------------------------------------
+# ---- beside the simplest rule ----------------------------------------------------------------------
+
+_COUNT = "a simple count of how often a person was in hospital before"
+_BESIDE: dict[Beside, str] = {
+    "alike": f"No better that we can see. We set it beside {_COUNT}. As far as we can see, the count does just as "
+             "well. It is easier to check, and to argue with.",
+    "worse": f"No. We set it beside {_COUNT}. The count does **better**. So nobody needs the model.",
+    "better": f"Yes. We set it beside {_COUNT}. It does better than that.",
+    "mixed": f"In some ways yes, in others no. We set it beside {_COUNT}.",
+    "own": "It does nothing else. It counts how often a person was in hospital before.",
+    "unknown": f"We do not know. We could not set it beside {_COUNT}.",
+}  # fmt: skip
 
 
-def show_for_whom(release: Release) -> None:
-    """Whom it serves worse, whom it may, and who is too few to say."""
-    gaps = read_gaps(release)
-    parts = ["### Does it work as well for everybody?"]
-    if not gaps:
-        parts.append("We did not look at this. So nobody should think that it is fair.")
-        show_text("\n\n".join(parts), id="text-risk-groups")
-        return
-    worse = [line for gap in gaps if gap.clear for line in _worse_lines(release, gap)]
-    if worse:
-        parts += ["**No.** It works less well for some people:", "\n".join(worse)]
-    open_gaps = [gap for gap in gaps if not gap.clear and gap.any_number]
-    if open_gaps:
-        lead = "We also looked at these:" if worse else "We looked at these:"
-        parts += [lead, _bullets([_plain_characteristic(g) for g in open_gaps]),
-                  "Here the gaps could be chance. That does not show that it is fair."]  # fmt: skip
-    silent = [gap for gap in gaps if not gap.any_number]
-    if silent:
-        parts += ["For these we have no answer:", _bullets([_plain_characteristic(g) for g in silent])]
-    hidden = _hidden_levels(release, gaps)
-    if hidden:
-        parts += ["Some groups are too small to show:", _bullets(hidden), "For them we do not know if it works."]
-    show_text("\n\n".join(parts), id="text-risk-groups")
-
-
-def _plain_characteristic(gap: GroupGap) -> str:
-    return _PLAIN_CHARACTERISTICS.get(gap.characteristic, gap.characteristic.replace("_", " "))
-
-
-def _bullets(items: list[str]) -> str:
-    """One short sentence an item."""
-    return "\n".join(f"- {full_stop(starts_with_capital(item))}" for item in items)
-
-
-def _worse_lines(release: Release, gap: GroupGap) -> list[str]:
-    """One line for each level that fares worse; where no level can be named, that there is a gap."""
-    if not gap.worse:
-        return [f"- It does not work alike for all. The gap goes with {_plain_characteristic(gap)}."]
-    return [f"- **{starts_with_capital(plain_level(row, label_of(release, row)))}.** {_level_words(release, row, gap)}"
-            for row in gap.worse]  # fmt: skip
-
-
-def _level_words(release: Release, row: str, gap: GroupGap) -> str:
-    said = []
-    hit, alarm = (read_amount(release, "risk_group_threshold", row, c) for c in ("sensitivity", "false_positive_rate"))
-    others = [read_amount(release, "risk_group_threshold", r, "sensitivity") for r in gap.levels if r != row]
-    best = max((a.value for a in others if a.has_number), default=math.nan)
-    spared = [read_amount(release, "risk_group_threshold", r, "false_positive_rate") for r in gap.levels if r != row]
-    least = min((a.value for a in spared if a.has_number), default=math.nan)
-    if hit.has_number and {"sensitivity", "auroc", "observed_expected"} & set(gap.clear):
-        said.append(f"Of 100 of them who came back, it found {_of_100(hit)}.")
-        if math.isfinite(best) and round(100 * best) > round(100 * hit.value):
-            said.append(f"In another group it found {round(100 * best)}.")
-    if alarm.has_number and "false_positive_rate" in gap.clear:
-        said.append(f"Of 100 of them who did not come back, it still pointed at {_of_100(alarm)}.")
-        if math.isfinite(least) and round(100 * least) < round(100 * alarm.value):
-            said.append(f"In another group it pointed at {round(100 * least)}.")
-    side = side_of(read_amount(release, "risk_groups", row, "observed_expected"), 1.0)
-    if side == "above":
-        said.append("The risks that it gives them are too low. So they may miss out on help.")
-    elif side == "below":
-        said.append("The risks that it gives them are too high. So they may be watched without need.")
-    return " ".join(said) or "It puts them in order less well."
-
-
-def _of_100(amount: Amount) -> str:
-    """`38`, and its range in the same sentence."""
-    text = f"{round(100 * amount.value)}"
-    return f"{text} (or {round(100 * amount.lower)} to {round(100 * amount.upper)})" if amount.has_range else text
-
-
-def plain_level(row: str, label: str = "") -> str:
-    """A level of a characteristic as people."""
-    characteristic, _, name = row.rpartition("|")
-    if row.lower() in _PLAIN_LEVELS:
-        return _PLAIN_LEVELS[row.lower()]
-    if name.lower() in ("not recorded", "unknown"):
-        what = characteristic.replace("_", " ")
-        return _NOT_WRITTEN.get(characteristic, f"people whose {what} is not written down")
-    words = (label if label and label != row else name).replace("_", " ")
-    return {"age_band": f"people aged {words}", "area": f"people in {words}"}.get(characteristic, words)
-
-
-def _hidden_levels(release: Release, gaps: list[GroupGap]) -> list[str]:
-    hidden = []
-    for gap in gaps:
-        for row in gap.levels:
-            auroc, hit = (read_amount(release, t, row, c) for t, c in
-                          (("risk_groups", "auroc"), ("risk_group_threshold", "sensitivity")))  # fmt: skip
-            if not auroc.has_number and not hit.has_number:
-                hidden.append(plain_level(row, label_of(release, row)))
-    return list(dict.fromkeys(hidden))
+def show_beside_counting(release: Release) -> None:
+    """Whether it does better than to count earlier stays, which anybody can do."""
+    text = f"### Is it better than just counting earlier stays?\n\n{_BESIDE[beside_rule(release)]}"
+    show_text(text, id="text-risk-rule")
 
 
 # ---- what it is not for ----------------------------------------------------------------------------

@@ -316,7 +316,7 @@ def number(value: float, unit: str = "") -> str:
         return f"{value:,.0f}".replace("-", "−")
     small = unit.startswith("risk") or (abs(value) < 0.1 and unit != "ratio")
     digits = 3 if small else 2 if abs(value) < 10 else 1
-    return f"{value:.{digits}f}".replace("-", "−")
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # no minus before nought
 
 
 def with_interval(value: float, lower: float, upper: float, unit: str = "") -> str:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
 from evalkit.report import facts
-from evalkit.report.phrases import full_stop, starts_with_capital
+from evalkit.report.phrases import full_stop, listed, starts_with_capital
+from evalkit.report.plain import referee_reason
 from evalkit.report.risk_words import (
     MEASURES,
     METHODS,
     VERDICTS,
-    characteristic_words,
-    level_words,
+    main_key,
     model_words,
+    models_in,
     plan,
     share_words,
     split_key,
@@ -34,25 +35,23 @@ THRESHOLD_COLUMNS = {
     "flagged_per_100": "Pointed at, of 100", "came_back_of_100_flagged": "Came back, of 100 pointed at",
     "found_of_100": "Found, of 100 who came back", "alarms_per_found": "False alarms for each found",
 }  # fmt: skip
-GROUP_THRESHOLD_COLUMNS = {
-    "flagged_per_100": "Pointed at, of 100", "sensitivity": "Sensitivity", "false_positive_rate": "False positive rate",
-    "false_negative_rate": "False negative rate", "ppv": "Predictive value",
-}  # fmt: skip
 OVERALL = ("auroc", "auprc", "brier", "scaled_brier", "log_loss")
 CALIBRATION = ("observed_expected", "calibration_intercept", "calibration_slope", "ici", "e50", "e90", "emax")
 _PARTS = {"apparent": "Apparent", "optimism": "Optimism", "corrected": "Corrected"}
 _CORRECTED = ("auroc", "scaled_brier", "observed_expected", "calibration_slope", "ici")
 
 
+_REFUSED = ("not_estimable", "refused")
+_NOT_BUILT = "not built"
 _DECIMALS = dict.fromkeys(("flagged_per_100", "came_back_of_100_flagged", "found_of_100", "alarms_per_found",
                            "avoided_per_100"), 1)  # fmt: skip
-_DECIMALS |= dict.fromkeys(("brier", "scaled_brier", "log_loss", "ici", "e50", "e90", "emax", "net_benefit"), 3)
+_DECIMALS |= dict.fromkeys(("brier", "scaled_brier", "ipa", "log_loss", "ici", "e50", "e90", "emax", "net_benefit"), 3)
 
 
 def cell_text(row: pd.Series, column: str, *, threshold: int) -> str:
     """A number with its interval at the decimals of its column, or why there is none."""
     ends = [float(row[c]) for c in ("value", "lower", "upper")]
-    if row["status"] in ("not_estimable", "refused"):  # why is told once, beneath the tables
+    if row["status"] in _REFUSED:  # why is told once, beneath the tables
         return "not estimable"
     if row["status"] != "shown" or not math.isfinite(ends[0]) or column not in _DECIMALS:
         return shown(row, threshold=threshold)
@@ -61,7 +60,7 @@ def cell_text(row: pd.Series, column: str, *, threshold: int) -> str:
 
 def fixed(value: float, lower: float, upper: float, decimals: int) -> str:
     """`10.0 (8.4 to 11.6)`: all at the same decimals."""
-    text = [f"{x:.{decimals}f}".replace("-", "−") for x in (value, lower, upper)]
+    text = [f"{round(x, decimals) + 0.0:.{decimals}f}".replace("-", "−") for x in (value, lower, upper)]
     return f"{text[0]} ({text[1]} to {text[2]})" if math.isfinite(lower + upper) else text[0]
 
 
@@ -79,6 +78,8 @@ def grid(release: Release, table: str, *, heads: Sequence[str], words: Words,
         own = rows[rows["row"] == row].drop_duplicates("column").set_index("column")
         first = own.iloc[0]
         cells = [cell_text(own.loc[c], c, threshold=limit) if c in own.index else "" for c in names]
+        if table == "risk_performance" and own["status"].isin(_REFUSED).all():
+            cells = [_NOT_BUILT] * len(names)
         if any(cells):
             out.append([*words(first), *cells])
     return pd.DataFrame(out, columns=[*heads, *names.values()])
@@ -96,37 +97,90 @@ def sample_table(release: Release) -> pd.DataFrame:
 
 
 def size_table(release: Release) -> pd.DataFrame:
-    """What each criterion of sample size asks for, and what there is."""
+    """What each criterion of development asks for, what there is, and what that is enough for: a line a model."""
+    criteria = _criteria(release, validation=False)
+    words = {(h, whom): verdict for h, whom, verdict in _verdict_rows(release)}
+    lines = dict.fromkeys([*((h, whom) for h, whom, _ in criteria), *words])
+    heads = list(dict.fromkeys(label for _, _, label in criteria))
+    out = []
+    for h, whom in sorted(lines, key=lambda line: line[0] != plan(release).horizon_days):
+        found = {label: row for (at, who, label), row in criteria.items() if (at, who) == (h, whom)}
+        name = "The service's own people" if whom == "service" else model_words(release, whom)
+        have = next((_size_text(release, row, "have") for row in found.values()), "")
+        cells = [_size_text(release, found[label], "needed") if label in found else "" for label in heads]
+        out.append([name, f"{h} days", *cells, have, _BEARS.get(words.get((h, whom), ""), words.get((h, whom), ""))])
+    return pd.DataFrame(out, columns=["For", "Horizon", *heads, "There are", "Enough"])
 
-    def words(first: pd.Series) -> list[str]:
-        h, rest = split_key(release, first["row"])
+
+_BEARS = {"develop": "to develop", "recalibrate": "only to recalibrate", "refuse": "for neither"}
+
+
+def validation_size_table(release: Release) -> pd.DataFrame:
+    """What each criterion of validation asks for, and what there is: a line a horizon."""
+    criteria = _criteria(release, validation=True)
+    heads = list(dict.fromkeys(label for _, _, label in criteria))
+    out = []
+    for h in dict.fromkeys(h for h, *_ in criteria):
+        found = {label: row for (at, _, label), row in criteria.items() if at == h}
+        cells = [_size_text(release, found[label], "needed") if label in found else "" for label in heads]
+        out.append([f"{h} days", *cells, _size_text(release, next(iter(found.values())), "have")])
+    return pd.DataFrame(out, columns=["Horizon", *heads, "There are"])
+
+
+def _criteria(release: Release, *, validation: bool) -> dict[tuple[int, str, str], str]:
+    """Rows of criteria by horizon, whom they are for, and the criterion in words."""
+    rows = release.table("risk_size")
+    out = {}
+    for r in rows[rows["column"] != "verdict"].drop_duplicates("row").itertuples():
+        h, rest = split_key(release, str(r.row))
         whom, _, criterion = rest.partition("|")
-        name = "Validation" if whom == "validation" else f"Development: {model_words(release, whom)}"
-        return [name, f"{h} days", _own_label(first) or criterion.replace("_", " ")]
+        if (whom == "validation") == validation:
+            label = str(r.label) if r.label and r.label != r.row else criterion.replace("_", " ")
+            out[h, whom, starts_with_capital(label)] = str(r.row)
+    return out
 
-    return grid(release, "risk_size", heads=("For", "Horizon", "Criterion"), words=words,
-                columns={"needed": "Discharges needed", "have": "There are"})  # fmt: skip
+
+def _size_text(release: Release, row: str, column: str) -> str:
+    found = facts.cell(release, "risk_size", row, column)
+    return "" if found is None else cell_text(found, column, threshold=facts.threshold(release))
 
 
-def verdict_table(release: Release) -> pd.DataFrame:
-    """What the sample can bear, for each model and for the service's own people."""
+def _verdict_rows(release: Release) -> list[tuple[int, str, str]]:
+    """Horizon, whom it is for, and the verdict."""
     rows = release.table("risk_size")
     out = []
     for r in rows[rows["column"] == "verdict"].itertuples():
         h, rest = split_key(release, str(r.row))
-        whom = rest.split("|")[0]
-        name = "The service's own people" if whom == "service" else model_words(release, whom)
-        verdict = str(r.unit if r.unit in VERDICTS else r.label)
-        why = full_stop(str(r.reason)) if r.reason else ""
-        out.append([name, f"{h} days", starts_with_capital(VERDICTS.get(verdict, verdict)), why])
-    return pd.DataFrame(out, columns=["For", "Horizon", "The sample is", "Why"])
+        out.append((h, rest.split("|")[0], str(r.unit if r.unit in VERDICTS else r.label)))
+    return out
 
 
-def measures_table(release: Release, measures: Sequence[str]) -> pd.DataFrame:
+def not_built(release: Release) -> list[str]:
+    """Models without any number on later discharges, and why, each reason once."""
+    rows = release.table("risk_performance")
+    small = {(h, whom) for h, whom, verdict in _verdict_rows(release) if verdict != "develop"}
+    whom_by_reason: dict[str, dict[str, list[str]]] = {}
+    for row in dict.fromkeys(rows["row"].astype(str)):
+        own = rows[rows["row"] == row]
+        if not own["status"].isin(_REFUSED).all():
+            continue
+        h, model = split_key(release, row)
+        why = _TOO_SMALL if (h, model) in small else full_stop(referee_reason(str(own["reason"].iloc[0])))
+        name = "every model" if model == "all" else model_words(release, model)
+        whom_by_reason.setdefault(why, {}).setdefault(name, []).append(str(h))
+    return [f"Not built: {'; '.join(f'{name} ({listed(days)} days)' for name, days in found.items())}. {why}"
+            for why, found in whom_by_reason.items()]  # fmt: skip
+
+
+_TOO_SMALL = "The discharges are too few for what sample size asks of them."
+
+
+def measures_table(release: Release, measures: Sequence[str], *,
+                   unbuilt: Literal["shown", "left out"] = "shown") -> pd.DataFrame:  # fmt: skip
     """Measures of every model and horizon on later discharges."""
-
-    return grid(release, "risk_performance", heads=("Model", "Horizon"), words=_model_and_horizon(release),
-                columns={m: MEASURES[m] for m in measures})  # fmt: skip
+    table = grid(release, "risk_performance", heads=("Model", "Horizon"), words=_model_and_horizon(release),
+                 columns={m: MEASURES[m] for m in measures})  # fmt: skip
+    return table if unbuilt == "shown" else table[(table.iloc[:, 2:] != _NOT_BUILT).any(axis=1)]
 
 
 def optimism_table(release: Release) -> pd.DataFrame:
@@ -147,24 +201,33 @@ def optimism_table(release: Release) -> pd.DataFrame:
 
 
 def time_table(release: Release) -> pd.DataFrame:
-    """Measures of time to readmission, death competing, of every model."""
+    """Measures of time to readmission, death competing, of every model at the main horizon."""
     names = {"harrell_c": "Harrell's C", "uno_c": "Uno's C", "auroc": "AUROC", "ipa": "IPA"}
     names |= {m: MEASURES[m] for m in ("observed_expected", "calibration_slope", "ici")}
-    return grid(release, "risk_time", heads=("Model", "Horizon"), words=_model_and_horizon(release), columns=names)
+    return grid(release, "risk_time", heads=("Model",), columns=names,
+                words=lambda first: [model_words(release, split_key(release, first["row"])[1])])  # fmt: skip
 
 
 def imputed_table(release: Release) -> pd.DataFrame:
-    """Performance with missing values imputed several times."""
-    names = {m: MEASURES[m] for m in (*OVERALL, "observed_expected", "calibration_slope")}
-    return grid(release, "risk_imputed", heads=("Model", "Horizon"), words=_model_and_horizon(release), columns=names)
-
-
-def conflict_table(release: Release) -> pd.DataFrame:
-    """What equal predictive values would ask of each group, given how many of it come back."""
-    names = {"base_rate": "Share who came back", "fpr_needed": "False positive rate that equal others would need",
-             "mean_risk_events": "Mean risk of those who came back",
-             "mean_risk_others": "Mean risk of those who did not"}  # fmt: skip
-    return grid(release, "risk_group_conflict", heads=("Characteristic", "Level"), words=_group_words, columns=names)
+    """Each model as shipped and with missing values imputed several times, at the main horizon, and of the model that
+    is told of both corrected for optimism on development."""
+    names = {m: MEASURES[m] for m in ("auroc", "scaled_brier", "observed_expected", "calibration_slope", "ici")}
+    limit = facts.threshold(release)
+    kinds = [
+        ("as shipped, later", "risk_performance", ""),
+        ("imputed, later", "risk_imputed", ""),
+    ]
+    more = [("as shipped, development, corrected", "risk_optimism", "|corrected"),
+            ("imputed, development, corrected", "risk_imputed", "|corrected")]  # fmt: skip
+    out = []
+    for model in models_in(release, "risk_imputed"):
+        for words, table, part in [*kinds, *(more if model == told_model(release) else [])]:
+            rows = facts.table_row(release, table, main_key(release, table, model=model)).set_index("column")
+            cells = [cell_text(rows.loc[m + part], m, threshold=limit) if m + part in rows.index else ""
+                     for m in names]  # fmt: skip
+            if any(cells):
+                out.append([f"{model_words(release, model)}: {words}", *cells])
+    return pd.DataFrame(out, columns=["Model and data", *names.values()])
 
 
 def _model_and_horizon(release: Release) -> Words:
@@ -200,14 +263,21 @@ def threshold_table(release: Release) -> pd.DataFrame:
 
 
 def benefit_table(release: Release, table: str = "risk_net_benefit") -> pd.DataFrame:
-    """Net benefit and interventions avoided, by model and threshold."""
+    """Net benefit of each model and of acting for all, and what the told model spares: a line a threshold."""
+    rows = release.table(table)
+    limit = facts.threshold(release)
+    keys = [str(r).rpartition("|") for r in dict.fromkeys(rows["row"])]
+    models = sorted(dict.fromkeys(m for m, _, _ in keys), key=lambda m: (m == "all", m != told_model(release)))
+    own = told_model(release)
 
-    def words(first: pd.Series) -> list[str]:
-        model, _, at = first["row"].rpartition("|")
-        return ["Everybody" if model == "all" else model_words(release, model), at]
+    def text(model: str, at: str, column: str) -> str:
+        found = facts.cell(release, table, f"{model}|{at}", column)
+        return "" if found is None else cell_text(found, column, threshold=limit)
 
-    return grid(release, table, heads=("Acting for", "Threshold"), words=words,
-                columns={"net_benefit": "Net benefit", "avoided_per_100": "Avoided, of 100"})  # fmt: skip
+    out = [[at, *(text(m, at, "net_benefit") for m in models), text(own, at, "avoided_per_100")]
+           for at in sorted(dict.fromkeys(t for _, _, t in keys), key=float)]  # fmt: skip
+    names = ["Everybody" if m == "all" else model_words(release, m) for m in models]
+    return pd.DataFrame(out, columns=["Threshold", *names, f"Avoided, of 100: {model_words(release, own)}"])
 
 
 def recalibration_table(release: Release) -> pd.DataFrame:
@@ -242,39 +312,16 @@ def _share_text(row: pd.Series, limit: int) -> str:
     return f"{100 * share:.1f}%"
 
 
-def _group_words(first: pd.Series) -> list[str]:
-    row = str(first["row"])
-    return [starts_with_capital(characteristic_words(row.split("|")[0])), level_words(row, str(first["label"]))]
-
-
-def _own_label(first: pd.Series) -> str:
-    return "" if first["label"] == first["row"] else str(first["label"])
-
-
-def groups_table(release: Release) -> pd.DataFrame:
-    """The model within each group."""
-    names = {m: MEASURES[m] for m in ("discharges", "auroc", "observed_expected", "calibration_slope", "scaled_brier")}
-    return grid(release, "risk_groups", heads=("Characteristic", "Level"), words=_group_words, columns=names)
-
-
-def group_threshold_table(release: Release) -> pd.DataFrame:
-    """What pointing at people does to each group."""
-    return grid(release, "risk_group_threshold", heads=("Characteristic", "Level"), words=_group_words,
-                columns=GROUP_THRESHOLD_COLUMNS)  # fmt: skip
-
-
-def gap_table(release: Release) -> pd.DataFrame:
-    """The largest gap of each characteristic, with intervals that hold for all levels at once."""
-    names = {m: MEASURES[m] for m in ("auroc", "observed_expected", "calibration_slope", "sensitivity",
-                                      "false_positive_rate", "ppv")}  # fmt: skip
-    return grid(release, "risk_group_gap", heads=("Characteristic",), columns=names,
-                words=lambda first: [starts_with_capital(characteristic_words(first["row"]))])  # fmt: skip
-
-
 def terms_table(release: Release) -> pd.DataFrame:
     """Coefficients as odds ratios for each step that means something."""
     return grid(release, "risk_terms", heads=("Term",), columns={"odds_ratio": "Odds ratio"},
-                words=lambda first: [starts_with_capital(str(first["label"]).replace("_", " "))])  # fmt: skip
+                words=lambda first: [term_words(str(first["label"]))])  # fmt: skip
+
+
+def term_words(label: str) -> str:
+    """`Left against advice: yes, against no`: true and false are for machines."""
+    text = label.replace(": True, against False", ": yes, against no").replace(", against False", ", against no")
+    return starts_with_capital(text.replace("_", " "))
 
 
 def learning_table(release: Release) -> pd.DataFrame:
@@ -320,14 +367,3 @@ def text_of(amount: Amount, name: str) -> str:
     if amount.has_number and column in _DECIMALS:
         return fixed(amount.value, amount.lower, amount.upper, _DECIMALS[column])
     return told(amount)
-
-
-def group_lines(release: Release) -> list[tuple[str, str]]:
-    """Every group with its AUROC and its observed over expected, in words."""
-    out = []
-    for first in (r for _, r in release.table("risk_groups").drop_duplicates("row").iterrows()):
-        row = str(first["row"])
-        auroc, ratio = (read_amount(release, "risk_groups", row, m) for m in ("auroc", "observed_expected"))
-        what = ", ".join(_group_words(first))
-        out.append((what, f"AUROC {told(auroc)}; observed over expected {told(ratio, 'ratio')}"))
-    return out

@@ -7,12 +7,8 @@ called open.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import pandas as pd
-
-from evalkit.report import facts
 from evalkit.report.phrases import listed, starts_with_capital, with_interval
 from evalkit.report.value_facts import Amount, read_amount
 
@@ -93,12 +89,6 @@ def models_in(release: Release, table: str = "risk_performance") -> list[str]:
     """Models that a table has rows of at the main horizon, in its order."""
     keys = [split_key(release, str(row)) for row in release.table(table)["row"]]
     return list(dict.fromkeys(model for h, model in keys if h == plan(release).horizon_days))
-
-
-def level_words(row: str, label: str = "") -> str:
-    """A level of a characteristic `ethnic_group|not recorded` as text."""
-    name = row.split("|")[-1]
-    return starts_with_capital((label if label and label != row else name).replace("_", " "))
 
 
 def characteristic_words(name: str) -> str:
@@ -215,17 +205,64 @@ def performance_sentences(release: Release, model: str) -> str:
     return " ".join(parts)
 
 
+RULE = "prior_admissions"
+Beside = Literal["better", "worse", "mixed", "alike", "own", "unknown"]
+
+
+def beside_rule(release: Release) -> Beside:
+    """The model that is told of beside the rule of earlier admissions alone.
+
+    By AUROC and by net benefit at each threshold: "better" where an interval of the model lies wholly above the
+    rule's and none below, "alike" where all that both have overlap. Asking intervals not to meet asks much of two
+    models of the same people, so that "alike" is not equal.
+    """
+    model = told_model(release)
+    if model == RULE:
+        return "own"
+    auroc = _side_by_side(*(read_measure(release, "auroc", model=m) for m in (model, RULE)))
+    sides = {auroc, *_benefit_sides(release, model).values()}
+    if auroc == "unknown":
+        return "unknown"
+    if {"above", "below"} <= sides:
+        return "mixed"
+    return "better" if "above" in sides else "worse" if "below" in sides else "alike"
+
+
+def _benefit_sides(release: Release, model: str) -> dict[float, str]:
+    """At each threshold that both have, on which side of the rule's net benefit the model's lies."""
+    rows = dict.fromkeys(str(r) for r in release.table("risk_net_benefit")["row"])
+    at = [r.rpartition("|")[2] for r in rows if r.rpartition("|")[0] == model]
+    pairs = {t: [read_amount(release, "risk_net_benefit", f"{m}|{t}", "net_benefit") for m in (model, RULE)]
+             for t in at}  # fmt: skip
+    return {float(t): side for t, pair in pairs.items() if (side := _side_by_side(*pair)) != "unknown"}
+
+
+def _side_by_side(own: Amount, rule: Amount) -> Literal["below", "above", "open", "unknown"]:
+    if not (own.has_number and own.has_range and rule.has_number and rule.has_range):
+        return "unknown"
+    return "above" if own.lower > rule.upper else "below" if own.upper < rule.lower else "open"
+
+
 def beats_rule(release: Release) -> str:
     """The primary model beside the rule of one variable, by their intervals; empty where there are not both."""
-    own, rule = (read_measure(release, "auroc", model=m) for m in (told_model(release), "prior_admissions"))
-    if told_model(release) == "prior_admissions" or not (own.has_range and rule.has_range):
+    found = beside_rule(release)
+    if found in ("own", "unknown"):
         return ""
+    rule = read_measure(release, "auroc", model=RULE)
     told = f"The rule of earlier admissions alone has AUROC {with_interval(rule.value, rule.lower, rule.upper)}"
-    if own.lower > rule.upper:
-        return f"{told}; the intervals do not meet, and the model orders people better."
-    if own.upper < rule.lower:
-        return f"{told}; the intervals do not meet, and **the rule orders people better**."
-    return f"{told}; the intervals meet, so that the model is better is not shown by them."
+    sides = _benefit_sides(release, told_model(release))
+    apart = [f"{t:g}" for t, side in sorted(sides.items()) if side != "open"]
+    benefit = "" if not sides else (
+        f"; by net benefit they do not meet at {listed(apart)}" if apart
+        else f"; by net benefit they meet at all of {len(sides)} thresholds")  # fmt: skip
+    said = {
+        "better": "where intervals do not meet, the model does better",
+        "worse": "where intervals do not meet, **the rule does better**",
+        "mixed": "each does better somewhere",
+        "alike": "that the model is better than the rule is not shown",
+    }[found]
+    side = _side_by_side(read_measure(release, "auroc"), rule)
+    return f"{told}; the intervals {'meet' if side == 'open' else 'do not meet'}{benefit}: {said}."
 
 
 # ---- use at a threshold --------------------------------------------------------------------------
@@ -268,82 +305,6 @@ def use_sentence(release: Release, model: str) -> str:
     return f"By threshold, acting on it is {'; '.join(parts)}."
 
 
-# ---- groups --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class GroupGap:
-    """One characteristic: whether any gap between its levels is clear, and which levels fare worse, by measure."""
-
-    characteristic: str
-    clear: tuple[str, ...]
-    worse: tuple[str, ...]
-    levels: tuple[str, ...]
-    any_number: bool
-
-
-_WORSE_LOW = ("sensitivity", "auroc")
-_WORSE_HIGH = ("observed_expected", "false_positive_rate")
-# Gaps in other measures need no unfairness: they follow how many of a group come back, or how large it is.
-FAIRNESS = (*_WORSE_LOW, *_WORSE_HIGH, "calibration_slope")
-
-
-def read_gaps(release: Release) -> list[GroupGap]:
-    """Every characteristic by which the release compares groups.
-
-    A level is named only where the gap in that measure is clear with all levels compared at once (simultaneous
-    interval above 0): the level found least often or ordered least well, that whose risks are most too low, and that
-    pointed at in vain most often.
-    """
-    names = [str(row).split("|")[0] for table in ("risk_groups", "risk_group_threshold", "risk_group_gap")
-             for row in release.table(table)["row"]]  # fmt: skip
-    return [_read_gap(release, name) for name in dict.fromkeys(names)]
-
-
-def _read_gap(release: Release, name: str) -> GroupGap:
-    rows = release.table("risk_group_gap")
-    rows = rows[rows["row"] == name]
-    clear = tuple(str(r.column) for r in rows.itertuples() if r.column in FAIRNESS and r.lower > 0)
-    worse = [level for m in (*_WORSE_LOW, *_WORSE_HIGH) if m in clear and (level := _worst(release, name, m))]
-    levels = [str(r) for table in ("risk_groups", "risk_group_threshold") for r in release.table(table)["row"]
-              if str(r).split("|")[0] == name]  # fmt: skip
-    return GroupGap(name, clear, tuple(dict.fromkeys(worse)), tuple(dict.fromkeys(levels)),
-                    bool(rows["value"].notna().any()))  # fmt: skip
-
-
-def _worst(release: Release, name: str, measure: str) -> str:
-    values: dict[str, float] = {}
-    for table in ("risk_groups", "risk_group_threshold"):
-        rows = release.table(table)
-        mine = rows[(rows["column"] == measure) & rows["value"].notna()]
-        mine = mine[mine["row"].str.split("|").str[0] == name]
-        values |= dict(zip(mine["row"].astype(str), mine["value"], strict=True))
-    if len(values) < 2:
-        return ""
-    return min(values, key=values.__getitem__) if measure in _WORSE_LOW else max(values, key=values.__getitem__)
-
-
-def gap_sentence(release: Release, gap: GroupGap) -> str:
-    """One characteristic for referees."""
-    what = starts_with_capital(characteristic_words(gap.characteristic))
-    if not gap.any_number:
-        return f"{what}: no gap can be given."
-    if not gap.clear:
-        return f"{what}: no gap is clear of chance when all levels are compared at once; none is ruled out."
-    names = [MEASURES.get(m, m) for m in gap.clear]
-    told = f"{what}: clear gaps in {listed([n if n.isupper() else n[:1].lower() + n[1:] for n in names])}"
-    worse = [level_words(row, label_of(release, row)) for row in gap.worse]
-    return f"{told}; worse for {listed(worse)}." if worse else f"{told}."
-
-
-def label_of(release: Release, row: str) -> str:
-    for table in ("risk_groups", "risk_group_threshold"):
-        rows = facts.table_row(release, table, row)
-        if len(rows):
-            return str(rows["label"].iloc[0])
-    return ""
-
-
 # ---- small help ----------------------------------------------------------------------------------
 
 
@@ -370,5 +331,26 @@ def verdicts(release: Release) -> list[tuple[str, str, str]]:
     return out
 
 
-def levels_of(rows: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(rows["row"].astype(str)))
+def read_checks(release: Release) -> list[tuple[str, str, str, str]]:
+    """Checks of the risk models, those that found the same together: of what, which check, result and finding."""
+    rows = release.table("checks.risk")
+    found: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+    for r in rows.itertuples():
+        whom, days = _checked_words(release, str(r.row))
+        found.setdefault((str(r.column), str(r.unit), str(r.reason)), {}).setdefault(whom, []).append(days)
+    return [(_together(whom), starts_with_capital(check.replace("_", " ")), result, reason)
+            for (check, result, reason), whom in found.items()]  # fmt: skip
+
+
+def _checked_words(release: Release, row: str) -> tuple[str, str]:
+    """`90|logistic in time` as `Logistic regression in time` and `90`."""
+    key, _, part = row.partition(" ")
+    days, _, model = key.rpartition("|")
+    if model not in plan(release).models:
+        return starts_with_capital(row.replace("_", " ")), ""
+    return " ".join(x for x in (model_words(release, model), part) if x), days
+
+
+def _together(whom: dict[str, list[str]]) -> str:
+    named = [f"{name} ({listed(days)} days)" if any(days) else name for name, days in whom.items()]
+    return "; ".join(named)

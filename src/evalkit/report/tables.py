@@ -13,6 +13,7 @@ from evalkit.report.claims import assess_claims
 from evalkit.report.figures_style import withheld_text
 from evalkit.report.phrases import full_stop, percent_change, starts_with_capital, with_interval
 from evalkit.report.plain import empty_by_nature, referee_reason
+from evalkit.report.risk_words import read_checks
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
@@ -107,14 +108,11 @@ def checks_table(release: Release) -> pd.DataFrame:
 
 
 def risk_checks_table(release: Release) -> pd.DataFrame:
-    """Every check of the risk models and what it found."""
-    rows = release.table("checks.risk")
-    return pd.DataFrame({
-        "Model": [starts_with_capital(str(r.row).replace("_", " ")) for r in rows.itertuples()],
-        "Check": [starts_with_capital(str(r.label)) for r in rows.itertuples()],
-        "Result": [CHECK_WORDS.get(r.unit, r.unit) for r in rows.itertuples()],
-        "What it found": [full_stop(str(r.reason)) if r.reason else "" for r in rows.itertuples()],
-    })  # fmt: skip
+    """Every check of the risk models and what it found; those that found the same are one line."""
+    found = read_checks(release) if release.protocol.risk_model else []
+    rows = [[whom, check, CHECK_WORDS.get(result, result), full_stop(reason) if reason else ""]
+            for whom, check, result, reason in found]  # fmt: skip
+    return pd.DataFrame(rows, columns=["Model", "Check", "Result", "What it found"])
 
 
 def data_table(release: Release) -> pd.DataFrame:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from evalkit.report import facts
-from evalkit.report.academic_risk import calibrated
+from evalkit.report import facts, risk_group_tables, risk_tables
+from evalkit.report.academic_risk import calibrated, other_curves
 from evalkit.report.cheers import NOT_REPORTED, place
 from evalkit.report.display import show_table, show_text
-from evalkit.report.risk_words import plan, told_model
+from evalkit.report.model_card import CARD_FILE
+from evalkit.report.risk_words import plan, state_of, told_model
 from evalkit.report.value_facts import has_numbers, slug
 
 if TYPE_CHECKING:
@@ -104,10 +105,8 @@ def _title(release: Release) -> list[str]:
 
 
 def _sizes(release: Release) -> list[str]:
-    rows = release.table("risk_size")
-    criteria = rows[rows["column"] != "verdict"]
-    ids = [*(["tab-risk-size"] if len(criteria) else []),
-           *(["tab-risk-verdict"] if (rows["column"] == "verdict").any() else [])]  # fmt: skip
+    tables = {"tab-risk-size": risk_tables.size_table, "tab-risk-size-validation": risk_tables.validation_size_table}
+    ids = [i for i, build in tables.items() if len(build(release))]
     return [place(_RISK, *ids)] if ids else []
 
 
@@ -123,14 +122,15 @@ def _measures(release: Release) -> list[str]:
     rows = release.table("risk_performance")
     ids = [i for i, columns in names.items() if rows.loc[rows["column"].isin(columns), "value"].notna().any()]
     ids += [f"tab-risk-{t}" for t in ("time", "imputed") if has_numbers(release, f"risk_{t}")]
-    ids += [f"fig-risk-calibration-{slug(model)}" for model in calibrated(release)]
+    ids += [f"fig-risk-calibration-{slug(model)}" for model in calibrated(release)[:1]]
+    ids += ["fig-risk-calibration-others"] if other_curves(release) else []
     return [place(_RISK, *ids)] if ids else []
 
 
 def _curves(release: Release) -> list[str]:
-    ids = [f"{kind}-risk-{name}" for table, name in (("risk_net_benefit", "decision"),
-                                                     ("risk_net_benefit_competing", "decision-competing"))
-           if has_numbers(release, table) for kind in ("fig", "tab")]  # fmt: skip
+    ids = [i for table, found in (("risk_net_benefit", ("fig-risk-decision", "tab-risk-decision")),
+                                  ("risk_net_benefit_competing", ("tab-risk-decision-competing",)))
+           if has_numbers(release, table) for i in found]  # fmt: skip
     return [place(_RISK, *ids)] if ids else []
 
 
@@ -143,9 +143,10 @@ def _flow(release: Release) -> list[str]:
 
 
 def _group_results(release: Release) -> list[str]:
-    pairs = (("risk_groups", "tab-risk-groups"), ("risk_group_threshold", "tab-risk-group-threshold"),
-             ("risk_group_gap", "tab-risk-gaps"))  # fmt: skip
+    pairs = (("risk_groups", "tab-risk-groups"), ("risk_group_curve", "fig-risk-groups-calibration"),
+             ("risk_group_threshold", "tab-risk-group-threshold"))  # fmt: skip
     ids = [i for table, i in pairs if has_numbers(release, table)]
+    ids += ["tab-risk-gaps"] if len(risk_group_tables.gap_table(release)) else []
     return [place(_RISK, *ids)] if ids else []
 
 
@@ -182,12 +183,22 @@ def _data_quality(release: Release) -> list[str]:
     return [place("Participants", "tab-data")] if facts.release_has(release, "data_tables") else []
 
 
+def _card(*sections: str) -> Where:
+    """Sections of the model card, which is written beside the report."""
+    return lambda _: [f"Model card, {CARD_FILE} beside this report: {', '.join(sections)}"]
+
+
+def _input(release: Release) -> list[str]:
+    return _card("Poor or missing input")(release) if state_of(release) == "shown" else []
+
+
 _PROTOCOL = _always("Protocol and estimands", "text-protocol")
 _METHODS = _always("Methods", "text-methods")
 _BACKGROUND = _always("Background", "text-background")
 _PROVENANCE = _always("Provenance", "tab-provenance")
 _SAMPLE = _held("risk_sample", "tab-risk-sample")
 _MISSING = _held("risk_missing", "tab-risk-missing")
+_IMPUTED = _numbers("risk_imputed", "tab-risk-imputed")
 _THRESHOLD = _numbers("risk_threshold", "tab-risk-threshold")
 _OPTIMISM = _numbers("risk_optimism", "tab-risk-optimism")
 _PLACES = _numbers("risk_places", "tab-risk-places", "fig-risk-places")
@@ -200,8 +211,8 @@ ITEMS = (
     Item("2", "Abstract", "A summary by the list for abstracts", _nowhere),
     Item("3a", "Background", "The setting, why a model is wanted, and models there are already", _BACKGROUND,
          "Other models of readmission are not reviewed."),
-    Item("3b", "Background", "For whom and for what the model is meant, and who is to use it", _INTENT,
-         "Where in care it would be used, and by whom, is not said."),
+    Item("3b", "Background", "For whom and for what the model is meant, and who is to use it",
+         _all_of(_INTENT, _card("What it is for", "What it is not for"))),
     Item("3c", "Background", "Known inequalities in health between groups", _nowhere),
     Item("4", "Objectives", "Whether the study develops a model, evaluates one, or both", _METHODS),
     Item("5a", "Data", "Sources for development and evaluation, why these, and whom they represent",
@@ -221,7 +232,8 @@ ITEMS = (
          "Names alone; definitions are with the tables."),
     Item("9c", "Predictors", "Who assessed predictors that need judgement", _nowhere),
     Item("10", "Sample size", "How the size came about and why it is enough, for development and evaluation", _sizes),
-    Item("11", "Missing data", "How missing values were dealt with, and why anybody was left out", _MISSING),
+    Item("11", "Missing data", "How missing values were dealt with, and why anybody was left out",
+         _all_of(_METHODS, _MISSING, _IMPUTED)),
     Item("12a", "Analytical methods", "How data were used, and whether they were split", _all_of(_METHODS, _SAMPLE)),
     Item("12b", "Analytical methods", "How predictors entered the model", _explained,
          "Transformations are in the code, by its digest."),
@@ -233,7 +245,7 @@ ITEMS = (
     Item("12f", "Analytical methods", "Any updating of the model", _UPDATED),
     Item("12g", "Analytical methods", "How predictions were calculated in evaluation", _explained,
          "The intercept and the model's file are not in the release."),
-    Item("13", "Class imbalance", "Whether it was dealt with, why and how", _nowhere),
+    Item("13", "Class imbalance", "Whether it was dealt with, why and how", _METHODS),
     Item("14", "Fairness", "What was done about fairness, and why", _group_plan),
     Item("15", "Model output", "What the model gives, and how any threshold was chosen", _all_of(_INTENT, _THRESHOLD),
          "Why these thresholds is not said."),
@@ -263,7 +275,8 @@ ITEMS = (
          "Earlier studies are not compared."),
     Item("26", "Limitations", "Limits and what they do to bias, uncertainty and use elsewhere",
          _all_of(_always("Limitations", "text-limitations"), _instability)),
-    Item("27a", "Usability", "What to do in use with poor or missing input", _nowhere),
-    Item("27b", "Usability", "What users have to do and to know", _nowhere),
+    Item("27a", "Usability", "What to do in use with poor or missing input", _input),
+    Item("27b", "Usability", "What users have to do and to know",
+         _card("What it is for", "What it is not for", "Thresholds"), "How users would be trained is not said."),
     Item("27c", "Usability", "What should be studied next", _nowhere),
 )  # fmt: skip

@@ -21,6 +21,7 @@ from evalkit.risk.data import RiskData
 CompetingMethod = Literal["fine_gray", "cause_specific"]
 _FEWEST_DEATHS = 10
 _RANK = 1e-8
+_MOST_LINEAR = 300.0
 _ROWS = 20_000  # predicted at a time
 
 
@@ -88,7 +89,7 @@ class CompetingRiskClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         x = (validate_data(self, X, dtype=np.float64, reset=False) - self.centre_)[:, self.kept_]
         if self.method == "fine_gray":
-            risk = -np.expm1(-np.exp(x @ self.coef_[0]) * self.hazard_[0].sum())
+            risk = -np.expm1(-_ratio(x @ self.coef_[0]) * self.hazard_[0].sum())
         else:
             starts = range(0, len(x), _ROWS)
             risk = np.concatenate([self._incidence(x[start : start + _ROWS]) for start in starts])
@@ -121,12 +122,17 @@ class CompetingRiskClassifier(ClassifierMixin, BaseEstimator):
             self.hazard_[cause - 1] = _baseline_steps(fit, follow_up, self.times_)
 
     def _incidence(self, x: np.ndarray) -> np.ndarray:
-        ratio = np.exp(x @ self.coef_.T)
+        ratio = _ratio(x @ self.coef_.T)
         first, second = (ratio[:, k, None] * self.hazard_[k] for k in (0, 1))
         both = first + second
         before = np.exp(-(np.cumsum(both, axis=1) - both))
         share = np.divide(first, both, out=np.zeros_like(both), where=both > 0)
         return (before * share * -np.expm1(-both)).sum(axis=1)
+
+
+def _ratio(linear: np.ndarray) -> np.ndarray:
+    """Hazard ratios; beyond the largest here a risk is 1 in any case, and a product with it would overflow."""
+    return np.exp(np.minimum(linear, _MOST_LINEAR))
 
 
 def _independent(x: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ ColumnType = Literal["number", "category"]
 MISSING_LEVEL = "(missing)"
 NOT_RECORDED = "not recorded"
 _FEW_VALUES = 10
+_LARGEST = 1e100  # the squares of larger numbers overflow
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -168,6 +169,16 @@ def as_numbers(values: pd.Series) -> np.ndarray:
     return pd.to_numeric(values).to_numpy(dtype=float, na_value=np.nan)
 
 
+def number_faults(where: str, values: pd.Series) -> list[Fault]:
+    """Numbers (n,) that cannot be reckoned with."""
+    size = np.abs(as_numbers(values))
+    if np.isinf(size).any():
+        return [Fault(where, "holds an infinite number")]
+    if (size > _LARGEST).any():
+        return [Fault(where, "holds a number too large", allowed=f"{_LARGEST:g} or less")]
+    return []
+
+
 def as_levels(values: pd.Series) -> np.ndarray:
     levels = values.astype(object)
     return levels.map(str).where(levels.notna(), MISSING_LEVEL).to_numpy(dtype=object)
@@ -231,8 +242,7 @@ def _feature_faults(data: RiskData) -> list[Fault]:
         if kind is None:
             faults.append(Fault(where, "is neither number nor category", str(values.dtype), "numbers, booleans, text"))
             continue
-        if kind == "number" and np.isinf(as_numbers(values)).any():
-            faults.append(Fault(where, "holds an infinite number"))
+        faults += number_faults(where, values) if kind == "number" else []
         if _are_the_same(values, person):
             faults.append(Fault(where, "is the person's identifier", next_step="Leave it out"))
         if _tells_outcome(values, outcome):

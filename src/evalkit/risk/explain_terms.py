@@ -24,6 +24,7 @@ from evalkit.risk.prepare import RARE_LEVEL_SHARE
 from evalkit.risk.ridge import fit_ridge_draws
 
 RARE_LEVELS = "rare levels together"
+_YES_NO = {"True": "yes", "False": "no"}
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def _add_category(
     for level in sorted(str(one) for one in sizes.index if one != reference):
         rows.append({len(columns): 1.0} | ({at: -1.0} if full else {}))
         columns.append((levels == level).astype(np.float64))
-        label = f"{said.label}: {level}, against {reference}"
+        label = f"{said.label}: {_YES_NO.get(level, level)}, against {_YES_NO.get(reference, reference)}"
         held = (f"{name}|{level}", name, label)
         terms.append(_term(data, levels == level, held, level=level, reference=reference))
 

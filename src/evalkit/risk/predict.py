@@ -33,6 +33,9 @@ class Predictions:
     risks: pd.DataFrame
     checks: tuple[Check, ...]
 
+    def __repr__(self) -> str:
+        return f"Predictions(checks={[check.name for check in self.checks]})"
+
 
 def predict_file(
     folder: Path | str, path: Path | str, *, protocol_digest: str, id_column: str, on_unseen: OnUnseen = "refuse"
@@ -67,7 +70,8 @@ def load_discharges(path: Path | str, *, columns: Sequence[RiskColumn], id_colum
 
     Text that looks like a number stays text where the model knows the column as a category; identifiers of a CSV are
     text. What is missing or of another type is left for `check_features` to refuse. Fails with `ParameterError`
-    where the file is not there, is of another kind, is broken, or has a column twice.
+    where the file is not there, is of another kind, is broken, has a column twice, or has rows of a CSV with more or
+    fewer entries than columns (a comma in a number would move all after it).
     """
     path = Path(path)
     if path.suffix.lower() not in _SUFFIXES:
@@ -82,6 +86,7 @@ def load_discharges(path: Path | str, *, columns: Sequence[RiskColumn], id_colum
         kept = [name for name in held if name in wanted]
         if path.suffix.lower() == ".parquet":
             return pq.read_table(path, columns=kept).to_pandas(ignore_metadata=True)
+        _refuse_uneven(path, len(held))
         text = [id_column, *(c.name for c in columns if c.type == "category")]
         return pd.read_csv(
             path, usecols=kept, dtype={name: str for name in text if name in kept}, encoding="utf-8-sig",
@@ -95,7 +100,16 @@ def _read_header(path: Path) -> list[str]:
     if path.suffix.lower() == ".parquet":
         return list(pq.read_schema(path).names)
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        return next(csv.reader(lines), [])
+        return next((row for row in csv.reader(lines) if row), [])
+
+
+def _refuse_uneven(path: Path, columns: int) -> None:
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        uneven = sum(len(row) != columns for row in csv.reader(lines) if row)
+    if uneven:
+        step = "Is the file whole, and are numbers with a comma in quotation marks?"
+        what = f"{how_many(uneven)} with more or fewer entries than there are columns"
+        raise ParameterError(Fault(str(path), what, allowed=f"{columns} a row", next_step=step))
 
 
 def _predict(model: RiskModel, frame: pd.DataFrame, id_column: str, on_unseen: OnUnseen) -> Predictions:

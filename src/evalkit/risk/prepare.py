@@ -21,7 +21,7 @@ from evalkit.cohort.frames import FEW, how_many
 from evalkit.core.errors import Fault, suggest_name
 from evalkit.core.faults import choice_faults, refuse
 from evalkit.core.result import Check
-from evalkit.risk.data import MISSING_LEVEL, ColumnType, as_levels, as_numbers, column_type
+from evalkit.risk.data import MISSING_LEVEL, ColumnType, as_levels, as_numbers, column_type, number_faults
 
 OnUnseen = Literal["refuse", "pool"]
 # Levels rarer than this share of the development discharges are pooled, without looking at outcomes.
@@ -198,9 +198,7 @@ def _type_faults(values: pd.Series, column: RiskColumn) -> list[Fault]:
     where, got = f'predictor "{column.name}"', column_type(values)
     if got != column.type and not values.isna().all():
         return [Fault(where, "has changed its type", got or str(values.dtype), column.type)]
-    if got == "number" and np.isinf(as_numbers(values)).any():
-        return [Fault(where, "holds an infinite number")]
-    return []
+    return number_faults(where, values) if got == "number" else []
 
 
 def _unseen_faults(values: pd.Series, column: RiskColumn) -> list[Fault]:
