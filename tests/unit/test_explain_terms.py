@@ -16,7 +16,6 @@ from evalkit.risk.explain_cells import risk_term_cells
 from evalkit.risk.explain_terms import RARE_LEVELS, OddsRatioOptions, choose_unit, estimate_odds_ratios
 from evalkit.risk.explain_words import (
     TermWords,
-    describe_dependence,
     describe_importance,
     describe_odds_ratio,
     find_causal_words,
@@ -202,7 +201,6 @@ def test_sentences_say_goes_with():
         describe_odds_ratio("Age", 1.3, math.nan, math.nan),
         describe_importance("age", 0.02, 0.01, 0.03),
         describe_importance("noise", 0.0, -0.01, 0.01),
-        describe_dependence("Age", "30", 0.1, "60", 0.2),
     ]
     assert sentences[0] == (
         "Age, per 10 years goes with odds of readmission 1.30 times as high (95% interval 1.10 to 1.50), "
@@ -210,7 +208,6 @@ def test_sentences_say_goes_with():
     )
     assert "do not tell" in sentences[1]
     assert "no use" in sentences[4]
-    assert "from 10% to 20%" not in sentences[5]
     for sentence in sentences:
         assert "goes with" in sentence
         assert find_causal_words([sentence]) == []

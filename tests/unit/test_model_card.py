@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from evalkit.report.model_card import MISSING, render_model_card
+from evalkit.core.errors import OutputError
+from evalkit.disclose import Release, load_release
+from evalkit.pipeline.evaluation import write_card
+from evalkit.pipeline.staging import Staging, check_output, output_names, publish
+from evalkit.report.model_card import CARD_FILE, MISSING, render_model_card
 from evalkit.report.risk_group_words import count_gaps
 from evalkit.report.risk_tables import performance_lines
 from tests.report_factory import make_release
@@ -98,3 +103,40 @@ def test_another_model_than_the_planned_one_is_named_so() -> None:
 def test_without_a_model_there_is_nothing_to_describe() -> None:
     card = render_model_card(make_release("none", drop=every_table(), protocol=risk_protocol(risk=False)))
     assert "asks for no risk model" in card
+
+
+# ---- beside the reports --------------------------------------------------------------------------
+
+
+def staged(tmp_path: Path, found: Release) -> Staging:
+    """A run that has passed the gate and rendered its reports."""
+    staging = Staging(tmp_path / "out", tmp_path / ".out.partial", {}, {})
+    staging.workings.mkdir(parents=True)
+    found.save(staging.folder)
+    for name in output_names(("peer",)) - {"workings", "results.parquet", "manifest.json", CARD_FILE}:
+        (staging.folder / name).write_text("a report")
+    return staging
+
+
+def test_the_card_is_written_from_the_release_and_published_with_the_rest(tmp_path) -> None:
+    found = risk_release("good")
+    staging = staged(tmp_path, found)
+    assert not staging.out.exists()
+    publish(staging, ("peer",), more=write_card(staging))
+    assert (staging.out / CARD_FILE).read_text(encoding="utf-8") == render_model_card(load_release(staging.out))
+    assert check_output(staging.out, ("peer",)) == []  # the next run may replace it
+
+
+def test_an_output_without_its_card_is_not_published(tmp_path) -> None:
+    staging = staged(tmp_path, risk_release("good"))
+    with pytest.raises(OutputError, match=CARD_FILE):
+        publish(staging, ("peer",), more=(CARD_FILE,))
+    assert not staging.out.exists()
+
+
+def test_without_a_planned_model_no_card_is_written(tmp_path) -> None:
+    found = make_release("none", drop=every_table(), protocol=risk_protocol(risk=False))
+    staging = staged(tmp_path, found)
+    assert write_card(staging) == ()
+    publish(staging, ("peer",))
+    assert CARD_FILE not in {path.name for path in staging.out.iterdir()}

@@ -12,7 +12,7 @@ import pytest
 
 from evalkit.core.errors import NotEstimable, ParameterError
 from evalkit.core.result import Results
-from evalkit.risk.cells import calibration_cells, risk_performance_cells, risk_sample_cells
+from evalkit.risk.cells import calibration_cells, measure_cells, refused_cells
 from evalkit.risk.data import RiskData, split_by_date
 from evalkit.risk.model import ModelOptions, fit_risk_model, predict_risk
 from evalkit.risk.validate import (
@@ -391,33 +391,25 @@ def test_equal_risks_share_a_group():
 # ---- cells ---------------------------------------------------------------------------------------
 
 
-def test_cells_make_the_three_tables():
+def test_cells_hold_the_counts_that_the_gate_needs():
     split = split_by_date(make_data(3000), develop_until=dt.date(2015, 6, 1), horizon_days=90)
-    model = fit_risk_model(split.development, kind="logistic", seed=1)
     late = split.validation
-    risk = predict_risk(model, late.features)
-    performance = measured(risk, late.outcome, person=late.person)
+    risk = predict_risk(fit_risk_model(split.development, kind="logistic", seed=1), late.features)
     with pytest.raises(NotEstimable) as refused:
         fit_risk_model(
             split.development, kind="gradient_boosting", seed=1, options=ModelOptions(min_events_per_predictor=1000)
         )
-    cells = risk_performance_cells({"logistic": performance, "gradient_boosting": refused.value})
+    cells = measure_cells("90|logistic", measured(risk, late.outcome, person=late.person), "Logistic regression")
+    cells += refused_cells("90|gradient_boosting", MEASURE_LABELS, "Gradient boosting", refused.value)
     table = Results.from_cells("risk_performance", cells).table("risk_performance").set_index(["row", "column"])
-    assert list(table.loc["logistic"].index) == list(MEASURE_LABELS)
-    assert table.loc[("logistic", "auroc"), "lower"] < table.loc[("logistic", "auroc"), "value"]
-    assert set(table.loc["gradient_boosting", "status"]) == {"not_estimable"}
-    assert table.loc["gradient_boosting", "value"].isna().all()
-    assert table.loc["gradient_boosting", "reason"].str.contains("1000 events per predictor").all()
+    assert list(table.loc["90|logistic"].index) == list(MEASURE_LABELS)
+    assert table.loc[("90|logistic", "auroc"), "lower"] < table.loc[("90|logistic", "auroc"), "value"]
+    assert set(table.loc["90|gradient_boosting", "status"]) == {"not_estimable"}
+    assert table.loc["90|gradient_boosting", "value"].isna().all()
+    assert table.loc["90|gradient_boosting", "reason"].str.contains("1000 events per predictor").all()
 
     curve = calibration_curve(risk, late.outcome, person=late.person)
     drawn = Results.from_cells("calibration.logistic", calibration_cells(curve)).table("calibration.logistic")
     assert list(drawn["row"].unique()) == [str(i) for i in range(1, 11)]
     assert drawn.loc[drawn["column"] == "observed", "n_events"].sum() == late.n_events
     assert drawn.loc[drawn["column"] == "predicted", "lower"].isna().all()
-
-    sample = Results.from_cells("risk_sample", risk_sample_cells(*split[:2])).table("risk_sample")
-    counts = sample.set_index(["row", "column"])
-    assert counts.loc[("validation", "readmitted"), "value"] == late.n_events
-    assert counts.loc[("development", "discharges"), "value"] == len(split.development)
-    back = len(set(late.person[late.outcome == 1]))
-    assert counts.loc[("validation", "readmitted"), "n_people"] == back

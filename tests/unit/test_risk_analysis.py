@@ -133,6 +133,27 @@ def test_a_saved_model_says_the_same_of_the_same_discharges(study, found, tmp_pa
         np.testing.assert_allclose(scored.loc[names].to_numpy(), one.validation, rtol=0, atol=1e-12)
 
 
+def test_models_of_an_earlier_run_do_not_stay(study, found, tmp_path):
+    save_risk_models(study, found, tmp_path)
+    fewer = replace(found, horizons=found.horizons[:1])
+    mine = tmp_path / "risk_models" / "30_notes"
+    mine.mkdir()
+    (mine / "read_me.txt").write_text("not a model")
+    save_risk_models(study, fewer, tmp_path)
+    left = {path.name for path in (tmp_path / "risk_models").iterdir()}
+    assert left == {"90_prior_admissions", "90_logistic", "90_competing_risk", "30_notes"}
+
+
+def test_what_the_service_does_must_not_teach_the_model(study, found):
+    def passed(one: RiskStudy) -> bool:
+        checks = {check.name: check.passed for check in one.main.checks}
+        return checks["developed_before_service"]
+
+    assert passed(found)
+    later = asking(study, develop_until=dt.date(2016, 1, 1), other_horizons_days=(), replicates=100)
+    assert not passed(analyse_risk(later))
+
+
 def test_a_model_of_another_protocol_is_refused(study, found, tmp_path):
     save_risk_models(study, found, tmp_path)
     write_private_csv(build_new_discharges(study, since=dt.date(2018, 1, 1)), tmp_path / "new.csv")

@@ -35,7 +35,7 @@ from evalkit.core.errors import NotEstimable
 from evalkit.core.result import Cell, Results
 from evalkit.core.sections import RiskKind
 from evalkit.risk.model import MODEL_LABELS
-from evalkit.risk.model_file import save_model
+from evalkit.risk.model_file import remove_model, save_model
 
 Tables = dict[str, list[Cell]]
 # The column that holds the refusal of a whole table; elsewhere it is the AUROC.
@@ -104,9 +104,12 @@ def analyse_risk(study: Study) -> RiskStudy:
 def save_risk_models(study: Study, found: RiskStudy, workings: Path | str) -> dict[str, str]:
     """Save each model to `<workings>/risk_models/<horizon>_<kind>`, and give the digest of each contract by folder.
 
-    They tell of few people and belong in the secure environment, until an output checker has passed them.
+    Models of an earlier run are removed, so that none stays that the discharges no longer bear. They tell of few people
+    and belong in the secure environment, until an output checker has passed them.
     """
     saved = {}
+    for earlier in (Path(workings) / "risk_models").glob("*_*"):
+        remove_model(earlier)
     for horizon in found.horizons:
         for kind, one in horizon.developed.items():
             folder = f"{horizon.horizon_days}_{kind}"

@@ -63,7 +63,20 @@ def develop_models(study: Study, rows: RiskRows, *, horizon_days: int) -> Horizo
             models[kind] = _develop(study, split, kind, verdicts[kind], horizon_days)
         except NotEstimable as refusal:
             models[kind] = refusal
-    return HorizonStudy(horizon_days, split, (*checks, *split.checks), verdicts, size, models)
+    checks = (*checks, *split.checks, *_before_service(study))
+    return HorizonStudy(horizon_days, split, checks, verdicts, size, models)
+
+
+def _before_service(study: Study) -> tuple[Check, ...]:
+    """Whether development ends before the service begins, which it must not learn from."""
+    adoption, until = study.protocol.dates.adoption, asked_model(study).develop_until
+    if adoption is None:
+        return ()
+    before = until <= adoption
+    text = "Models were developed before the service began." if before else (
+        "Development goes on after the service began, so that what it does is in the models."
+    )  # fmt: skip
+    return (Check("developed_before_service", passed=before, value=math.nan, text=text),)
 
 
 def judge_model(data: RiskData, kind: RiskKind, expected_auroc: float) -> SampleVerdict:

@@ -15,7 +15,7 @@ from evalkit.core.errors import NotEstimable
 from evalkit.core.result import Cell, Check
 from evalkit.core.sections import RiskKind
 from evalkit.risk.calibration import BandOptions, compute_calibration_band
-from evalkit.risk.cells import calibration_cells
+from evalkit.risk.cells import calibration_cells, measure_cells, refused_cells
 from evalkit.risk.cross_validate import estimate_cross_validated
 from evalkit.risk.data import RiskData
 from evalkit.risk.folds import count_training, draw_folds
@@ -205,29 +205,6 @@ def validate(study: Study, risk: np.ndarray, data: RiskData, *, name: str) -> Ri
         risk, data.outcome, person=data.person, rng=study.rng(f"risk {name}"), level=study.level,
         replicates=asked_model(study).replicates,
     )  # fmt: skip
-
-
-def measure_cells(row: str, found: RiskPerformance, label: str) -> list[Cell]:
-    """One cell a measure, with its interval; an undefined one says so."""
-    cells = []
-    for name, value, low, high in zip(found.names, found.values, found.lower, found.upper, strict=True):
-        undefined = math.isnan(value)
-        cells.append(
-            Cell(
-                row, name, value, "statistic", lower=low, upper=high, level=found.level, label=label,
-                n_people=found.n_people, n_events=found.n_events, status="not_estimable" if undefined else "shown",
-                reason="The measure is undefined for these risks." if undefined else "",
-            )
-        )  # fmt: skip
-    return cells
-
-
-def refused_cells(row: str, columns: Iterable[str], label: str, refusal: NotEstimable) -> list[Cell]:
-    """The reason in place of each number."""
-    return [
-        Cell(row, column, math.nan, "statistic", label=label, status="not_estimable", reason=refusal.reason)
-        for column in columns
-    ]
 
 
 def _draw(study: Study, data: RiskData, name: str) -> np.ndarray:

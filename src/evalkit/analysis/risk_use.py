@@ -8,13 +8,14 @@ import numpy as np
 
 from evalkit.analysis.risk_data import asked_model, refusing
 from evalkit.analysis.risk_develop import HorizonStudy
-from evalkit.analysis.risk_performance import Named, measure_cells, refused_cells, validate
+from evalkit.analysis.risk_performance import Named, validate
 from evalkit.analysis.risk_refits import refit_developed
 from evalkit.analysis.risk_samples import verdict_cell
 from evalkit.analysis.study import Study
 from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.result import Cell, Check
 from evalkit.core.sections import RiskKind
+from evalkit.risk.cells import measure_cells, refused_cells
 from evalkit.risk.cross_validate import draw_learning_counts, estimate_learning_curve
 from evalkit.risk.data import RiskData
 from evalkit.risk.decision import estimate_decision_curve
@@ -149,14 +150,15 @@ def recalibration_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> 
     places: dict[str, np.ndarray] = {"later": np.ones(len(later), dtype=bool)}
     treated, adoption = study.protocol.areas.treated, study.protocol.dates.adoption
     if treated:
-        since = np.datetime64(adoption or later.time.min(), "D")
-        own = np.isin(later.groups["area"].to_numpy(), list(treated)) & (later.time >= since)
+        first = np.datetime64(adoption or later.time.min(), "D")
+        own = np.isin(later.groups["area"].to_numpy(), list(treated)) & (later.time >= first)
         places[study.protocol.areas.treated_label] = own
     cells: list[Cell] = []
     sizes: list[Cell] = []
     checks: Named = []
     for place, inside in places.items():
-        label = "All later discharges" if place == "later" else f"Discharges from {place} since the service began"
+        since = "since the service began" if adoption else "after development"
+        label = "All later discharges" if place == "later" else f"Discharges from {place} {since}"
         try:
             part = _part(later, inside, label)
         except NotEstimable as refusal:

@@ -146,7 +146,8 @@ def trim_curves(frame: pd.DataFrame) -> pd.DataFrame:
            for i, t, r, c, m in zip(out["id"], out["table"], new, out["column"], moved, strict=True)]  # fmt: skip
     place_in_table = out.groupby("table").cumcount()  # that of what is left
     order = out["order"].where(~out["table"].isin(_curves(frame)), place_in_table)
-    return out.assign(row=new, id=ids, order=order).reset_index(drop=True)
+    labels = out["label"].where(out["label"] != out["row"], pd.Series(new, index=out.index))
+    return out.assign(row=new, id=ids, order=order, label=labels).reset_index(drop=True)
 
 
 def _curves(frame: pd.DataFrame) -> list[str]:
@@ -248,8 +249,11 @@ def hides_counts(row: Row) -> bool:
 # ---- numbers -------------------------------------------------------------------------------------
 
 
-def coarsen_risk(frame: pd.DataFrame, policy: Policy) -> dict[str, Numbers]:
-    """Numbers of tables of risk models as they may be shown, by id; rows that other rules see to are left out."""
+def coarsen_risk(frame: pd.DataFrame, policy: Policy, *, auroc: float = 0.65) -> dict[str, Numbers]:
+    """Numbers of tables of risk models as they may be shown, by id; rows that other rules see to are left out.
+
+    `auroc`: that which the protocol expects, from which the sample sizes needed follow.
+    """
     cells = gather_cells(frame)
     done: dict[str, Numbers] = {}
     for table in THRESHOLD_TABLES:
@@ -259,7 +263,7 @@ def coarsen_risk(frame: pd.DataFrame, policy: Policy) -> dict[str, Numbers]:
                 done[str(row["id"])] = _share(row, behind.rounded(policy), policy)
     for table in BENEFIT_TABLES:
         done |= _benefits(frame, table, cells, policy)
-    done |= derive_anew(frame, cells, policy)
+    done |= derive_anew(frame, cells, policy, auroc)
     for row in frame[frame["table"].str.startswith("risk_") & (frame["status"] == "shown")].to_dict("records"):
         found = None if row["id"] in done else _other(row, policy)
         if found is not None:

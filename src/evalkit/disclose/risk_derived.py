@@ -19,14 +19,15 @@ from evalkit.risk.sample_criteria import compute_development_size, compute_valid
 from evalkit.risk.sample_spread import compute_r2_from_auroc
 
 CellsByRow = Mapping[tuple[str, str], Cells]
-# Sizes are moved by the ratio of what two shares that came back ask for; it hardly hangs on the AUROC expected, and
-# not on the number of parameters.
-_AUROC, _PARAMETERS = 0.65, 1000
+_MANY = 1000  # parameters for which a size is a multiple of that for one, near enough
 
 
-def derive_anew(frame: pd.DataFrame, cells: CellsByRow, policy: Policy) -> dict[str, Numbers]:
-    """Numbers by id of `risk_group_conflict`, of gaps between shares, and of sample sizes that are needed."""
-    return _conflicts(frame, policy) | _gaps(frame, cells, policy) | _needed(frame, policy)
+def derive_anew(frame: pd.DataFrame, cells: CellsByRow, policy: Policy, auroc: float) -> dict[str, Numbers]:
+    """Numbers by id of `risk_group_conflict`, of gaps between shares, and of sample sizes that are needed.
+
+    `auroc`: that which the protocol expects.
+    """
+    return _conflicts(frame, policy) | _gaps(frame, cells, policy) | _needed(frame, policy, auroc)
 
 
 # ---- base rates ----------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ def _gaps(frame: pd.DataFrame, cells: CellsByRow, policy: Policy) -> dict[str, N
 # ---- sample sizes --------------------------------------------------------------------------------
 
 
-def _needed(frame: pd.DataFrame, policy: Policy) -> dict[str, Numbers]:
+def _needed(frame: pd.DataFrame, policy: Policy, auroc: float) -> dict[str, Numbers]:
     """What each criterion asks for where the rounded share came back, at the next number of two digits."""
     rows = shown_rows(frame, "risk_size")
     samples = shown_rows(frame, "risk_sample").set_index(["row", "column"])["value"]
@@ -90,23 +91,34 @@ def _needed(frame: pd.DataFrame, policy: Policy) -> dict[str, Numbers]:
         total, events = (float(samples.get((sample, c), math.nan)) for c in ("discharges", "readmitted"))
         exact, near = (e / n if n > 0 else math.nan for e, n in
                        ((events, total), (policy.rounded(events), policy.rounded(total))))  # fmt: skip
-        change = 1.0
-        if 0 < exact < 1 and 0 < near < 1:
-            change = _size_at(criterion, near, part) / _size_at(criterion, exact, part)
-        done[row["id"]] = no_numbers() | {"value": _upwards(float(row["value"]) * change)}
+        size = float(row["value"])
+        if 0 < exact < 1 and 0 < near < 1 and math.isfinite(size):
+            size = _size_near(criterion, size, (exact, near), auroc, later=part == "validation")
+        done[row["id"]] = no_numbers() | {"value": _upwards(size)}
     return done
 
 
-def _size_at(criterion: str, share: float, part: str) -> float:
-    """What a criterion asks for where this share came back, up to a factor; 1 for a criterion that is not known."""
-    if criterion == "overall_risk":
-        return share * (1 - share)
-    if part == "validation":
-        found = compute_validation_size(auroc=_AUROC, prevalence=share).criteria
+def _size_near(criterion: str, size: float, shares: tuple[float, float], auroc: float, *, later: bool) -> float:
+    """The size that a criterion asks for at the second share, where it asks for `size` at the first.
+
+    Where `size` is none that the criterion could ask for, it is moved by the ratio of both.
+    """
+    many = [_ask(criterion, share, auroc, _MANY, later=later) for share in shares]
+    if not min(many) > 0:
+        return size
+    parameters = max(round(size * _MANY / many[0]), 1)
+    here, there = (_ask(criterion, share, auroc, parameters, later=later) for share in shares)
+    return there if here == size else size * many[1] / many[0]
+
+
+def _ask(criterion: str, share: float, auroc: float, parameters: int, *, later: bool) -> float:
+    """Discharges that a criterion asks for where `share` came back; 0 for one that is not known."""
+    if later:
+        found = compute_validation_size(auroc=auroc, prevalence=share).criteria
     else:
-        r2 = compute_r2_from_auroc(_AUROC, prevalence=share)
-        found = compute_development_size(parameters=_PARAMETERS, prevalence=share, r2=r2).criteria
-    return float(next((c.needed for c in found if c.name == criterion), 1.0))
+        r2 = compute_r2_from_auroc(auroc, prevalence=share)
+        found = compute_development_size(parameters=parameters, prevalence=share, r2=r2).criteria
+    return float(next((c.needed for c in found if c.name == criterion), 0.0))
 
 
 def _upwards(number: float) -> float:

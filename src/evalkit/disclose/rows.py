@@ -140,12 +140,15 @@ def _starts_curve(row: Row) -> bool:
 # ---- numbers -------------------------------------------------------------------------------------
 
 
-def coarsen(frame: pd.DataFrame, rulings: Mapping[str, Ruling], policy: Policy) -> pd.DataFrame:
-    """The table as it may be shown: withheld rows without numbers, the others rounded by `policy`."""
+def coarsen(frame: pd.DataFrame, rulings: Mapping[str, Ruling], policy: Policy, *, auroc: float = 0.65) -> pd.DataFrame:
+    """The table as it may be shown: withheld rows without numbers, the others rounded by `policy`.
+
+    `auroc`: that which the protocol expects of a risk model.
+    """
     rows: list[Row] = frame.to_dict("records")
     exact = {str(r["id"]): float(r["value"]) for r in rows if r["kind"] == "count" and r["status"] == "shown"}
     secret = {exact[n] for n, ruling in rulings.items() if n in exact and ruling.rule == "complementary"}
-    masks, own = _masks(frame, policy), coarsen_risk(frame, policy)
+    masks, own = _masks(frame, policy), coarsen_risk(frame, policy, auroc=auroc)
     done = []
     for row in rows:
         name = str(row["id"])

@@ -100,7 +100,7 @@ def evaluate(
         _analyse(inputs, staging, n_jobs=jobs, progress=progress)
         _pass_gate(inputs, staging, progress)
         _report(inputs, staging, n_jobs=jobs, progress=progress)
-        publish(staging, stems, more=_write_card(staging))
+        publish(staging, stems, more=write_card(staging))
     return out
 
 
@@ -211,7 +211,7 @@ def _report(inputs: _Inputs, staging: Staging, *, n_jobs: int, progress: Progres
         progress.finished(name)
 
 
-def _write_card(staging: Staging) -> tuple[str, ...]:
+def write_card(staging: Staging) -> tuple[str, ...]:
     """The card of the risk model, from the released numbers alone, where the protocol asks for a model; its name."""
     released = load_release(staging.folder)
     if released.protocol.risk_model is None:

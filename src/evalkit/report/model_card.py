@@ -128,8 +128,9 @@ def _poor_input(release: Release) -> str:
     return _items([
         branch if told_model(release) == "gradient_boosting" else filled,
         "A category that is missing is a level of its own.",
-        "Columns that are absent or of another type, categories never seen in development and infinite numbers are "
-        "refused; so is a column with more than a tenth of its values outside the range of development.",
+        "Columns that are absent or of another type, categories never seen in development, values missing where none "
+        "was in development, and infinite numbers are refused; so is a column with more than a tenth of its values "
+        "outside the range of development.",
         "Where more is missing than in development (see Data), the performance below is not to be expected.",
     ])  # fmt: skip
 

@@ -85,12 +85,3 @@ def describe_importance(label: str, drop: float, lower: float, upper: float, *, 
     unclear = " It may be of no use to the model." if lower <= 0 else ""
     goes = f"Shuffling {label} goes with an AUROC {drop:.3f} lower{between}"
     return f"{goes}: that is how much the model leans on it.{unclear}"
-
-
-def describe_dependence(label: str, low: str, at_low: float, high: str, at_high: float) -> str:
-    """One sentence of a partial dependence: mean predicted risk at two values, given as text."""
-    refuse_causal_words([label])
-    return (
-        f"{label} {low} goes with a mean predicted risk of {at_low:.0%}, {label} {high} with {at_high:.0%}, "
-        "the other predictors as they are."
-    )

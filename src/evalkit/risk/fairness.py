@@ -20,6 +20,7 @@ from evalkit.core.errors import Fault, NotEstimable
 from evalkit.core.faults import choice_faults, level_faults, refuse
 from evalkit.core.result import Check
 from evalkit.risk.arrays import FEWEST_EVENTS
+from evalkit.risk.calibration_test import DISTANCES, compute_calibration_test
 from evalkit.risk.data import NOT_RECORDED, RiskData
 from evalkit.risk.measures import MEASURES, compute_measures
 from evalkit.risk.resample import draw_person_counts
@@ -187,6 +188,7 @@ def estimate_group_performance(
     z = float(norm.ppf(0.5 + level / 2))
     ends = [_ends(name, draws[0, :, j], z * se[:, j]) for j, name in enumerate(names)]
     lower, upper = (np.column_stack([end[side] for end in ends]) for side in (0, 1))
+    lower = _from_nought(sample, names, lower, level)
     return GroupEstimates(
         sample.levels, tuple(names), draws[0], se, lower, upper, draws[1:], reasons, people, events, level,
         (*_size_checks(sample), _interval_check(draws[0], lower)),
@@ -292,6 +294,20 @@ def _interval_check(values: np.ndarray, lower: np.ndarray) -> Check:
 
 
 # ---- intervals -----------------------------------------------------------------------------------
+
+
+def _from_nought(sample: GroupSample, names: Sequence[str], lower: np.ndarray, level: float) -> np.ndarray:
+    """Interval ends with those of distances at 0 in levels whose risks are not found to be wrong."""
+    lower = lower.copy()
+    columns = [j for j, name in enumerate(names) if name in DISTANCES]
+    for at, group in enumerate(sample.levels):
+        if group.refusal or not columns:
+            continue
+        people = np.unique(sample.person[group.rows], return_inverse=True)[1]
+        test = compute_calibration_test(sample.risk[group.rows], sample.outcome[group.rows], cluster=people)
+        if not test.p_value <= 1 - level:
+            lower[at, columns] = np.where(np.isfinite(lower[at, columns]), 0.0, np.nan)
+    return lower
 
 
 def _ends(name: str, values: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -87,6 +87,13 @@ def save_model(model: RiskModel, folder: Path | str, *, protocol_digest: str) ->
     return digest
 
 
+def remove_model(folder: Path | str) -> None:
+    """Remove a folder that `save_model` wrote; one that holds anything else is left alone."""
+    folder = Path(folder)
+    if folder.is_dir() and {path.name for path in folder.iterdir()} == {MODEL_FILE, CONTRACT_FILE}:
+        shutil.rmtree(folder)
+
+
 def load_model(folder: Path | str, *, protocol_digest: str, contract_digest: str | None = None) -> RiskModel:
     """The model that `save_model` wrote to `folder`, once everything about it holds.
 

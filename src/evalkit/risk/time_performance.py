@@ -108,7 +108,7 @@ def estimate_time_performance(
     """Every measure of `TIME_MEASURE_LABELS` for risks (n,) of the rows of `follow_up` by `horizon`.
 
     Intervals are normal: on the logit scale for concordance and the ROC curve, on the log scale for observed over
-    expected; those of the distances have the errors of draws of people (`follow_up.cluster`) and are cut at 0. All
+    expected; those of the distances go from 0 to what draws of people (`follow_up.cluster`) give. All
     errors count a person's discharges together. A measure that the data cannot give, such as a slope where risks
     are exactly 0, is refused alone, with its reason.
 
@@ -172,4 +172,6 @@ def _interval(name: str, measure: TimeMeasure | NotEstimable, level: float) -> t
         return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
     if name == "observed_expected":
         return value * math.exp(-half / value), value * math.exp(half / value)
+    if name in ERRORS:  # above 0 also where every risk is right
+        return 0.0, value + half
     return max(value - half, -math.inf if name in ("ipa", "calibration_slope") else 0.0), value + half

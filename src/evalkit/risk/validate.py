@@ -19,6 +19,7 @@ from evalkit.core.faults import level_faults, refuse, rng_faults, whole_faults
 from evalkit.core.result import Check
 from evalkit.risk.arrays import refuse_few, risk_faults
 from evalkit.risk.calibration import KNOT_SHARES, LEAST_DEFINED, place_knots
+from evalkit.risk.calibration_test import DISTANCES, CalibrationTest, compute_calibration_test
 from evalkit.risk.measures import MEASURE_LABELS, MEASURES, compute_measures
 from evalkit.risk.resample import draw_person_counts
 
@@ -104,7 +105,8 @@ def validate_risk_model(
 
     Intervals at `level` are normal: on the log scale for observed over expected, on the logit scale for `auprc`, and
     for another measure with a bounded range on the logit or log scale where a normal interval at 99.9% would leave
-    that range. Those of `ici`, `e50`, `e90`, `emax`, whose estimates lie too high in small samples, are cut at 0. A
+    that range. Those of `ici`, `e50`, `e90`, `emax` begin at 0 where `compute_calibration_test` does not find the risks
+    wrong: they are above 0 also where every risk is right, and an interval around them would then miss the truth. A
     measure that is undefined is NaN, and one whose variance is nil, or that is undefined in more than a tenth of the
     replicates, has no interval.
 
@@ -124,6 +126,12 @@ def validate_risk_model(
     errors |= {name: _spread(drawn[name]) for name in _DRAWN}
     se = {name: errors[name] if math.isfinite(values[name]) else math.nan for name in MEASURES}
     ends = [_interval(name, values[name], se[name], level) for name in MEASURES]
+    test = compute_calibration_test(risk, outcome, cluster=cluster)
+    if not test.p_value <= 1 - level:
+        ends = [
+            (0.0 if name in DISTANCES and low >= 0 else low, high)
+            for name, (low, high) in zip(MEASURES, ends, strict=True)
+        ]
     return RiskPerformance(
         names=MEASURES,
         values=tuple(values[name] for name in MEASURES),
@@ -134,7 +142,7 @@ def validate_risk_model(
         n_discharges=len(outcome),
         n_people=len(people),
         n_events=int(outcome.sum()),
-        checks=_checks(fewer, values, drawn, len(place_knots(risk))),
+        checks=(*_checks(fewer, values, drawn, len(place_knots(risk))), _calibration_check(test, level)),
     )
 
 
@@ -318,6 +326,15 @@ def _interval(name: str, value: float, se: float, level: float) -> tuple[float, 
     elif name in _DRAWN:
         low = max(low, 0.0)
     return low, high
+
+
+def _calibration_check(test: CalibrationTest, level: float) -> Check:
+    if math.isnan(test.p_value):
+        return Check("calibrated", passed=None, value=math.nan, text="Whether the risks are right could not be tested.")
+    right = test.p_value > 1 - level
+    found = "are not found to be wrong" if right else "are not those that came true"
+    text = f"Along their range the risks {found} (score test, p = {test.p_value:.3f})."
+    return Check("calibrated", passed=right, value=test.p_value, text=text)
 
 
 def _checks(fewer: int, values: dict[str, float], drawn: dict[str, np.ndarray], knots: int) -> tuple[Check, ...]:
