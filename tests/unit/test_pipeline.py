@@ -128,7 +128,7 @@ def test_a_run_leaves_the_reports_the_release_and_the_workings(folders: Folders)
     write_saving(folders.notebooks, "02_second", "seen", probe)
     said = folders.run()
     assert {p.name for p in folders.out.iterdir()} == {
-        "peer.html", "peer.pdf", "peer.docx", "results.parquet", "manifest.json", "workings",
+        "peer.html", "peer.pdf", "peer.docx", "results.parquet", "manifest.json", "model_card.md", "workings",
     }  # fmt: skip
     assert "must not leave the secure environment" in (folders.out / "workings" / "README.txt").read_text()
     unreleased = Results.load(folders.out / "workings" / "results" / "02_second.parquet").frame

@@ -321,3 +321,28 @@ def test_the_command_line_keeps_the_model_and_the_discharges(narrow, tmp_path):
     assert new.read_bytes() == before
     told = CliRunner().invoke(app, ["risk", "predict", *options, "--out", str(tmp_path / "risks.csv")])
     assert told.exit_code == 0, told.output
+
+
+def test_no_refusal_of_risk_stops_the_gate():
+    """A reason goes into the results: what it allows is a rule, never a number that reads like a count of people."""
+    from evalkit.core.errors import NotEstimable
+    from evalkit.disclose.policy import policy
+    from evalkit.disclose.texts import counts_in_text
+    from evalkit.risk.instability import estimate_instability
+    from evalkit.risk.recalibrate import fit_recalibration
+    from evalkit.risk.refit import refit_ridge
+
+    rng = np.random.default_rng(1)
+    x, person = rng.normal(size=(200, 6)), np.arange(200)
+    outcome = (np.arange(200) % 8 == 0).astype(int)
+    few = refit_ridge(x[:60], outcome[:60], penalty=1.0, counts=np.ones((5, 60), dtype=np.uint8))
+    refused = []
+    for make in (
+        lambda: fit_recalibration(np.full(200, 0.1), outcome, method="reestimate", person=person, design=x),
+        lambda: fit_recalibration(np.full(60, 0.1), outcome[:60], method="slope", person=person[:60]),
+        lambda: estimate_instability(few, outcome[:60], person=person[:60]),
+    ):
+        with pytest.raises(NotEstimable) as caught:
+            make()
+        refused.append(caught.value.reason)
+    assert not [text for text in refused if counts_in_text(text, policy("strict"))]

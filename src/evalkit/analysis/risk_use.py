@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from evalkit.analysis.risk_data import asked_model, refusing
-from evalkit.analysis.risk_develop import HorizonStudy
+from evalkit.analysis.risk_develop import Developed, HorizonStudy
 from evalkit.analysis.risk_performance import Named, validate
 from evalkit.analysis.risk_refits import refit_developed
 from evalkit.analysis.risk_samples import verdict_cell
@@ -23,8 +23,8 @@ from evalkit.risk.decision_cells import net_benefit_cells, threshold_cells
 from evalkit.risk.decision_time import SurvivalDecisionOptions, estimate_decision_curve_survival
 from evalkit.risk.drift import DRIFT_MEASURES, DriftOptions, compute_drift
 from evalkit.risk.instability import InstabilityOptions, estimate_instability
-from evalkit.risk.model import MODEL_LABELS
-from evalkit.risk.recalibrate import METHOD_LABELS, RecalibrationMethod, choose_recalibration, predict_recalibrated
+from evalkit.risk.model import MODEL_LABELS, build_design
+from evalkit.risk.recalibrate import METHOD_LABELS, METHODS, choose_recalibration, predict_recalibrated
 from evalkit.risk.resample import draw_person_counts
 from evalkit.risk.sample_size import judge_sample
 from evalkit.risk.threshold_table import compute_threshold_table
@@ -35,7 +35,6 @@ from evalkit.risk.time_performance import (
 )
 
 SHARES, REPEATS = (0.25, 0.5, 0.75, 1.0), 5
-UPDATES: tuple[RecalibrationMethod, ...] = ("none", "intercept", "slope")
 _KEPT = ("observed_expected", "calibration_intercept", "calibration_slope", "brier", "auroc")
 
 
@@ -162,9 +161,9 @@ def recalibration_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> 
         try:
             part = _part(later, inside, label)
         except NotEstimable as refusal:
-            cells += [cell for m in UPDATES for cell in refused_cells(f"{place}|{m}", _KEPT, label, refusal)]
+            cells += [cell for m in METHODS for cell in refused_cells(f"{place}|{m}", _KEPT, label, refusal)]
             continue
-        found, named = _update(study, place, label, risk[inside], part)
+        found, named = _update(study, place, label, horizon.developed[kind], risk[inside], part)
         cells += found
         checks += named
         if place != "later":
@@ -211,23 +210,29 @@ def _part(data: RiskData, inside: np.ndarray, label: str) -> RiskData:
     return data.where(inside)
 
 
-def _update(study: Study, place: str, label: str, risk: np.ndarray, data: RiskData) -> tuple[list[Cell], Named]:
+def _update(
+    study: Study, place: str, label: str, found: Developed, risk: np.ndarray, data: RiskData
+) -> tuple[list[Cell], Named]:
+    # Trees have no coefficients to estimate anew.
+    design = None if found.model.kind == "gradient_boosting" else build_design(found.model, data.features)
+    methods = METHODS if design is not None else METHODS[:-1]
     cells: list[Cell] = []
     checks: Named = []
     try:
         with refusing():
-            chosen = choose_recalibration(risk, data.outcome, person=data.person)
+            chosen = choose_recalibration(risk, data.outcome, person=data.person, design=design)
         checks = [(f"recalibration {place}", check) for check in chosen.checks]
     except NotEstimable:
         chosen = None  # the rows below say why
-    for method in UPDATES:
+    for method in methods:
         row, words = f"{place}|{method}", f"{label}: {METHOD_LABELS[method].lower()}"
         words += " (the least change that these discharges support)" if chosen and chosen.method == method else ""
         try:
             with refusing():
                 updated = predict_recalibrated(
-                    risk, data.outcome, method=method, person=data.person, rng=study.rng(f"risk recalibration {place}")
-                )
+                    risk, data.outcome, method=method, person=data.person, design=design,
+                    rng=study.rng(f"risk recalibration {place}"),
+                )  # fmt: skip
                 performance = validate(study, updated, data, name=f"recalibration {row}")
         except NotEstimable as refusal:
             cells += refused_cells(row, _KEPT, words, refusal)

@@ -118,7 +118,7 @@ def _check(models: RefittedModels, outcome: np.ndarray, person: np.ndarray, opti
     refuse(faults)
     outcome = np.asarray(outcome, dtype=np.float64)
     if len(outcome) < FEWEST_DISCHARGES or len(pd.unique(np.asarray(person))) < FEWEST_PEOPLE:
-        allowed = f"{FEWEST_DISCHARGES} discharges of {FEWEST_PEOPLE} people, or more"
+        allowed = f"at least {FEWEST_DISCHARGES} discharges of at least {FEWEST_PEOPLE} people"
         raise NotEstimable(Fault("instability of risks", "too few discharges, or people", allowed=allowed))
     refuse_few(outcome)
     return outcome

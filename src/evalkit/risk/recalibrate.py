@@ -293,7 +293,8 @@ def _fit(x: np.ndarray, outcome: np.ndarray, cluster: np.ndarray, offset: np.nda
 def _refuse_hungry(fewer: int, parameters: int, options: RecalibrationOptions) -> None:
     needed = options.min_events_per_parameter * parameters
     if fewer < needed:
-        what, allowed = "too few events to re-estimate all coefficients", f"{needed:g} events or more"
+        what = "too few events to re-estimate all coefficients"
+        allowed = f"at least {options.min_events_per_parameter:g} events a coefficient"
         raise NotEstimable(Fault("recalibration", what, allowed=allowed, next_step="Take a smaller update"))
 
 
