@@ -6,6 +6,7 @@ import math
 import re
 from functools import cache
 
+import pandas as pd
 import pytest
 from scipy.stats import binom
 
@@ -243,9 +244,17 @@ def test_the_count_is_of_released_gaps_that_the_words_use() -> None:
     mine = rows[rows["column"].isin(risk_group_words.FAIRNESS)]
     count = risk_group_words.count_gaps(made("unfair"))
     assert count.looked == int(mine["lower"].notna().sum())
-    assert count.clear == int((mine["lower"] > 0).sum()) >= 3
+    assert count.clear == int((mine["lower"] > 0).sum()) >= 3  # no p-value of this world is below 0.05
     assert count.looked + count.hidden == len(mine)
     assert count.level == 0.95
+
+
+@pytest.mark.parametrize(("p", "clear"), [(0.0, True), (0.04, True), (0.05, False), (0.4, False), (NAN, False)])
+def test_what_rounding_hides_of_an_interval_its_test_still_says(p, clear, monkeypatch) -> None:
+    monkeypatch.setattr(risk_group_words, "read_amount", lambda *cell: amount(p, NAN, NAN))
+    for lower in (0.0, 0.01):
+        gap = pd.Series({"row": "sex", "column": "auroc", "lower": lower, "level": 0.95})
+        assert risk_group_words._is_clear(made("good"), gap) is (clear or lower > 0)
 
 
 def test_no_level_is_told_by_yes_or_no_alone() -> None:

@@ -225,6 +225,14 @@ def test_more_parameters_need_more_and_targets_count():
     assert judge_sample(outcome, person, parameters=10, expected_auroc=0.66, targets=harder).verdict == "recalibrate"
 
 
+@pytest.mark.parametrize(("people", "develop"), [(500, False), (1500, False), (5000, True)])
+def test_a_model_whose_optimism_cannot_be_undone_is_not_developed(people, develop):
+    """The world `too many` of the table of known truth: 21 coefficients, a fifth readmitted, AUROC 0.69."""
+    outcome = (np.arange(people) % 5 == 0).astype(int)
+    found = judge_sample(outcome, np.arange(people), parameters=21, expected_auroc=0.69)
+    assert (found.verdict == "develop") == develop
+
+
 def test_without_an_auroc_r2_is_a_share_of_the_largest():
     outcome = (np.arange(3000) % 5 == 0).astype(int)
     found = judge_sample(outcome, np.arange(3000), parameters=10)

@@ -119,8 +119,7 @@ def release(results: Results, *, policy: Policy, protocol: Protocol, provenance:
     frame = trim_curves(frame)
     groups = (protocol.areas.treated_label, "Comparators", "Other areas", *protocol.areas.all)
     rulings = rule_on_rows(frame, suppress_counts(frame, policy, groups=groups), policy)
-    asked = {"auroc": protocol.risk_model.expected_auroc} if protocol.risk_model else {}
-    released = Results(coarsen(frame, rulings, policy, **asked))
+    released = Results(coarsen(frame, rulings, policy))
     manifest = _manifest(released, rulings, policy, protocol, provenance)
     return Release(released, _json(manifest), protocol, made_by=_FROM_THE_GATE)
 

@@ -249,11 +249,8 @@ def hides_counts(row: Row) -> bool:
 # ---- numbers -------------------------------------------------------------------------------------
 
 
-def coarsen_risk(frame: pd.DataFrame, policy: Policy, *, auroc: float = 0.65) -> dict[str, Numbers]:
-    """Numbers of tables of risk models as they may be shown, by id; rows that other rules see to are left out.
-
-    `auroc`: that which the protocol expects, from which the sample sizes needed follow.
-    """
+def coarsen_risk(frame: pd.DataFrame, policy: Policy) -> dict[str, Numbers]:
+    """Numbers of tables of risk models as they may be shown, by id; rows that other rules see to are left out."""
     cells = gather_cells(frame)
     done: dict[str, Numbers] = {}
     for table in THRESHOLD_TABLES:
@@ -263,7 +260,7 @@ def coarsen_risk(frame: pd.DataFrame, policy: Policy, *, auroc: float = 0.65) ->
                 done[str(row["id"])] = _share(row, behind.rounded(policy), policy)
     for table in BENEFIT_TABLES:
         done |= _benefits(frame, table, cells, policy)
-    done |= derive_anew(frame, cells, policy, auroc)
+    done |= derive_anew(frame, cells, policy)
     for row in frame[frame["table"].str.startswith("risk_") & (frame["status"] == "shown")].to_dict("records"):
         found = None if row["id"] in done else _other(row, policy)
         if found is not None:

@@ -9,25 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
 from evalkit.disclose.money import next_step
 from evalkit.disclose.policy import Policy
 from evalkit.disclose.risk_cells import SHARES, Cells, Numbers, move_ends, no_numbers, shown_rows, to_steps
-from evalkit.risk.sample_criteria import compute_development_size, compute_validation_size
-from evalkit.risk.sample_spread import compute_r2_from_auroc
 
 CellsByRow = Mapping[tuple[str, str], Cells]
-_MANY = 1000  # parameters for which a size is a multiple of that for one, near enough
 
 
-def derive_anew(frame: pd.DataFrame, cells: CellsByRow, policy: Policy, auroc: float) -> dict[str, Numbers]:
-    """Numbers by id of `risk_group_conflict`, of gaps between shares, and of sample sizes that are needed.
-
-    `auroc`: that which the protocol expects.
-    """
-    return _conflicts(frame, policy) | _gaps(frame, cells, policy) | _needed(frame, policy, auroc)
+def derive_anew(frame: pd.DataFrame, cells: CellsByRow, policy: Policy) -> dict[str, Numbers]:
+    """Numbers by id of `risk_group_conflict`, of gaps between shares, and of sample sizes that are needed."""
+    return _conflicts(frame, policy) | _gaps(frame, cells, policy) | _needed(frame, policy)
 
 
 # ---- base rates ----------------------------------------------------------------------------------
@@ -80,7 +73,7 @@ def _gaps(frame: pd.DataFrame, cells: CellsByRow, policy: Policy) -> dict[str, N
 # ---- sample sizes --------------------------------------------------------------------------------
 
 
-def _needed(frame: pd.DataFrame, policy: Policy, auroc: float) -> dict[str, Numbers]:
+def _needed(frame: pd.DataFrame, policy: Policy) -> dict[str, Numbers]:
     """What each criterion asks for where the rounded share came back, at the next number of two digits."""
     rows = shown_rows(frame, "risk_size")
     samples = shown_rows(frame, "risk_sample").set_index(["row", "column"])["value"]
@@ -92,38 +85,27 @@ def _needed(frame: pd.DataFrame, policy: Policy, auroc: float) -> dict[str, Numb
         exact, near = (e / n if n > 0 else math.nan for e, n in
                        ((events, total), (policy.rounded(events), policy.rounded(total))))  # fmt: skip
         size = float(row["value"])
-        if 0 < exact < 1 and 0 < near < 1 and math.isfinite(size):
-            size = _size_near(criterion, size, (exact, near), auroc, later=part == "validation")
+        if 0 < exact < 1 and 0 < near < 1:
+            size *= _size_at(criterion, near) / _size_at(criterion, exact)
         done[row["id"]] = no_numbers() | {"value": _upwards(size)}
     return done
 
 
-def _size_near(criterion: str, size: float, shares: tuple[float, float], auroc: float, *, later: bool) -> float:
-    """The size that a criterion asks for at the second share, where it asks for `size` at the first.
-
-    Where `size` is none that the criterion could ask for, it is moved by the ratio of both.
-    """
-    many = [_ask(criterion, share, auroc, _MANY, later=later) for share in shares]
-    if not min(many) > 0:
-        return size
-    parameters = max(round(size * _MANY / many[0]), 1)
-    here, there = (_ask(criterion, share, auroc, parameters, later=later) for share in shares)
-    return there if here == size else size * many[1] / many[0]
-
-
-def _ask(criterion: str, share: float, auroc: float, parameters: int, *, later: bool) -> float:
-    """Discharges that a criterion asks for where `share` came back; 0 for one that is not known."""
-    if later:
-        found = compute_validation_size(auroc=auroc, prevalence=share).criteria
-    else:
-        r2 = compute_r2_from_auroc(auroc, prevalence=share)
-        found = compute_development_size(parameters=parameters, prevalence=share, r2=r2).criteria
-    return float(next((c.needed for c in found if c.name == criterion), 0.0))
+def _size_at(criterion: str, share: float) -> float:
+    """What a criterion asks for where `share` came back, up to a factor and nearly (Riley 2019, 2021)."""
+    spread = share * (1 - share)
+    if criterion == "overall_risk":
+        return spread
+    if criterion == "observed_expected":
+        return (1 - share) / share
+    if criterion == "r2_difference":  # parameters over a twentieth of the largest R2, to first order
+        return 1 / (1 - math.exp(2 * (share * math.log(share) + (1 - share) * math.log(1 - share))))
+    return 1 / spread
 
 
 def _upwards(number: float) -> float:
-    """The next number of two digits."""
-    if not number > 0 or not np.isfinite(number):
+    """The next number of two digits, or of tens."""
+    if not number > 0 or not math.isfinite(number):
         return number
-    unit = 10.0 ** max(math.floor(math.log10(number)) - 1, 0)
+    unit = 10.0 ** max(math.floor(math.log10(number)) - 1, 1)
     return math.ceil(number / unit - 1e-9) * unit

@@ -140,15 +140,12 @@ def _starts_curve(row: Row) -> bool:
 # ---- numbers -------------------------------------------------------------------------------------
 
 
-def coarsen(frame: pd.DataFrame, rulings: Mapping[str, Ruling], policy: Policy, *, auroc: float = 0.65) -> pd.DataFrame:
-    """The table as it may be shown: withheld rows without numbers, the others rounded by `policy`.
-
-    `auroc`: that which the protocol expects of a risk model.
-    """
+def coarsen(frame: pd.DataFrame, rulings: Mapping[str, Ruling], policy: Policy) -> pd.DataFrame:
+    """The table as it may be shown: withheld rows without numbers, the others rounded by `policy`."""
     rows: list[Row] = frame.to_dict("records")
     exact = {str(r["id"]): float(r["value"]) for r in rows if r["kind"] == "count" and r["status"] == "shown"}
     secret = {exact[n] for n, ruling in rulings.items() if n in exact and ruling.rule == "complementary"}
-    masks, own = _masks(frame, policy), coarsen_risk(frame, policy, auroc=auroc)
+    masks, own = _masks(frame, policy), coarsen_risk(frame, policy)
     done = []
     for row in rows:
         name = str(row["id"])

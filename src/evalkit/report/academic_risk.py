@@ -290,7 +290,8 @@ def show_groups(release: Release) -> None:
     if len(gaps):
         show_table(gaps, id="tab-risk-gaps", caption="Gaps between levels",
                    note="Intervals hold for all pairs of levels at once. If all were alike: the gap that chance alone "
-                        "would show on average. p: of the test that they are.")  # fmt: skip
+                        "would show on average. p: of the test that they are. A release rounds ends "
+                        "outwards, so that one at 0 may have been above it; p then says it.")  # fmt: skip
     if shown or facts.release_has(release, "risk_group_gap"):
         lines = [count_sentence(count_gaps(release)), *(f"- {gap_sentence(release, g)}" for g in read_gaps(release))]
         show_text(lines[0] + "\n\n" + "\n".join(lines[1:]), id="text-risk-groups")

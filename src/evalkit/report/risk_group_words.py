@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
+import pandas as pd
+
 from evalkit.report import facts
 from evalkit.report.phrases import listed, starts_with_capital
 from evalkit.report.risk_words import MEASURES, characteristic_words
@@ -80,15 +82,24 @@ def count_gaps(release: Release) -> GapCount:
     seen = rows[rows["lower"].notna()]
     levels = seen["level"].dropna()
     level = float(levels.min()) if len(levels) else release.protocol.study.level
-    return GapCount(len(seen), int((seen["lower"] > 0).sum()), len(rows) - len(seen), level)
+    clear = sum(_is_clear(release, row) for _, row in seen.iterrows())
+    return GapCount(len(seen), clear, len(rows) - len(seen), level)
+
+
+def _is_clear(release: Release, gap: pd.Series) -> bool:
+    """Whether a gap's interval leaves out 0, also where that is lost to the rounding of a release: the test of the same
+    draws then says it."""
+    level = gap["level"] if math.isfinite(gap["level"]) else release.protocol.study.level
+    p = read_amount(release, "risk_group_equality", f"{gap['row']}|{gap['column']}", "p_value")
+    return bool(gap["lower"] > 0 or (p.has_number and p.value < 1 - level - _SAME))
 
 
 def read_gaps(release: Release) -> list[GroupGap]:
     """Every characteristic by which the release compares groups.
 
     A level is named only where the gap in that measure is clear with all levels compared at once (simultaneous
-    interval above 0). A release does not say which pair is clear: it is read from the levels' own intervals, as the
-    pair that is furthest apart beside them.
+    interval above 0, or the test of the same draws). A release does not say which pair is clear: it is read from the
+    levels' own intervals, as the pair that is furthest apart beside them.
     """
     names = [str(row).split("|")[0] for table in (*_TABLES, "risk_group_gap") for row in release.table(table)["row"]]
     return [_read_gap(release, name) for name in dict.fromkeys(names)]
@@ -97,9 +108,10 @@ def read_gaps(release: Release) -> list[GroupGap]:
 def _read_gap(release: Release, name: str) -> GroupGap:
     rows = release.table("risk_group_gap")
     rows = rows[(rows["row"] == name) & rows["column"].isin(FAIRNESS) & rows["lower"].notna()]
-    clear = [m for m in FAIRNESS if m in set(rows.loc[rows["lower"] > 0, "column"])]
+    found = {str(row["column"]) for _, row in rows.iterrows() if _is_clear(release, row)}
+    clear = [m for m in FAIRNESS if m in found]
     levels = [str(r) for table in _TABLES for r in release.table(table)["row"] if str(r).split("|")[0] == name]
-    worse = [found for m in clear if (found := _find_worse(release, tuple(dict.fromkeys(levels)), m))]
+    worse = [one for m in clear if (one := _find_worse(release, tuple(dict.fromkeys(levels)), m))]
     return GroupGap(name, tuple(m for m in FAIRNESS if m in set(rows["column"])), tuple(clear), tuple(worse),
                     tuple(dict.fromkeys(levels)))  # fmt: skip
 
