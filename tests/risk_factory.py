@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
+from functools import cache
 from statistics import NormalDist
 from typing import Literal
 
@@ -68,7 +69,17 @@ def risk_results(world: World = "good", *, protocol: Protocol | None = None) -> 
 def risk_release(world: World = "good", *, drop: tuple[str, ...] = (), few: bool = False,
                  protocol: Protocol | None = None) -> Release:  # fmt: skip
     """The tables of one world; `drop` leaves out tables by the start of their names, `few` has too few people."""
-    protocol = protocol or risk_protocol()
+    if protocol is None:
+        return _released_once(world, drop, few)
+    return _release(world, drop, few, protocol)
+
+
+@cache
+def _released_once(world: World, drop: tuple[str, ...], few: bool) -> Release:
+    return _release(world, drop, few, risk_protocol())
+
+
+def _release(world: World, drop: tuple[str, ...], few: bool, protocol: Protocol) -> Release:
     frame = risk_results(world, protocol=protocol).frame
     kept = frame[[not str(t).startswith(drop) for t in frame["table"]]] if drop else frame
     if few:

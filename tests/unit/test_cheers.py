@@ -9,6 +9,7 @@ import pytest
 from evalkit.core.result import Results
 from evalkit.disclose import Release, policy, release
 from evalkit.report import academic, academic_pathway, academic_value, cheers, display
+from evalkit.report.checklist import NOT_REPORTED
 from tests.report_factory import PROVENANCE, make_release
 from tests.value_factory import value_parts, value_protocol, value_release
 
@@ -56,7 +57,7 @@ def pointed(found: Release) -> dict[int, set[str]]:
 
 
 def test_there_are_28_items_in_order() -> None:
-    assert [item.number for item in cheers.ITEMS] == list(range(1, 29))
+    assert [item.number for item in cheers.ITEMS] == [str(n) for n in range(1, 29)]
     assert len({item.name for item in cheers.ITEMS}) == 28
 
 
@@ -91,7 +92,7 @@ def test_what_is_left_out_of_the_release_leaves_the_list(table, number) -> None:
 
 def test_what_nobody_wrote_down_is_not_reported() -> None:
     table = cheers.build_cheers(value_release("saving")).set_index("Item")
-    missing = table.index[table["Where in this report"] == cheers.NOT_REPORTED]
+    missing = table.index[table["Where in this report"] == NOT_REPORTED]
     assert [int(m.split(".")[0]) for m in missing] == [1, 13, 18, 21, 25, 27, 28]
     assert (table.loc[missing, "What is missing"] == "").all()
 

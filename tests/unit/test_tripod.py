@@ -10,6 +10,7 @@ import pytest
 from evalkit.core.result import Results
 from evalkit.disclose import Release, policy, release
 from evalkit.report import academic, display, tripod
+from evalkit.report.checklist import NOT_REPORTED
 from evalkit.report.model_card import render_model_card
 from tests.report_factory import PROVENANCE, make_release
 from tests.risk_factory import World, every_table, risk_protocol, risk_release, risk_results
@@ -96,7 +97,7 @@ def test_what_is_left_out_of_the_release_leaves_the_list(table, number) -> None:
 
 def test_what_nobody_wrote_down_is_said_to_be_blank() -> None:
     table = tripod.build_tripod(made()).set_index("Item")
-    missing = table.index[table["Where in this report"] == tripod.NOT_REPORTED]
+    missing = table.index[table["Where in this report"] == NOT_REPORTED]
     blank = ["1", "2", "3c", "6c", "8b", "8c", "9c", "17", "18a", "18b", "18d", "18e", "19", "27c"]
     assert [m.split(".")[0] for m in missing] == blank
     assert (table.loc[missing, "What is missing"] == "").all()

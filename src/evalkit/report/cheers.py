@@ -7,38 +7,21 @@ each time; nothing is claimed, and what is in neither is "not reported".
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from evalkit.report import facts
-from evalkit.report.display import show_table, show_text
+from evalkit.report.checklist import Item, Where, build_checklist, place, show_checklist
+from evalkit.report.display import show_text
 from evalkit.report.value_facts import cost_outcome, has_numbers, read_plane, slug, variants
 from evalkit.report.value_tables import design_rows
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
-NOT_REPORTED = "not reported"
-Where = Callable[["Release"], list[str]]
 _VALUE = "Costs and value"
 _ECONOMIC = re.compile(r"economic evaluation|cost[- ](?:effectiveness|utility|benefit|consequence)|budget impact", re.I)
-
-
-@dataclass(frozen=True)
-class Item:
-    """One item: its number and name by CHEERS 2022, what it asks in short, and the ids that answer it in a release.
-
-    `where` gives pairs `Section: id`; an item whose answer is known to be partial says in `lacks` what is missing.
-    """
-
-    number: int
-    name: str
-    asks: str
-    where: Where
-    lacks: str = ""
 
 
 def show_cheers(release: Release) -> None:
@@ -47,33 +30,13 @@ def show_cheers(release: Release) -> None:
         show_text("The protocol plans no economic evaluation, so the list of CHEERS 2022 does not apply.",
                   id="text-no-cheers")  # fmt: skip
         return
-    table = build_cheers(release)
-    missing = int((table["Where in this report"] == NOT_REPORTED).sum())
-    text = (f"The 28 items of CHEERS 2022 [@husereau2022], looked up in this release and its protocol: "
-            f"{len(table) - missing} have a place in this report, in whole or in part, and {missing} are not "
-            "reported. Whether what stands there is enough is for the reader to judge.")  # fmt: skip
-    show_text(text, id="text-cheers")
-    show_table(table, id="tab-cheers", caption="CHEERS 2022: items and where they are reported",
-               note="In brackets: the name of the paragraph, table or figure, which is its anchor in the HTML "
-                    "report.")  # fmt: skip
+    show_checklist(build_cheers(release), name="CHEERS 2022", key="cheers",
+                   what="The 28 items of CHEERS 2022 [@husereau2022]")  # fmt: skip
 
 
 def build_cheers(release: Release) -> pd.DataFrame:
-    """One row an item: `Item`, `What it asks`, `Where in this report` (or "not reported"), `What is missing`."""
-    rows = []
-    for item in ITEMS:
-        found = item.where(release)
-        rows.append({
-            "Item": f"{item.number}. {item.name}", "What it asks": item.asks,
-            "Where in this report": "; ".join(found) if found else NOT_REPORTED,
-            "What is missing": item.lacks if found else "",
-        })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def place(section: str, *ids: str) -> str:
-    """`Costs and value (tab-value-prices, text-value-method)`."""
-    return f"{section} ({', '.join(ids)})"
+    """One row an item; see `build_checklist`."""
+    return build_checklist(ITEMS, release)
 
 
 # ---- what a release holds --------------------------------------------------------------------------
@@ -185,48 +148,48 @@ def _nowhere(_: Release) -> list[str]:
 
 
 ITEMS = (
-    Item(1, "Title", "The title says that this is an economic evaluation, and of what", _title),
-    Item(2, "Abstract", "A structured summary with methods, results and alternative analyses", _abstract,
+    Item("1", "Title", "The title says that this is an economic evaluation, and of what", _title),
+    Item("2", "Abstract", "A structured summary with methods, results and alternative analyses", _abstract,
          "Cost against effect and alternative analyses are not in the abstract."),
-    Item(3, "Background and objectives", "Context, question, and why it matters for decisions",
+    Item("3", "Background and objectives", "Context, question, and why it matters for decisions",
          _always("Background", "text-background")),
-    Item(4, "Health economic analysis plan", "Whether there was a plan, and where it is",
+    Item("4", "Health economic analysis plan", "Whether there was a plan, and where it is",
          _all_of(_always("Protocol and estimands", "text-protocol"), _always("Provenance", "tab-provenance")),
          "The plan is named by its digest; where it can be read is not said."),
-    Item(5, "Study population", "Characteristics of the people studied", _population),
-    Item(6, "Setting and location", "Context that may influence the findings",
+    Item("5", "Study population", "Characteristics of the people studied", _population),
+    Item("6", "Setting and location", "Context that may influence the findings",
          _always("Background", "text-background")),
-    Item(7, "Comparators", "What is compared, and why", _comparators, "Why these areas were chosen is not said."),
-    Item(8, "Perspective", "Whose costs count, and why", _METHOD, "Why this perspective was chosen is not said."),
-    Item(9, "Time horizon", "How long costs and effects are followed, and why", _METHOD,
+    Item("7", "Comparators", "What is compared, and why", _comparators, "Why these areas were chosen is not said."),
+    Item("8", "Perspective", "Whose costs count, and why", _METHOD, "Why this perspective was chosen is not said."),
+    Item("9", "Time horizon", "How long costs and effects are followed, and why", _METHOD,
          "Why this horizon is right is not said."),
-    Item(10, "Discount rate", "The rate, and why", _METHOD, "Why this rate was chosen is not said."),
-    Item(11, "Selection of outcomes", "Which benefits and harms are measured",
+    Item("10", "Discount rate", "The rate, and why", _METHOD, "Why this rate was chosen is not said."),
+    Item("11", "Selection of outcomes", "Which benefits and harms are measured",
          _all_of(_always("Protocol and estimands", "tab-estimands"), _valued)),
-    Item(12, "Measurement of outcomes", "How benefits and harms were measured", _measured),
-    Item(13, "Valuation of outcomes", "Whose values are used, and how they were found", _valuation),
-    Item(14, "Resources and costs", "How use was valued in money",
+    Item("12", "Measurement of outcomes", "How benefits and harms were measured", _measured),
+    Item("13", "Valuation of outcomes", "Whose values are used, and how they were found", _valuation),
+    Item("14", "Resources and costs", "How use was valued in money",
          _all_of(_always("Methods", "text-methods"), _PRICES)),
-    Item(15, "Currency, price date, conversion", "Dates of quantities and prices, currency, year of conversion",
+    Item("15", "Currency, price date, conversion", "Dates of quantities and prices, currency, year of conversion",
          _all_of(_METHOD, _PRICES)),
-    Item(16, "Model", "Any model, why it was used, and where it is public", _model,
+    Item("16", "Model", "Any model, why it was used, and where it is public", _model,
          "Costs and effects are estimated from records without a decision model; only years to come are projected."),
-    Item(17, "Analytics and assumptions", "Statistical methods, extrapolation, validation",
+    Item("17", "Analytics and assumptions", "Statistical methods, extrapolation, validation",
          _all_of(_always("Methods", "text-methods"), _checks)),
-    Item(18, "Heterogeneity", "How results vary between subgroups", _subgroups,
+    Item("18", "Heterogeneity", "How results vary between subgroups", _subgroups,
          "Of an effect on readmission; not of cost or of cost against effect."),
-    Item(19, "Distributional effects", "How impacts fall on different people", _payers,
+    Item("19", "Distributional effects", "How impacts fall on different people", _payers,
          "Between payers only; not between the people served."),
-    Item(20, "Uncertainty", "Methods for every source of uncertainty", _METHOD),
-    Item(21, "Engagement: approach", "How people who use services and others took part in the design", _nowhere),
-    Item(22, "Study parameters", "All inputs with their uncertainty and sources", _all_of(_METHOD, _PRICES)),
-    Item(23, "Main results", "Mean costs and outcomes, and an overall measure", _all_of(_costs, _planes)),
-    Item(24, "Effect of uncertainty", "How uncertainty about judgements, inputs and projections moves the findings",
+    Item("20", "Uncertainty", "Methods for every source of uncertainty", _METHOD),
+    Item("21", "Engagement: approach", "How people who use services and others took part in the design", _nowhere),
+    Item("22", "Study parameters", "All inputs with their uncertainty and sources", _all_of(_METHOD, _PRICES)),
+    Item("23", "Main results", "Mean costs and outcomes, and an overall measure", _all_of(_costs, _planes)),
+    Item("24", "Effect of uncertainty", "How uncertainty about judgements, inputs and projections moves the findings",
          _all_of(_curves, _TORNADO, _variants, _model)),
-    Item(25, "Engagement: effect", "What the part that people took changed", _nowhere),
-    Item(26, "Findings, limits, generalisability", "Key findings, limitations, equity, what they mean elsewhere",
+    Item("25", "Engagement: effect", "What the part that people took changed", _nowhere),
+    Item("26", "Findings, limits, generalisability", "Key findings, limitations, equity, what they mean elsewhere",
          _all_of(_always("Limitations", "text-limitations"), _CLAIM,
                  _if_table("what_if", _VALUE, "tab-value-what-if"))),
-    Item(27, "Source of funding", "Who paid for the study, and their part in it", _nowhere),
-    Item(28, "Conflicts of interest", "The authors' interests", _nowhere),
+    Item("27", "Source of funding", "Who paid for the study, and their part in it", _nowhere),
+    Item("28", "Conflicts of interest", "The authors' interests", _nowhere),
 )  # fmt: skip

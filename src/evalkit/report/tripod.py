@@ -7,16 +7,14 @@ is looked up in the release and the protocol each time; nothing is claimed, and 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from evalkit.report import facts, risk_group_tables, risk_tables
 from evalkit.report.academic_risk import calibrated, other_curves
-from evalkit.report.cheers import NOT_REPORTED, place
-from evalkit.report.display import show_table, show_text
+from evalkit.report.checklist import Item, Where, build_checklist, place, show_checklist
+from evalkit.report.display import show_text
 from evalkit.report.model_card import CARD_FILE
 from evalkit.report.risk_words import plan, state_of, told_model
 from evalkit.report.value_facts import has_numbers, slug
@@ -24,24 +22,9 @@ from evalkit.report.value_facts import has_numbers, slug
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
-Where = Callable[["Release"], list[str]]
 _RISK = "Readmission risk models"
 _PREDICTS = re.compile(r"predict|prognos|risk model", re.IGNORECASE)
 N_ITEMS = 27
-
-
-@dataclass(frozen=True)
-class Item:
-    """One item or part of one: `3a`, what it is about, what it asks, and the ids that answer it in a release.
-
-    `where` gives pairs `Section (ids)`; an item whose answer is known to be partial says in `lacks` what is missing.
-    """
-
-    number: str
-    name: str
-    asks: str
-    where: Where
-    lacks: str = ""
 
 
 def show_tripod(release: Release) -> None:
@@ -50,27 +33,13 @@ def show_tripod(release: Release) -> None:
         show_text("The protocol plans no risk model, so the list of TRIPOD+AI does not apply.", id="text-no-tripod")
         return
     table = build_tripod(release)
-    missing = int((table["Where in this report"] == NOT_REPORTED).sum())
-    text = (f"The {N_ITEMS} items of TRIPOD+AI [@collins2024], {len(table)} with their parts, looked up in this "
-            f"release and its protocol: {len(table) - missing} have a place in this report, in whole or in part, and "
-            f"{missing} are not reported. Whether what stands there is enough is for the reader to judge.")  # fmt: skip
-    show_text(text, id="text-tripod")
-    show_table(table, id="tab-tripod", caption="TRIPOD+AI: items and where they are reported",
-               note="In brackets: the name of the paragraph, table or figure, which is its anchor in the HTML "
-                    "report.")  # fmt: skip
+    what = f"The {N_ITEMS} items of TRIPOD+AI [@collins2024], {len(table)} with their parts"
+    show_checklist(table, name="TRIPOD+AI", key="tripod", what=what)
 
 
 def build_tripod(release: Release) -> pd.DataFrame:
-    """One row an item or part: `Item`, `What it asks`, `Where in this report`, `What is missing`."""
-    rows = []
-    for item in ITEMS:
-        found = item.where(release)
-        rows.append({
-            "Item": f"{item.number}. {item.name}", "What it asks": item.asks,
-            "Where in this report": "; ".join(found) if found else NOT_REPORTED,
-            "What is missing": item.lacks if found else "",
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+    """One row an item or part; see `build_checklist`."""
+    return build_checklist(ITEMS, release)
 
 
 # ---- what a release holds --------------------------------------------------------------------------
