@@ -105,7 +105,7 @@ def report(rows: pd.DataFrame) -> None:
     )
     print(render_table(summary))
     failures = find_failures(summary)
-    print(f"\n{len(failures)} cells cover less than they say by more than three Monte-Carlo errors:")
+    print(f"\n{len(failures)} cells cover less than they say by more than three errors of a coverage of 95%:")
     for r in failures.itertuples():
         print(f"- {r.world}, {r.entrant}, {r.measure}, {r.people} people: {_share(r)}, bias "
               f"{_with_error(r.bias, r.bias_mcse)}, {r.intervals} of {r.n} with an interval")  # fmt: skip

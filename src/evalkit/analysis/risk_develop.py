@@ -15,17 +15,25 @@ from evalkit.core.result import Check
 from evalkit.core.sections import RiskKind
 from evalkit.risk.data import RiskData, Split, split_by_date
 from evalkit.risk.model import BOOSTING_HUNGER, MODEL_LABELS, ModelOptions, RiskModel, fit_risk_model, predict_risk
-from evalkit.risk.prepare import build_frame, build_linear_preparation, count_parameters, describe_columns
+from evalkit.risk.prepare import (
+    build_frame,
+    build_linear_preparation,
+    check_features,
+    count_parameters,
+    describe_columns,
+)
 from evalkit.risk.sample_size import JudgedCriterion, SampleVerdict, judge_sample, judge_validation
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Developed:
-    """A model, and the risks that it gives to the discharges of development (n,) and of validation (m,)."""
+    """A model, the risks that it gives to the discharges of development (n,) and of validation (m,), and how well the
+    predictors of the latter fit what it was developed with."""
 
     model: RiskModel
     development: np.ndarray
     validation: np.ndarray
+    input_checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -80,7 +88,7 @@ def _before_service(study: Study) -> tuple[Check, ...]:
 
 
 def judge_model(data: RiskData, kind: RiskKind, expected_auroc: float) -> SampleVerdict:
-    """What these discharges bear; a tree of boosting counts as `BOOSTING_HUNGER` parameters for each of its columns."""
+    """What these discharges bear; boosting counts `BOOSTING_HUNGER` times the parameters of logistic regression."""
     features = data.features[["prior_admissions"]] if kind == "prior_admissions" else data.features
     columns = describe_columns(features)
     parameters = count_parameters(build_linear_preparation(columns), build_frame(features, columns), columns)
@@ -98,4 +106,7 @@ def _develop(study: Study, split: Split, kind: RiskKind, verdict: SampleVerdict,
     options = ModelOptions(horizon_days=horizon_days, min_events_per_predictor=asked.min_events_per_predictor)
     model = fit_risk_model(split.development, kind=kind, seed=study.protocol.study.seed, options=options)
     risks = (predict_risk(model, part.features, on_unseen="pool") for part in (split.development, split.validation))
-    return Developed(model, *risks)
+    checks = check_features(
+        model.columns, split.validation.features, on_unseen="pool", most_outside_share=options.most_outside_share
+    )
+    return Developed(model, *risks, checks)

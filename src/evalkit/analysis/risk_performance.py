@@ -44,7 +44,7 @@ def performance_cells(study: Study, horizon: HorizonStudy) -> tuple[list[Cell], 
             cells += refused_cells(row, MEASURES, MODEL_LABELS[kind], refusal)
             continue
         cells += measure_cells(row, performance, MODEL_LABELS[kind])
-        checks += [(row, check) for check in (*found.model.checks, *performance.checks)]
+        checks += [(row, check) for check in (*found.model.checks, *found.input_checks, *performance.checks)]
     return cells, checks
 
 

@@ -18,8 +18,10 @@ from evalkit.report.risk_group_words import count_gaps, count_sentence, gap_sent
 from evalkit.report.risk_words import (
     beats_rule,
     characteristic_words,
+    expectation_sentence,
     model_words,
     models_in,
+    overlap_sentence,
     performance_sentences,
     plan,
     read_measure,
@@ -58,14 +60,16 @@ def show_sample(release: Release) -> None:
     if facts.release_has(release, "risk_sample"):
         show_table(risk_tables.sample_table(release), id="tab-risk-sample",
                    caption="Discharges for development and validation",
-                   note="Deaths are those before any readmission. Counts are rounded.")  # fmt: skip
+                   note="Deaths are those before any readmission. Counts are rounded. "
+                        f"{overlap_sentence(release)}".strip())  # fmt: skip
     else:
         _absent("sample", "description of the discharges")
     size, validation = risk_tables.size_table(release), risk_tables.validation_size_table(release)
     if len(size):
         show_table(size, id="tab-risk-size", caption="Sample size: discharges needed to develop each model",
-                   note="Needed by each criterion, rounded up, and what there is, as discharges of independent "
-                        "people.")  # fmt: skip
+                   note="Needed by each criterion, rounded up, and what there is, rounded down, as discharges of "
+                        "independent people; the verdict is of the numbers before rounding. "
+                        f"{expectation_sentence(release)}".strip())  # fmt: skip
     if len(validation):
         show_table(validation, id="tab-risk-size-validation", caption="Sample size: discharges needed to validate",
                    note="Needed for intervals no wider than named; with fewer they are wider.")  # fmt: skip

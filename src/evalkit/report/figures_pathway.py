@@ -293,7 +293,7 @@ def plot_differences(rows: pd.DataFrame, *, x: str, title: str = "") -> Figure:
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.grid(visible=False)
     ax.tick_params(axis="y", length=0)
-    style.name_axes(ax, x=x, title=title)
+    style.name_axes(ax, x=style.wrap(x, 36), title=title)
     return figure
 
 

@@ -17,8 +17,10 @@ from evalkit.report.risk_group_words import count_gaps, count_sentence, gap_sent
 from evalkit.report.risk_words import (
     VERDICTS,
     beats_rule,
+    expectation_sentence,
     main_key,
     model_words,
+    overlap_sentence,
     performance_sentences,
     plan,
     read_measure,
@@ -128,9 +130,10 @@ def _poor_input(release: Release) -> str:
     return _items([
         branch if told_model(release) == "gradient_boosting" else filled,
         "A category that is missing is a level of its own.",
-        "Columns that are absent or of another type, categories never seen in development, values missing where none "
-        "was in development, and infinite numbers are refused; so is a column with more than a tenth of its values "
-        "outside the range of development.",
+        "At use, columns that are absent or of another type, categories never seen in development, values missing "
+        "where none was in development, and infinite numbers are refused; so is a column with more than a tenth of its "
+        "values outside the range of development. In the validation below, new categories and new gaps were counted "
+        "as rare, or as the median, and a failed check says so.",
         "Where more is missing than in development (see Data), the performance below is not to be expected.",
     ])  # fmt: skip
 
@@ -139,7 +142,7 @@ def _poor_input(release: Release) -> str:
 
 
 def _data(release: Release) -> str:
-    parts = [_table(risk_tables.sample_table(release)), "Counts are rounded."]
+    parts = [_table(risk_tables.sample_table(release)), f"Counts are rounded. {overlap_sentence(release)}".strip()]
     missing = risk_tables.missing_table(release)
     parts += [_table(missing)] if len(missing) else []
     size = [
@@ -182,7 +185,8 @@ def _thresholds(release: Release) -> str:
 def _limits(release: Release) -> str:
     primary = told_model(release)
     rows = release.table("checks.risk")
-    failed = rows[(rows["unit"] == "failed") & rows["row"].str.split("|").str[-1].isin([primary, "sample"])]
+    own = rows["row"].isin([primary, f"{plan(release).horizon_days}|{primary}", "sample"])
+    failed = rows[own & (rows["unit"] == "failed") & (rows["status"] == "shown")]
     lines = [f"Failed check: {starts_with_capital(full_stop(str(r.reason)))}" for r in failed.itertuples()]
     for measure, null, below, above in (
         ("observed_expected", 1.0, "Risks are too high on average.", "Risks are too low on average."),
@@ -191,6 +195,7 @@ def _limits(release: Release) -> str:
     ):  # fmt: skip
         side = side_of(read_measure(release, measure), null)
         lines += [below] if side == "below" else [above] if side == "above" else []
+    lines += [said] if (said := expectation_sentence(release)) else []
     moved = risk_tables.instability_sentence(release, primary)
     lines += [moved] if moved else ["How far risks would move with another sample is not in this release."]
     lines += _drifted(release)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from evalkit.report.phrases import listed, starts_with_capital, with_interval
+from evalkit.report.phrases import full_stop, listed, starts_with_capital, with_interval
 from evalkit.report.value_facts import Amount, read_amount
 
 if TYPE_CHECKING:
@@ -354,3 +354,21 @@ def _checked_words(release: Release, row: str) -> tuple[str, str]:
 def _together(whom: dict[str, list[str]]) -> str:
     named = [f"{name} ({listed(days)} days)" if any(days) else name for name, days in whom.items()]
     return "; ".join(named)
+
+
+def overlap_sentence(release: Release) -> str:
+    """How many people are in both parts, and what validation then means; "" where that is not released."""
+    rows = release.table("checks.risk")
+    found = rows[(rows["row"] == "sample") & (rows["column"] == "people_in_both_parts") & (rows["status"] == "shown")]
+    if not len(found):
+        return ""
+    return f"{full_stop(str(found['reason'].iloc[0]))} This is validation in time, not in new people."
+
+
+def expectation_sentence(release: Release) -> str:
+    """That the sample was judged for a better model than came of it; "" where it was not."""
+    expected, reached = plan(release).expected_auroc, read_measure(release, "auroc")
+    if not reached.has_number or reached.value >= expected:
+        return ""
+    return (f"The sample was judged for an AUROC of {expected:g}; {reached.value:.2f} was reached on later discharges, "
+            "for which more would be needed.")  # fmt: skip

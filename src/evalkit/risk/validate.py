@@ -333,7 +333,8 @@ def _calibration_check(test: CalibrationTest, level: float) -> Check:
         return Check("calibrated", passed=None, value=math.nan, text="Whether the risks are right could not be tested.")
     right = test.p_value > 1 - level
     found = "are not found to be wrong" if right else "are not those that came true"
-    text = f"Along their range the risks {found} (score test, p = {test.p_value:.3f})."
+    p = f"p = {test.p_value:.3f}" if test.p_value >= 0.001 else "p < 0.001"
+    text = f"Along their range the risks {found} (score test, {p})."
     return Check("calibrated", passed=right, value=test.p_value, text=text)
 
 
