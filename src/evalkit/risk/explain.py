@@ -211,7 +211,7 @@ def estimate_dependence(predict: Predict, data: RiskData, predictor: str, *, poi
     reasons = tuple(f"Fewer than {FEWEST_PEOPLE} people are near this value." if math.isnan(r) else "" for r in risk)
     lost = sum(map(bool, reasons))
     text = f"Some values are left out: fewer than {FEWEST_PEOPLE} people are near." if lost else "No value is left out."
-    check = Check(f"dependence_{predictor}", passed=not lost, value=float(lost), text=text)
+    check = Check(f"{predictor}_dependence", passed=not lost, value=float(lost), text=text)
     return Dependence(
         predictor, tuple(settings), tuple(risk), tuple(share), tuple(near), reasons, data.n_people, data.n_events,
         (check,),
