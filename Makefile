@@ -112,7 +112,7 @@ value-speed: $(READY) ## Set acceptability, frontier and value of information be
 risk-truth: $(READY) ## Bias and coverage of what is said of risk models, on worlds with known risk (about 10 minutes)
 	$(BIN)/python benchmarks/risk_truth.py --replicates $(RISK_REPLICATES) --jobs $(JOBS)
 
-risk-speed: $(READY) ## Set the whole validation of a risk model beside the usual scikit-learn loop (about 4 minutes)
+risk-speed: $(READY) ## Set the whole validation of a risk model beside the usual scikit-learn loop (about 20 seconds)
 	$(BIN)/python benchmarks/risk_speed.py
 
 lock: $(READY) ## Bring requirements.lock and environment.yml into step with pyproject.toml (UPGRADE=--upgrade: newest versions)
