@@ -42,7 +42,7 @@ BUILDERS = [
     risk_tables.sample_table, risk_tables.size_table, risk_tables.validation_size_table, risk_tables.optimism_table,
     risk_tables.places_table, risk_tables.threshold_table, risk_tables.benefit_table, risk_tables.recalibration_table,
     risk_tables.missing_table, risk_group_tables.groups_table, risk_group_tables.group_threshold_table,
-    risk_group_tables.gap_table, risk_tables.terms_table, risk_tables.learning_table, risk_tables.time_table,
+    risk_group_tables.gap_table, risk_tables.terms_table, risk_tables.time_table,
     risk_tables.imputed_table,
 ]  # fmt: skip
 NAN = math.nan

@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from evalkit.analysis.risk_bootstrap import bootstrap_cells
 from evalkit.analysis.risk_data import asked_model, build_risk_rows, refusing
-from evalkit.analysis.risk_develop import HorizonStudy, develop_models
+from evalkit.analysis.risk_develop import HorizonStudy, Named, develop_models
 from evalkit.analysis.risk_groups import fairness_cells, importance_cells, term_cells
 from evalkit.analysis.risk_performance import (
-    Named,
     cross_cells,
     curve_cells,
     imputed_cells,
-    optimism_cells,
     performance_cells,
     place_cells,
 )
@@ -24,7 +23,6 @@ from evalkit.analysis.risk_use import (
     competing_decision_cells,
     decision_cells,
     drift_cells,
-    instability_cells,
     learning_cells,
     recalibration_cells,
     threshold_table_cells,
@@ -41,7 +39,7 @@ Tables = dict[str, list[Cell]]
 # The column that holds the refusal of a whole table; elsewhere it is the AUROC.
 _REFUSED_COLUMNS = {
     "risk_net_benefit": "net_benefit", "risk_net_benefit_competing": "net_benefit", "risk_threshold": "flagged_per_100",
-    "risk_instability": "mape", "risk_terms": "odds_ratio", "risk_importance": "auroc_drop",
+    "risk_terms": "odds_ratio", "risk_importance": "auroc_drop",
 }  # fmt: skip
 
 
@@ -124,8 +122,7 @@ def save_risk_models(study: Study, found: RiskStudy, workings: Path | str) -> di
 def _describe_models(study: Study, main: HorizonStudy, tables: Tables) -> Named:
     """What is told of every model at the protocol's horizon."""
     checks: Named = []
-    for name, make in (("risk_optimism", optimism_cells), ("risk_cross", cross_cells)):
-        checks += _attempt(tables, name, lambda make=make: make(study, main, tuple(main.developed)))
+    checks += _attempt(tables, "risk_cross", lambda: cross_cells(study, main, tuple(main.developed)))
     checks += _attempt(tables, "risk_time", lambda: time_cells(study, main))
     for kind in main.developed:
         checks += _attempt(tables, f"risk_curve.{kind}", lambda kind=kind: curve_cells(study, main, kind))
@@ -137,10 +134,10 @@ def _describe_models(study: Study, main: HorizonStudy, tables: Tables) -> Named:
 def _describe_primary(study: Study, main: HorizonStudy, kind: RiskKind, tables: Tables) -> Named:
     checks: Named = []
     makers = {
-        "risk_recalibration": recalibration_cells,
+        "risk_optimism": bootstrap_cells, "risk_recalibration": recalibration_cells,
         "risk_imputed": imputed_cells, "risk_places": place_cells, "risk_drift": drift_cells,
         "risk_threshold": threshold_table_cells, "risk_learning": learning_cells,
-        "risk_instability": instability_cells, "risk_groups": fairness_cells,
+        "risk_groups": fairness_cells,
         "risk_terms": term_cells, "risk_importance": importance_cells,
     }  # fmt: skip
     for name, make in makers.items():

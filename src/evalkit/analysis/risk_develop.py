@@ -24,6 +24,8 @@ from evalkit.risk.prepare import (
 )
 from evalkit.risk.sample_size import JudgedCriterion, SampleVerdict, judge_sample, judge_validation
 
+Named = list[tuple[str, Check]]  # checks, each with the row of what it is of
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Developed:

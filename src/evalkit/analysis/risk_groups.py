@@ -10,8 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from evalkit.analysis.risk_data import asked_model
-from evalkit.analysis.risk_develop import HorizonStudy
-from evalkit.analysis.risk_performance import Named
+from evalkit.analysis.risk_develop import HorizonStudy, Named
 from evalkit.analysis.study import Study
 from evalkit.cohort.predictors import PREDICTOR_LABELS
 from evalkit.core.result import Cell

@@ -12,13 +12,13 @@ import pandas as pd
 
 from evalkit.analysis.risk_data import asked_model
 from evalkit.analysis.study import Study
+from evalkit.cohort.discharges import STAY_COLUMNS
 from evalkit.cohort.predictors import derive_predictors
 from evalkit.cohort.spells import build_hospital_spells, derive_discharges
 from evalkit.core.dates import as_days
 from evalkit.core.errors import Fault, NotEstimable, OutputError
 
 ID = "discharge"
-_STAYS = ["person_id", "spell_id", "stay_id", "ward_type", "start", "end", "discharge_method", "out_of_area"]
 
 
 def build_new_discharges(study: Study, *, since: dt.date) -> pd.DataFrame:
@@ -36,7 +36,7 @@ def build_new_discharges(study: Study, *, since: dt.date) -> pd.DataFrame:
     if gone:
         raise NotEstimable([Fault("tables", f'there is no table "{name}", which discharges need') for name in gone])
     wards = study.protocol.outcomes_of("readmission")[0].index_ward_types
-    spells = build_hospital_spells(study.tables.read("ward_stays", _STAYS))
+    spells = build_hospital_spells(study.tables.read("ward_stays", STAY_COLUMNS))
     rows = derive_discharges(spells, index_ward_types=wards, washout_days=population.washout_days)
     rows = rows[rows["discharge"] >= pd.Timestamp(since)].reset_index(drop=True)
     born = study.tables.read("people").set_index("person_id")["birth_year"].reindex(rows["person_id"])

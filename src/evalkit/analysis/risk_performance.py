@@ -8,14 +8,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from evalkit.analysis.risk_data import asked_model, refusing
-from evalkit.analysis.risk_develop import Developed, HorizonStudy
-from evalkit.analysis.risk_refits import refit_developed
+from evalkit.analysis.risk_develop import Developed, HorizonStudy, Named
+from evalkit.analysis.risk_refits import draw_development, refit_developed
 from evalkit.analysis.study import Study
 from evalkit.core.errors import NotEstimable
-from evalkit.core.result import Cell, Check
+from evalkit.core.result import Cell
 from evalkit.core.sections import RiskKind
 from evalkit.risk.calibration import BandOptions, compute_calibration_band
-from evalkit.risk.cells import calibration_cells, measure_cells, refused_cells
+from evalkit.risk.cells import calibration_cells, measure_cells, optimism_cells, refused_cells
 from evalkit.risk.cross_validate import estimate_cross_validated
 from evalkit.risk.data import RiskData
 from evalkit.risk.folds import count_training, draw_folds
@@ -24,13 +24,10 @@ from evalkit.risk.imputation_pool import estimate_imputed_optimism, pool_risks
 from evalkit.risk.measures import MEASURES
 from evalkit.risk.missingness import check_missingness
 from evalkit.risk.model import MODEL_LABELS, fit_risk_model, predict_risk
-from evalkit.risk.optimism import Optimism, estimate_optimism
 from evalkit.risk.places import PLACE_MEASURES, count_left_out, estimate_places
-from evalkit.risk.resample import draw_person_counts
 from evalkit.risk.validate import RiskPerformance, calibration_curve, validate_risk_model
 
 FOLDS, REPEATS = 5, 4
-Named = list[tuple[str, Check]]
 
 
 def performance_cells(study: Study, horizon: HorizonStudy) -> tuple[list[Cell], Named]:
@@ -45,24 +42,6 @@ def performance_cells(study: Study, horizon: HorizonStudy) -> tuple[list[Cell], 
             continue
         cells += measure_cells(row, performance, MODEL_LABELS[kind])
         checks += [(row, check) for check in (*found.model.checks, *found.input_checks, *performance.checks)]
-    return cells, checks
-
-
-def optimism_cells(study: Study, horizon: HorizonStudy, kinds: Iterable[RiskKind]) -> tuple[list[Cell], Named]:
-    """Table `risk_optimism`: row "{h}|{model}", columns "{measure}|apparent", "|optimism" and "|corrected"."""
-    cells, checks, data = [], [], horizon.split.development
-    counts = _draw(study, data, "optimism")
-    for kind in kinds:
-        row, label = f"{horizon.horizon_days}|{kind}", MODEL_LABELS[kind]
-        try:
-            found = estimate_optimism(
-                refit_developed(horizon.developed[kind], data, counts=counts), data.outcome, level=study.level
-            )
-        except NotEstimable as refusal:
-            cells += refused_cells(row, [f"{name}|corrected" for name in MEASURES], label, refusal)
-            continue
-        cells += _optimism_cells(row, label, found, data)
-        checks += [(row, check) for check in found.checks]
     return cells, checks
 
 
@@ -152,7 +131,7 @@ def imputed_cells(study: Study, horizon: HorizonStudy, primary: RiskKind) -> tup
     options = RiskImputationOptions(imputations=asked.imputations)
     development = impute_development(split.development, options=options, rng=study.rng("risk imputation"))
     later = impute_validation(development.models, split.validation, on_unseen="pool")
-    counts = _draw(study, split.development, "optimism")
+    counts = draw_development(study, split.development)
     cells: list[Cell] = []
     checks: Named = [("sample", check_missingness(split.development))]
     for kind, found in horizon.developed.items():
@@ -173,7 +152,7 @@ def imputed_cells(study: Study, horizon: HorizonStudy, primary: RiskKind) -> tup
         except NotEstimable as refusal:
             cells += refused_cells(row, [f"{name}|corrected" for name in MEASURES], label, refusal)
             continue
-        cells += [c for c in _optimism_cells(row, label, optimism, split.development) if c.column.endswith("corrected")]
+        cells += [c for c in optimism_cells(row, label, optimism, split.development) if c.column.endswith("corrected")]
         checks += [(f"{row} imputed", check) for check in optimism.checks if check.name.startswith("imputed")]
     return cells, checks
 
@@ -205,26 +184,3 @@ def validate(study: Study, risk: np.ndarray, data: RiskData, *, name: str) -> Ri
         risk, data.outcome, person=data.person, rng=study.rng(f"risk {name}"), level=study.level,
         replicates=asked_model(study).replicates,
     )  # fmt: skip
-
-
-def _draw(study: Study, data: RiskData, name: str) -> np.ndarray:
-    return draw_person_counts(data.person, replicates=asked_model(study).replicates, rng=study.rng(f"risk {name}"))
-
-
-def _optimism_cells(row: str, label: str, found: Optimism, data: RiskData) -> list[Cell]:
-    counts = {"n_people": data.n_people, "n_events": data.n_events, "label": label}
-    cells = []
-    for k, name in enumerate(found.names):
-        for part, values in (("apparent", found.apparent), ("optimism", found.optimism)):
-            undefined = math.isnan(values[k])
-            cells.append(
-                Cell(f"{row}", f"{name}|{part}", float(values[k]), "statistic", **counts,
-                     status="not_estimable" if undefined else "shown", reason=found.reasons[k] if undefined else "")
-            )  # fmt: skip
-        undefined = math.isnan(found.corrected[k])
-        cells.append(
-            Cell(row, f"{name}|corrected", float(found.corrected[k]), "statistic", lower=float(found.lower[k]),
-                 upper=float(found.upper[k]), level=found.level, **counts,
-                 status="not_estimable" if undefined else "shown", reason=found.reasons[k] if undefined else "")
-        )  # fmt: skip
-    return cells

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from evalkit.analysis.risk_data import asked_model, refusing
-from evalkit.analysis.risk_develop import Developed, HorizonStudy
-from evalkit.analysis.risk_performance import Named, validate
+from evalkit.analysis.risk_develop import Developed, HorizonStudy, Named
+from evalkit.analysis.risk_performance import validate
 from evalkit.analysis.risk_refits import refit_developed
 from evalkit.analysis.risk_samples import verdict_cell
 from evalkit.analysis.study import Study
@@ -22,10 +22,8 @@ from evalkit.risk.decision import estimate_decision_curve
 from evalkit.risk.decision_cells import net_benefit_cells, threshold_cells
 from evalkit.risk.decision_time import SurvivalDecisionOptions, estimate_decision_curve_survival
 from evalkit.risk.drift import DRIFT_MEASURES, DriftOptions, compute_drift
-from evalkit.risk.instability import InstabilityOptions, estimate_instability
 from evalkit.risk.model import MODEL_LABELS, build_design
 from evalkit.risk.recalibrate import METHOD_LABELS, METHODS, choose_recalibration, predict_recalibrated
-from evalkit.risk.resample import draw_person_counts
 from evalkit.risk.sample_size import judge_sample
 from evalkit.risk.threshold_table import compute_threshold_table
 from evalkit.risk.time_performance import (
@@ -111,32 +109,6 @@ def learning_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple
         for k, name in enumerate(found.names):
             cells.append(Cell(row, name, float(found.values[i, k]), "statistic", label=label, **counts, **shown))
     return cells, []
-
-
-def instability_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[dict[str, list[Cell]], Named]:
-    """Tables `risk_instability` (row the model) and `risk_instability_curve` (row a place among risks, ascending)."""
-    asked, data = asked_model(study), horizon.split.development
-    counts = draw_person_counts(data.person, replicates=asked.replicates, rng=study.rng("risk optimism"))
-    models = refit_developed(horizon.developed[kind], data, counts=counts)
-    found = estimate_instability(
-        models, data.outcome, person=data.person,
-        options=InstabilityOptions(thresholds=asked.thresholds, level=study.level),
-    )  # fmt: skip
-    every = {"n_people": data.n_people, "n_events": data.n_events, "label": MODEL_LABELS[kind]}
-    cells = [
-        Cell(kind, "mape", found.mape, "statistic", unit="risk (0 to 1)", **every),
-        Cell(kind, f"share_beyond_{found.beyond:g}", found.share_beyond, "statistic", unit="share", **every),
-    ]
-    cells += [
-        Cell(kind, f"changed_at_{at['threshold']:g}", float(at["changed"]), "statistic", unit="share", **every)
-        for at in found.classification.to_dict("records")
-    ]
-    curve = [
-        Cell(f"{at['share']:.3f}", name, float(at[name]), "statistic", unit="risk (0 to 1)",
-             n_people=float(at["n_people"]), label=MODEL_LABELS[kind])
-        for at in found.curve.to_dict("records") for name in ("risk", "low", "high", "mape")
-    ]  # fmt: skip
-    return {"risk_instability": cells, "risk_instability_curve": curve}, []
 
 
 def recalibration_cells(study: Study, horizon: HorizonStudy, kind: RiskKind) -> tuple[dict[str, list[Cell]], Named]:

@@ -51,6 +51,7 @@ def attempt(
 # worked back, or whose rounding would leave nothing to see (docs/disclosure.md, section 8).
 HELD = (
     "anticipation", "at_risk", "balance_more", "drop_one", "gap", "its", "occupancy", "placebo_time", "propensity",
+    "risk_instability_calibration",
     "synthetic", "transitions", "weights", "xmr", "checks.anticipation", "checks.designs", "checks.neighbourhood",
 )  # fmt: skip
 

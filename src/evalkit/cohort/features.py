@@ -17,7 +17,6 @@ PERSON_FEATURES = (
     "dual_diagnosis",
     "forensic_history",
 )
-HISTORY_FEATURES = ("prior_admissions", "log_prior_ward_days", "log_stay_days", "from_rehab")
 
 
 def derive_person_features(people: pd.DataFrame, day: np.ndarray) -> pd.DataFrame:

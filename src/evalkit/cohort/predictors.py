@@ -15,6 +15,7 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
+from evalkit.cohort.discharges import STAY_COLUMNS
 from evalkit.cohort.features import derive_history_features
 from evalkit.cohort.spells import build_hospital_spells
 from evalkit.core.dates import as_days
@@ -26,8 +27,6 @@ RECENT_DAYS = 90  # contacts with community teams before admission
 ANSWER_DAYS = 365  # how old an assessment may be
 AGE_BANDS = (18, 35, 50, 65)  # lower ends of the bands by which groups are compared
 DETAINED = ("section_2", "section_3", "forensic")
-_SPELL_COLUMNS = ["person_id", "spell_id", "stay_id", "ward_type", "start", "end", "discharge_method", "out_of_area"]
-_STAY_COLUMNS = [*_SPELL_COLUMNS, "legal_status", "discharge_destination"]
 _DIAGNOSES = {"F2": "psychosis", "F3": "mood", "F6": "personality"}
 _DECILES = {0: "", 2: "most deprived fifth", 5: "deciles 3 to 5", 10: "deciles 6 to 10"}
 _NEEDS: Mapping[str, str] = MappingProxyType(
@@ -124,9 +123,9 @@ def _of_people(people: pd.DataFrame, rows: pd.DataFrame) -> dict[str, pd.Series]
 
 def _of_stays(tables: Tables, rows: pd.DataFrame, lookback_days: int) -> dict[str, pd.Series]:
     """Earlier use of hospital, and what is written of the stays of the spell that ends."""
-    stays = tables.read("ward_stays", _STAY_COLUMNS)
+    stays = tables.read("ward_stays", [*STAY_COLUMNS, "legal_status", "discharge_destination"])
     history = derive_history_features(
-        rows, build_hospital_spells(stays[_SPELL_COLUMNS]), lookback_days=lookback_days
+        rows, build_hospital_spells(stays[STAY_COLUMNS]), lookback_days=lookback_days
     )  # fmt: skip
     start, end = as_days(stays["start"]), as_days(stays["end"])
     paired = rows[["person_id", "admission", "discharge"]].reset_index().merge(

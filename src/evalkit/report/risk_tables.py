@@ -324,18 +324,6 @@ def term_words(label: str) -> str:
     return starts_with_capital(text.replace("_", " "))
 
 
-def learning_table(release: Release) -> pd.DataFrame:
-    """Performance by how many discharges the model was developed on."""
-
-    def words(first: pd.Series) -> list[str]:
-        model, _, share = first["row"].rpartition("|")
-        return [model_words(release, model), share_words(float(share))]
-
-    return grid(release, "risk_learning", heads=("Model", "Share used"), words=words,
-                columns={"discharges": "Discharges", "auroc": "AUROC",
-                         "calibration_slope": "Calibration slope"})  # fmt: skip
-
-
 def instability_sentence(release: Release, model: str) -> str:
     """How far risks move from one bootstrap model to another."""
     mape = read_amount(release, "risk_instability", model, "mape")

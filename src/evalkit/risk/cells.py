@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from evalkit.core.errors import NotEstimable
 from evalkit.core.result import Cell
+from evalkit.risk.data import RiskData
+from evalkit.risk.optimism import Optimism
 from evalkit.risk.validate import CalibrationCurve, RiskPerformance
 
 
@@ -31,6 +33,26 @@ def refused_cells(row: str, columns: Iterable[str], label: str, refusal: NotEsti
         Cell(row, column, math.nan, "statistic", label=label, status="not_estimable", reason=refusal.reason)
         for column in columns
     ]
+
+
+def optimism_cells(row: str, label: str, found: Optimism, data: RiskData) -> list[Cell]:
+    """Columns "{measure}|apparent", "|optimism" and "|corrected" of one row."""
+    counts = {"n_people": data.n_people, "n_events": data.n_events, "label": label}
+    cells = []
+    for k, name in enumerate(found.names):
+        for part, values in (("apparent", found.apparent), ("optimism", found.optimism)):
+            undefined = math.isnan(values[k])
+            cells.append(
+                Cell(f"{row}", f"{name}|{part}", float(values[k]), "statistic", **counts,
+                     status="not_estimable" if undefined else "shown", reason=found.reasons[k] if undefined else "")
+            )  # fmt: skip
+        undefined = math.isnan(found.corrected[k])
+        cells.append(
+            Cell(row, f"{name}|corrected", float(found.corrected[k]), "statistic", lower=float(found.lower[k]),
+                 upper=float(found.upper[k]), level=found.level, **counts,
+                 status="not_estimable" if undefined else "shown", reason=found.reasons[k] if undefined else "")
+        )  # fmt: skip
+    return cells
 
 
 def calibration_cells(curve: CalibrationCurve) -> tuple[Cell, ...]:
