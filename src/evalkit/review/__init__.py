@@ -1,0 +1,1 @@
+"""What readers said of a report, what was answered, and what changed: `reviews/<study>/`, without personal data."""
