@@ -1,4 +1,4 @@
-"""A real browser for the tests: Debian's Chromium, or any other that is installed. Where there is none they are skipped."""
+"""A real browser for the tests: any Chromium that is installed. Where there is none they are skipped."""
 
 from __future__ import annotations
 

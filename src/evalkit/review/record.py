@@ -83,7 +83,7 @@ class Involvement:
 
 @dataclass(frozen=True)
 class Version:
-    """A version that was released: its number, the digest of its manifest, and of every block (`report/id` to digest)."""
+    """A version that was released: its number, the digest of its manifest, and that of every block by `report/id`."""
 
     number: int
     manifest: str
