@@ -3,6 +3,7 @@
 PROTOCOL ?= protocols/ipsa.toml
 DATA ?= data/synthetic/ipsa
 OUT ?= reports/ipsa
+REVIEWS ?= reviews/$(notdir $(OUT))
 SETTINGS ?= data/synthetic/settings/ipsa.toml
 JOBS ?= 2
 WORLDS ?= 200
@@ -49,8 +50,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -c "import matplotlib.font_manager" 2>/dev/null
 	@touch $@
 
-evaluate: $(READY) ## Run the default evaluation (PROTOCOL=, DATA=, OUT= and JOBS= choose another)
-	$(BIN)/evalkit evaluate --protocol "$(PROTOCOL)" --data "$(DATA)" --out "$(OUT)" --jobs $(JOBS)
+evaluate: $(READY) ## Run the default evaluation (PROTOCOL=, DATA=, OUT=, REVIEWS= and JOBS= choose another)
+	$(BIN)/evalkit evaluate --protocol "$(PROTOCOL)" --data "$(DATA)" --out "$(OUT)" --jobs $(JOBS) \
+		$(if $(or $(wildcard $(REVIEWS)),$(filter-out file,$(origin REVIEWS))),--reviews "$(REVIEWS)")
 
 test: lint ## Run everything: lint, import contract, tests, doctests, notebooks
 	$(PYTEST) -n 2 --dist worksteal tests

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import evalkit
+from evalkit.cli_release import release
+from evalkit.cli_review import review_app
 from evalkit.core.errors import EvalkitError
 
 if TYPE_CHECKING:
@@ -50,11 +52,16 @@ def evaluate(
     notebooks: Annotated[Path | None, typer.Option(help="The folder of notebooks. Default: evalkit's own.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="How many notebooks run at once.")] = 2,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from where a failed run stopped.")] = False,
+    reviews: Annotated[Path | None, typer.Option(help="The folder of readers' comments and their answers.")] = None,
+    earlier: Annotated[Path | None, typer.Option(help="The folder of a release that the same readers have.")] = None,
 ) -> None:
     """Run the whole evaluation: tables, notebooks, disclosure control, both reports."""
     from evalkit.pipeline import evaluate as run
 
-    written = run(protocol, data, out, notebooks=notebooks, jobs=jobs, start="resume" if resume else "anew")
+    written = run(
+        protocol, data, out, notebooks=notebooks, jobs=jobs, start="resume" if resume else "anew", reviews=reviews,
+        earlier=earlier,
+    )  # fmt: skip
     typer.echo(f"The reports are in {written}. Its folder workings/ must not leave the secure environment.")
 
 
@@ -107,6 +114,8 @@ def dictionary() -> None:
     typer.echo(data_dictionary_markdown())
 
 
+app.add_typer(review_app, name="review")
+app.command("release")(release)
 risk_app = typer.Typer(no_args_is_help=True, help="Use the risk models that an evaluation has made.")
 app.add_typer(risk_app, name="risk")
 

@@ -71,7 +71,7 @@ def test_all_that_is_wrong_is_said_without_a_traceback_and_nothing_is_written(ca
 
 def test_a_failed_notebook_exits_with_1(call, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **options: object) -> None:
-        assert options == {"notebooks": None, "jobs": 2, "start": "resume"}
+        assert options == {"notebooks": None, "jobs": 2, "start": "resume", "reviews": None, "earlier": None}
         raise NotebookError(Fault("05_costs", "stopped"))
 
     monkeypatch.setattr(pipeline, "evaluate", fail)

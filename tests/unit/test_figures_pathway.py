@@ -220,7 +220,7 @@ def test_less_than_nobody_is_nobody() -> None:
     rows = rows_of([{"row": "day 0", "column": f"p0 {side}", "label": "Place", "value": v}
                     for side, v in (("with", 4.0), ("without", -2.2))])  # fmt: skip
     assert places_table(rows)["without"].tolist() == [0.0]
-    assert "Without IPSA: place 0" in figures.describe_places(rows, **SIDES)
+    assert "without IPSA. Place 0." in figures.describe_places(rows, **SIDES)
 
 
 @pytest.mark.parametrize("name", [n for n in DRAWN if n.startswith("moves")])

@@ -9,7 +9,7 @@ import pytest
 
 from evalkit.core.errors import OutputError
 from evalkit.disclose import Release, load_release
-from evalkit.pipeline.evaluation import write_card
+from evalkit.pipeline.reporting import write_card
 from evalkit.pipeline.staging import Staging, check_output, output_names, publish
 from evalkit.report.model_card import CARD_FILE, MISSING, render_model_card
 from evalkit.report.risk_group_words import count_gaps

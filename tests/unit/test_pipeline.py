@@ -15,9 +15,10 @@ from rich.console import Console
 
 from evalkit.core.errors import EvalkitError, Fault, NotebookError, OutputError, ParameterError
 from evalkit.core.result import Results
-from evalkit.pipeline import Plan, Report, Step, evaluate, evaluation
+from evalkit.pipeline import Plan, Report, Step, evaluate, evaluation, reporting
 from evalkit.pipeline.plan import check_notebooks
 from evalkit.pipeline.worker import execute
+from evalkit.report.render import Rendered
 
 REPOSITORY = Path(__file__).parents[2]
 PROTOCOL = REPOSITORY / "protocols" / "ipsa.toml"
@@ -95,15 +96,19 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
         write_saving(found.notebooks, name)
     write_notebook(
         found.notebooks, "peer_report", "from evalkit.disclose import load_release\nload_release(release).results",
-        parameters='release: str = "r"  # a',
+        parameters='release: str = "r"  # a\nreviews: str = ""  # b',
     )  # fmt: skip
 
-    def render(executed: Path, stem: Path, **_: object) -> None:
-        for ending in ("html", "pdf", "docx"):
-            stem.with_suffix(f".{ending}").write_text(executed.name)
+    def render(executed: Path, stem: Path, **_: object) -> Rendered:
+        written = tuple(stem.with_suffix(f".{ending}") for ending in ("html", "pdf", "docx"))
+        for path in written:
+            path.write_text(executed.name)
+        return Rendered(written, ())
 
     monkeypatch.setattr(evaluation, "require_usable", lambda folder, _: FewTables(folder))
-    monkeypatch.setattr(evaluation, "render_report", render)
+    monkeypatch.setattr(reporting, "render_report", render)
+    monkeypatch.setattr(reporting, "render_variants", lambda *_, **__: ())
+    monkeypatch.setattr(reporting, "render_explore", lambda _, path, **__: path.write_text("explore"))
     # Whoever edits the package while the tests run does not change what they find.
     monkeypatch.setattr(evaluation, "package_digest", lambda: "c" * 64)
     monkeypatch.setattr(evaluation, "environment_versions", lambda: {"python": "3"})
@@ -129,6 +134,7 @@ def test_a_run_leaves_the_reports_the_release_and_the_workings(folders: Folders)
     said = folders.run()
     assert {p.name for p in folders.out.iterdir()} == {
         "peer.html", "peer.pdf", "peer.docx", "results.parquet", "manifest.json", "model_card.md", "workings",
+        "blocks.json", "rendered.json", "peer_comments.csv", "peer_explore.html",
     }  # fmt: skip
     assert "must not leave the secure environment" in (folders.out / "workings" / "README.txt").read_text()
     unreleased = Results.load(folders.out / "workings" / "results" / "02_second.parquet").frame
@@ -204,7 +210,7 @@ def test_a_full_disk_leaves_the_old_output_and_nothing_else(
     elif place == "gate":
         monkeypatch.setattr(Results, "save", full)
     else:
-        monkeypatch.setattr(evaluation, "render_report", full)
+        monkeypatch.setattr(reporting, "render_report", full)
     with pytest.raises(OutputError, match="No space left on device") as caught:
         folders.run()
     assert caught.value.exit_code == 2

@@ -37,8 +37,8 @@ def notebook(*outputs) -> nbformat.NotebookNode:
     cell = new_code_cell("show()")
     cell.outputs = list(outputs)
     prose = "## What we found\n\nProse with $x_i$ and a formula: $$\\mu = \\frac{a}{b}$$"
-    end = new_markdown_cell("## Last\n\nEnd.")
-    return new_notebook(cells=[new_markdown_cell(prose), cell, end], metadata=METADATA)
+    cells = [new_markdown_cell(prose, id="prose"), cell, new_markdown_cell("## Last\n\nEnd.", id="last")]
+    return new_notebook(cells=cells, metadata=METADATA)
 
 
 DOCUMENT = {"kind": "document", "id": "document", "title": "A title", "subtitle": "Under it",
@@ -61,7 +61,7 @@ def rendered(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("report")
     nbformat.write(good(), folder / "in.ipynb")
     written = render_report(folder / "in.ipynb", folder / "peer", title="Fallback")
-    return dict(zip(FORMATS, written, strict=True))
+    return dict(zip(FORMATS, written.files, strict=True))
 
 
 def test_the_page_needs_nothing_else_and_names_its_parts(rendered):
@@ -112,9 +112,8 @@ def test_no_path_of_the_machine_is_written(rendered):
 
 def test_the_same_notebook_gives_the_same_bytes(rendered, tmp_path):
     nbformat.write(good(), tmp_path / "in.ipynb")
-    for kind, path in zip(
-        FORMATS, render_report(tmp_path / "in.ipynb", tmp_path / "peer", title="Fallback"), strict=True
-    ):
+    again = render_report(tmp_path / "in.ipynb", tmp_path / "peer", title="Fallback")
+    for kind, path in zip(FORMATS, again.files, strict=True):
         assert path.read_bytes() == rendered[kind].read_bytes(), kind
 
 
@@ -124,7 +123,7 @@ def test_citations_are_resolved_and_an_unknown_one_is_refused(tmp_path):
         cited.cells.append(new_markdown_cell("## References\n\n::: {#refs}\n:::"))
         nbformat.write(cited, tmp_path / "in.ipynb")
         if known:
-            page, _, _ = render_report(tmp_path / "in.ipynb", tmp_path / "peer", title="T")
+            page, _, _ = render_report(tmp_path / "in.ipynb", tmp_path / "peer", title="T").files
             text = page.read_text()
             assert "(Conley and Taber 2011)" in re.sub(r"\s+", " ", re.sub("<[^>]+>", "", text))
             assert "10.1162/REST_a_00049" in text

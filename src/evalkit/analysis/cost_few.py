@@ -6,28 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from evalkit.analysis.cost_study import FEW_PEOPLE, CostStudy
+from evalkit.analysis.cost_study import CostStudy
 from evalkit.cohort.residence import COMPARATORS
+from evalkit.core.dominance import is_thin
 from evalkit.core.errors import Fault, NotEstimable
 
-MOST_OF_ONE = 0.5
-LEFT_BESIDE_TWO = 0.1
 FEW = "fewer than 10 people have such a cost on one side, or one of them has most of it"
 WHY_FEW = f"Not shown: {FEW}."
 WHY_BESIDE = "Not shown, so that the cost of a few people cannot be had from it by subtraction."
 WHY_ALL = "fewer than 10 people have any cost on one side, before or after, or one of them has most of it"
-
-
-def is_thin(amounts: np.ndarray) -> bool:
-    """Whether a sum over people, shape (n,), would tell of few: fewer than `FEW_PEOPLE` have any of it; one has more
-    than `MOST_OF_ONE`; or, for whoever has the second most, the rest is less than `LEFT_BESIDE_TWO` of the most (the
-    p% rule, Hundepool et al. 2012, Statistical Disclosure Control, section 4.2).
-    """
-    sizes = np.sort(np.abs(amounts))[::-1]
-    if (sizes > 0).sum() < FEW_PEOPLE:
-        return True
-    total = sizes.sum()
-    return bool(sizes[0] > MOST_OF_ONE * total or total - sizes[0] - sizes[1] < LEFT_BESIDE_TWO * sizes[0])
 
 
 def is_thin_anywhere(found: CostStudy, cost: np.ndarray, *, unless_nobody: bool = False) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evalkit.analysis.reads import follow_results
 from evalkit.core.errors import NotEstimable
 from evalkit.core.outcomes import Outcome
 from evalkit.core.protocol import Protocol, load_protocol
@@ -65,7 +66,8 @@ def save_results(study: Study, parts: Iterable[Results], *, notebook: str, worki
     """Stamp the numbers with their origin and write `<workings>/results/<notebook>.parquet`, which the gate reads.
 
     An estimate that the protocol does not ask for becomes exploratory, whatever role it was given. Tables
-    that are `HELD` go to `<workings>/held/<notebook>.parquet`, which nothing reads. Returns both.
+    that are `HELD` go to `<workings>/held/<notebook>.parquet`, which nothing reads. Returns both; which cells of a
+    notebook read which table is noted (`evalkit.analysis.reads`).
     """
     frame = Results.concat(parts).frame
     planned = [study.protocol.is_planned(*pair) for pair in zip(frame["estimand"], frame["estimator"], strict=True)]
@@ -77,4 +79,4 @@ def save_results(study: Study, parts: Iterable[Results], *, notebook: str, worki
             folder = Path(workings) / name
             folder.mkdir(parents=True, exist_ok=True)
             Results(results.frame[rows]).save(folder / f"{notebook}.parquet")
-    return results
+    return follow_results(results, notebook=notebook, workings=workings)

@@ -64,7 +64,9 @@ def view_intervals(results: Results, table: str) -> pd.DataFrame:
 
 def view_checks(results: Results, table: str = "") -> pd.DataFrame:
     """Every check with what it found, of one table of estimates or of all."""
-    rows = results.table(f"checks.{table}") if table else results.frame
+    kinds = results.frame
+    names = [f"checks.{table}"] if table else list(dict.fromkeys(kinds.loc[kinds["kind"] == "check", "table"]))
+    rows = pd.concat([results.table(name) for name in names]) if names else kinds
     rows = rows[rows["kind"] == "check"]
     return Readable(rows[["row", "column", "unit", "reason"]].rename(columns={"unit": "result"}).reset_index(drop=True))
 

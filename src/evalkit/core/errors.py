@@ -82,6 +82,12 @@ class DisclosureError(EvalkitError):
     headline = "Disclosure control refused"
 
 
+class ReviewError(EvalkitError):
+    """Comments of readers, or the record of them, cannot be used; nothing was stored."""
+
+    headline = "The comments cannot be used"
+
+
 class NotebookError(EvalkitError):
     """A notebook failed while it ran; its executed copy is kept with the error marked."""
 

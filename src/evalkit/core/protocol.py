@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
+from evalkit.core.chosen import ChosenOutcome, chosen_windows
 from evalkit.core.dates import Window
 from evalkit.core.economics import Economics, ValuedDays, ValuedScore, WhatIf
 from evalkit.core.errors import Fault, ProtocolError, suggest_name
@@ -47,13 +48,15 @@ class Protocol(Frozen):
     pathway: Pathway | None = None
     after_discharge: AfterDischarge | None = None
     economics: Economics | None = None
+    chosen: tuple[ChosenOutcome, ...] = ()
     disclosure: Disclosure = Disclosure()
     claims: tuple[Claim, ...] = ()
 
     @model_validator(mode="after")
     def _references_hold(self) -> Protocol:
         problems = []
-        for what, keys in (("outcome", [o.key for o in self.outcomes]), ("claim", [c.key for c in self.claims])):
+        named = {"outcome": self.outcomes, "claim": self.claims, "chosen": self.chosen}
+        for what, keys in ((what, [entry.key for entry in entries]) for what, entries in named.items()):
             problems += [f"{what} key used twice: {k}" for k in sorted({k for k in keys if keys.count(k) > 1})]
         known = [o.key for o in self.outcomes]
         for claim in self.claims:
@@ -87,7 +90,26 @@ class Protocol(Frozen):
             known = [o.key for o in self.outcomes_of("readmission")]
             if self.after_discharge.subgroups_of not in known:
                 problems.append(f"after_discharge.subgroups_of is not a readmission outcome: {', '.join(known)}")
+        problems += self._chosen_problems()
         return problems
+
+    def _chosen_problems(self) -> list[str]:
+        """Outcomes that people chose, without a year on either side of one go-live."""
+        if not self.chosen:
+            return []
+        if self.dates.adoption is None or self.exposure.by != "area":
+            return ["outcomes that people chose need exposure by area and one adoption date"]
+        before, after = self.chosen_windows
+        if before.start < self.dates.study_start or after.end > self.dates.end:
+            return ["outcomes that people chose need a year of the study before anticipation and after adoption"]
+        return []
+
+    @property
+    def chosen_windows(self) -> tuple[Window, Window]:
+        """The years before and after go-live in which outcomes that people chose are looked for."""
+        if self.dates.adoption is None:
+            raise ValueError("the protocol names no single adoption date")
+        return chosen_windows(adoption=self.dates.adoption, anticipation_days=self.dates.anticipation_days)
 
     def _money_problems(self) -> list[str]:
         """Costs without a year of prices, and valued days in states that no pathway has."""
@@ -107,7 +129,10 @@ class Protocol(Frozen):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the protocol's content; layout and comments of the file do not matter."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
+        # A protocol that was written before there was a section for it says the same as it did.
+        content = json.dumps(
+            self.model_dump(mode="json", exclude=None if self.chosen else {"chosen"}), sort_keys=True, ensure_ascii=True
+        )
         return hashlib.sha256(content.encode()).hexdigest()
 
     def outcome(self, key: str) -> Outcome:
@@ -240,6 +265,7 @@ def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
     section = {
         "study": Study, "exposure": Exposure, "areas": Areas, "dates": Dates, "population": Population,
         "inference": Inference, "robustness": Robustness, "risk_model": RiskModel, "pathway": Pathway,
-        "after_discharge": AfterDischarge, "economics": Economics, "disclosure": Disclosure, "claims": Claim,
+        "after_discharge": AfterDischarge, "economics": Economics, "chosen": ChosenOutcome,
+        "disclosure": Disclosure, "claims": Claim,
     }[str(location[0])]  # fmt: skip
     return list(section.model_fields)

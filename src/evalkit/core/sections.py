@@ -10,7 +10,9 @@ from pydantic import Field, model_validator
 from evalkit.core.dates import PeriodName, Window, period_starts
 from evalkit.core.outcomes import AreaDesign, Frozen
 
-DisclosureProfile = Literal["strict", "acro", "nhse_sde", "opensafely", "mhsds_publication", "hes"]
+DisclosureProfile = Literal[
+    "strict", "acro", "nhse_sde", "ons_srs", "nes", "opensafely", "mhsds_publication", "hes",
+]  # fmt: skip
 
 
 class Study(Frozen):

@@ -15,6 +15,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
 _UNSOLVED = "the solver gave no answer"
+_INFEASIBLE = 2  # status of scipy.optimize.milp
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,16 @@ class Program:
         if found.x is None:
             raise ArithmeticError(_UNSOLVED)
         return np.rint(found.x)
+
+    def is_feasible(self, lower: np.ndarray, upper: np.ndarray) -> bool:
+        """Whether any whole numbers fit."""
+        found = milp(
+            np.zeros(len(self.counts)), constraints=LinearConstraint(self.matrix, 0, 0),
+            integrality=np.ones(len(self.counts)), bounds=Bounds(lower[self.counts], upper[self.counts]),
+        )  # fmt: skip
+        if found.status not in (0, _INFEASIBLE):
+            raise ArithmeticError(_UNSOLVED)
+        return found.status == 0
 
 
 def build_program(relations: Sequence[Relation]) -> Program:

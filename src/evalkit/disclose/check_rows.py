@@ -11,6 +11,7 @@ _COUNTED = {
     "treated", "comparison", "risk", "side",
 }  # fmt: skip
 _EFFECTIVE = ("effective_people", "effective_sample")
+_FREEDOM = "residual_degrees_of_freedom"
 Row = dict[str, object]
 
 
@@ -18,6 +19,11 @@ def checked_by(row: Row) -> str:
     """The id of the estimate that a check is of; as `Results.from_estimates` names both."""
     table, column = str(row["table"]).removeprefix("checks."), f"{row['role']}.{row['estimator']}"
     return f"{table}/{row['estimand']}/{column}"
+
+
+def is_freedom_check(row: Row) -> bool:
+    """Whether a check's value is the residual degrees of freedom of its estimate."""
+    return row["kind"] == "check" and str(row["column"]).startswith(_FREEDOM)
 
 
 def is_count_check(row: Row) -> bool:

@@ -23,6 +23,10 @@ class Policy:
     `zeros`: whether a count of 0 is suppressed like the rest. `steps`: how the steps of a risk curve
     are coarsened (`nearest` multiple of `base` events, or the midpoint of each six). Digits are
     significant digits; `percent_decimals` are decimal places.
+
+    `least_freedom`: an estimate with fewer residual degrees of freedom is suppressed. `most_of_two` and
+    `left_beside_two`: what two people may have of a sum, and what must be left beside them (1 and 0 ask for nothing).
+    These two need people's rows: `core.dominance` tests them, at the limits of `strict` whatever the profile.
     """
 
     name: DisclosureProfile
@@ -36,6 +40,9 @@ class Policy:
     estimate_digits: int = 4
     descriptive_digits: int = 3
     p_decimals: int = 3
+    least_freedom: int = 0
+    most_of_two: float = 1.0
+    left_beside_two: float = 0.0
 
     @property
     def least(self) -> int:
@@ -71,16 +78,29 @@ _POLICIES: dict[DisclosureProfile, Policy] = {
         Policy(
             "strict", 10, 5, "suppress",
             "The strictest of the profiles below on every point; the default of evalkit.", "brief",
+            least_freedom=10, most_of_two=0.9, left_beside_two=0.1,
         ),
         Policy(
             "acro", 10, 5, "suppress",
-            "AI-SDC/ACRO, acro/default.yaml: threshold 10, zeros disclosive, rounding base 5. Its tests of "
-            "dominance and residual degrees of freedom need people's rows and are not made here.", "seen",
+            "AI-SDC/ACRO, acro/default.yaml: threshold 10, zeros disclosive, rounding base 5, residual degrees of "
+            "freedom 10, the two largest below 90% of a sum, p-ratio 10%.", "seen",
+            least_freedom=10, most_of_two=0.9, left_beside_two=0.1,
         ),
         Policy(
             "nhse_sde", 10, 5, "suppress",
             "NHS England Secure Data Environment, safe outputs: below 10 suppressed, rest to nearest 5. Its word "
             "on zeros was not seen, so they are suppressed.", "remembered",
+        ),
+        Policy(
+            "ons_srs", 10, 5, "suppress",
+            "ONS Secure Research Service: below 10 suppressed, no dominance. Rounding and zeros were not seen, so they "
+            "are as in `strict`; dominance as in ACRO.", "remembered",
+            least_freedom=10, most_of_two=0.9, left_beside_two=0.1,
+        ),
+        Policy(
+            "nes", 10, 5, "show",
+            "NHS Education for Scotland, turasdata.nes.nhs.scot: counts of 1 to 9 are assessed for risk, here "
+            "suppressed; rounding was not seen, so it is to the nearest 5.", "seen",
         ),
         Policy(
             "opensafely", 8, 5, "suppress",

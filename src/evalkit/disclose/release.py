@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import InitVar, asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pyarrow as pa
@@ -18,15 +18,19 @@ from pydantic import ValidationError
 from evalkit.core.errors import DisclosureError, Fault, OutputError
 from evalkit.core.protocol import Protocol
 from evalkit.core.result import GLOSSARY, Results
+from evalkit.disclose.chosen import align_changes
+from evalkit.disclose.earlier import Past, keeps, read_past, tell_counts
+from evalkit.disclose.earlier_rows import Beside, restore_kept, tell_beside
 from evalkit.disclose.policy import Policy
 from evalkit.disclose.risk import check_risk, trim_curves
 from evalkit.disclose.rows import check_kinds, coarsen, rule_on_rows
-from evalkit.disclose.suppress import Ruling, suppress_counts
+from evalkit.disclose.suppress import Rule, Ruling, suppress_counts
 from evalkit.disclose.texts import check_texts
 
 RESULTS_FILE = "results.parquet"
 MANIFEST_FILE = "manifest.json"
-PROVENANCE_KEYS = ("evalkit_version", "data_digest", "tables", "code_digest", "environment", "notebooks")
+PROVENANCE_KEYS = ("evalkit_version", "data_digest", "tables", "code_digest", "environment", "notebooks", "origins")
+_PERHAPS_KEYS = ("notebooks", "origins")
 _MANIFEST_KEYS = (
     "evalkit_version", "protocol", "protocol_digest", "data_digest", "tables", "code_digest", "environment",
     "profile", "suppressed", "counts", "files",
@@ -92,7 +96,10 @@ class Release:
             ) from error  # fmt: skip
 
 
-def release(results: Results, *, policy: Policy, protocol: Protocol, provenance: Mapping[str, Any]) -> Release:
+def release(
+    results: Results, *, policy: Policy, protocol: Protocol, provenance: Mapping[str, Any],
+    earlier: Release | None = None,
+) -> Release:  # fmt: skip
     """Put results through disclosure control.
 
     Parameters
@@ -103,6 +110,9 @@ def release(results: Results, *, policy: Policy, protocol: Protocol, provenance:
         `evalkit_version`, `data_digest`, `tables` (name to number of rows, or to a mapping with
         `rows` and perhaps `sha256`), `code_digest`, `environment` (package to version) and perhaps
         `notebooks`. Numbers of rows are counts and are rounded like any other.
+    earlier
+        A release that the same readers have (`load_release`). What the two would tell together is then withheld by
+        the rule "differencing", or shown again as it was where it moved by too few.
 
     Raises
     ------
@@ -118,9 +128,18 @@ def release(results: Results, *, policy: Policy, protocol: Protocol, provenance:
     check_risk(frame, policy)
     frame = trim_curves(frame)
     groups = (protocol.areas.treated_label, "Comparators", "Other areas", *protocol.areas.all)
-    rulings = rule_on_rows(frame, suppress_counts(frame, policy, groups=groups), policy)
-    released = Results(coarsen(frame, rulings, policy))
-    manifest = _manifest(released, rulings, policy, protocol, provenance)
+    if earlier is None:
+        rulings = rule_on_rows(frame, suppress_counts(frame, policy, groups=groups), policy)
+        released = Results(align_changes(coarsen(frame, rulings, policy), policy))
+        manifest = _manifest(released, rulings, policy, protocol, provenance)
+    else:
+        past = read_past(earlier, protocol=protocol, data_digest=str(provenance["data_digest"]))
+        told = tell_counts(frame, past, policy)
+        counts = suppress_counts(frame, policy, groups=groups, past=past, told=told)
+        beside = tell_beside(frame, rule_on_rows(frame, counts, policy), told, past, policy)
+        released = Results(restore_kept(align_changes(beside.frame, policy), beside))
+        manifest = _manifest(released, beside.rulings, policy, protocol, provenance)
+        manifest |= _beside_earlier(manifest, beside, past, policy, provenance)
     return Release(released, _json(manifest), protocol, made_by=_FROM_THE_GATE)
 
 
@@ -178,7 +197,7 @@ def _check_call(frame: pd.DataFrame, policy: Policy, protocol: Protocol, provena
     ]  # fmt: skip
     faults += [
         Fault("provenance", f'"{key}" is missing')
-        for key in PROVENANCE_KEYS if key not in provenance and key != "notebooks"
+        for key in PROVENANCE_KEYS if key not in provenance and key not in _PERHAPS_KEYS
     ]  # fmt: skip
     if faults:
         raise DisclosureError(faults)
@@ -200,10 +219,25 @@ def _manifest(
         "counts": {
             "numbers": len(frame),
             **{status: int(statuses.get(status, 0)) for status in ("shown", "not_estimable", "refused", "suppressed")},
-            **{rule: rules.count(rule) for rule in ("primary", "linked", "complementary")},
+            **{rule: rules.count(rule) for rule in get_args(Rule)},
         },
         "files": {RESULTS_FILE: hashlib.sha256(_parquet_bytes(released)).hexdigest()},
     }
+
+
+def _beside_earlier(
+    manifest: Mapping[str, Any], beside: Beside, past: Past, policy: Policy, provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a manifest says more beside an earlier release; numbers of rows that moved by too few are its own."""
+    tables = dict(manifest["tables"])
+    for name, entry in provenance["tables"].items():
+        rows = entry if isinstance(entry, int) else entry["rows"]
+        old = past.tables.get(name)
+        before = old.get("rows") if isinstance(old, Mapping) else None
+        if isinstance(before, int) and keeps(rows, before, past.policy, policy):
+            tables[name] = tables[name] | {"rows": before}
+    data = "the same" if past.same else "other"
+    return {"tables": tables, "earlier": {"manifest": past.digest, "data": data, "kept": list(beside.kept)}}
 
 
 def _table_entry(entry: int | Mapping[str, Any], policy: Policy) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from evalkit.core.errors import DisclosureError, Fault
-from evalkit.disclose.check_rows import checked_by, is_count_check
+from evalkit.disclose.check_rows import checked_by, is_count_check, is_freedom_check
 from evalkit.disclose.money import coarsen_money, is_money
 from evalkit.disclose.policy import Policy
 from evalkit.disclose.risk import coarsen_risk, hides_counts, rule_on_risk
@@ -30,6 +30,7 @@ WHY_NO_COUNTS = "not released: the counts behind it are not given"
 
 _EXTREMES = {"min", "max", "minimum", "maximum", "youngest", "oldest", "shortest", "longest"}
 _LEAST_MASKED = 100
+_BESIDE = ("complementary", "differencing")  # rules that withhold a count that is not few
 _MANY_EVENTS = 100
 _SMD_STEPS = (0.05, 0.1, 0.2, 0.5)
 _CLASSES = (10, 25, 50)  # least numbers of events of the classes within which naive contrasts look alike
@@ -62,7 +63,7 @@ def rule_on_rows(frame: pd.DataFrame, counts: Mapping[str, Ruling], policy: Poli
     rulings = dict(counts)
     rows: list[Row] = frame[frame["status"] == "shown"].to_dict("records")
     exact = {str(r["id"]): float(r["value"]) for r in rows if r["kind"] == "count"}
-    withheld = {exact[name] for name, ruling in counts.items() if ruling.rule == "complementary"}
+    withheld = {exact[name] for name, ruling in counts.items() if ruling.rule in _BESIDE}
     linked = {str(r["id"]): [str(r[c]) for c in ("numerator", "denominator") if r[c]] for r in rows}
     for row in rows:
         name = str(row["id"])
@@ -71,6 +72,10 @@ def rule_on_rows(frame: pd.DataFrame, counts: Mapping[str, Ruling], policy: Poli
         if ruling:
             rulings.setdefault(name, ruling)
     rulings |= rule_on_risk(frame, rulings, policy)
+    saturated = {checked_by(r) for r in rows if is_freedom_check(r) and not r["value"] >= policy.least_freedom}
+    for name in sorted(saturated & set(linked)):
+        why = f"not released: fewer than {policy.least_freedom} residual degrees of freedom"
+        rulings.setdefault(name, Ruling("primary", why))
     for row in rows:
         # What a check found of an estimate tells of the same few people.
         if row["kind"] == "check" and checked_by(row) in rulings:
@@ -144,7 +149,7 @@ def coarsen(frame: pd.DataFrame, rulings: Mapping[str, Ruling], policy: Policy) 
     """The table as it may be shown: withheld rows without numbers, the others rounded by `policy`."""
     rows: list[Row] = frame.to_dict("records")
     exact = {str(r["id"]): float(r["value"]) for r in rows if r["kind"] == "count" and r["status"] == "shown"}
-    secret = {exact[n] for n, ruling in rulings.items() if n in exact and ruling.rule == "complementary"}
+    secret = {exact[n] for n, ruling in rulings.items() if n in exact and ruling.rule in _BESIDE}
     masks, own = _masks(frame, policy), coarsen_risk(frame, policy)
     done = []
     for row in rows:
@@ -291,6 +296,25 @@ def _risk(row: Row, policy: Policy, *, most: float = 1.0) -> Row:
         high = min(math.ceil((row["upper"] + moved) / unit - 1e-9) * unit, most)
     shown = {"value": value, "lower": low, "upper": high}
     return dict.fromkeys(NUMBERS, math.nan) | {k: significant(v, policy.estimate_digits) for k, v in shown.items()}
+
+
+def recompute(row: Row, exact: Mapping[str, float], values: Mapping[str, float], people: float, policy: Policy) -> Row:
+    """A percentage, rate or risk worked out from counts as they are shown; of other rows, nothing.
+
+    `exact` and `values` hold counts by id, as they are and as they are shown, `people` those behind the row, as shown.
+    """
+    top, below = str(row["numerator"]), str(row["denominator"])
+    if row["kind"] == "percent":
+        return _percent(row | {"n_people": people}, values, policy)
+    if row["kind"] == "rate" and exact.get(top, 0) > 0 and top in values:
+        scale = values[top] / exact[top] * (exact[below] / values[below] if below in values else 1.0)
+        return _rate(row | {"value": scale * row["value"]}, values, policy)
+    if (is_risk(row) or row["column"] == MEAN_COUNT) and math.isfinite(people) and people > 0:
+        value = float(policy.step(row["value"] * row["n_people"])) / people
+        ends = {c: row[c] + value - row["value"] for c in ("lower", "upper")}
+        most = 1.0 if row["column"] != MEAN_COUNT else math.inf
+        return _risk(row | ends | {"value": value, "n_people": people}, policy, most=most)
+    return {}
 
 
 def _naive(row: Row, policy: Policy) -> Row:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -13,12 +14,15 @@ import pandas as pd
 
 from evalkit.core.errors import DisclosureError, Fault
 from evalkit.disclose.audit import Demand, Relation, Seen, connected, find_exposed
+from evalkit.disclose.earlier import Past, Told
+from evalkit.disclose.earlier_audit import Changes, find_told_change
 from evalkit.disclose.policy import Policy
 
-Rule = Literal["primary", "linked", "complementary"]
+Rule = Literal["primary", "linked", "complementary", "differencing"]
 # `hidden` counts stand in no table but follow from one (a total less its parts); `grouped` ones are
-# withheld with their whole group, without saying which of them are below the threshold.
-State = Literal["shown", "primary", "complementary", "grouped", "hidden"]
+# withheld with their whole group, without saying which of them are below the threshold. Beside an earlier
+# release `kept` ones are shown as they were then, and `held` ones withheld.
+State = Literal["shown", "primary", "complementary", "grouped", "hidden", "kept", "held"]
 
 WHY_GROUPED = "withheld together with its whole group, so that none of them can be worked out"
 WHY_COMPLEMENTARY = "withheld so that another number cannot be worked out from it"
@@ -38,6 +42,8 @@ class _Counts:
 
     `relations` and `otherwise` are two readings of what adds up: they differ where the parts of a
     total, taken together and by variable, both happen to add up to it. Each reading is guarded.
+    `told` is what the same fate beside an earlier release tells of a count, by position, and `before` the range
+    that the earlier release left; with `same` data that is a range of the same number.
     """
 
     position: dict[str, int] = field(default_factory=dict)
@@ -45,6 +51,9 @@ class _Counts:
     states: list[State] = field(default_factory=list)
     relations: list[Relation] = field(default_factory=list)
     otherwise: list[Relation] = field(default_factory=list)
+    told: dict[int, Told] = field(default_factory=dict)
+    before: dict[int, tuple[float, float]] = field(default_factory=dict)
+    same: bool = False
 
     def add(self, value: float, state: State) -> int:
         self.values.append(round(value))
@@ -52,11 +61,15 @@ class _Counts:
         return len(self.values) - 1
 
 
-def suppress_counts(frame: pd.DataFrame, policy: Policy, *, groups: Sequence[str] = ()) -> dict[str, Ruling]:
+def suppress_counts(
+    frame: pd.DataFrame, policy: Policy, *, groups: Sequence[str] = (), past: Past | None = None,
+    told: Mapping[str, Told] = MappingProxyType({}),
+) -> dict[str, Ruling]:  # fmt: skip
     """Rulings on the counts of a results table, by id; a count that is not named is shown, rounded.
 
     `frame` has the columns of the glossary. `groups` are names of groups of people: counts of two
-    tables that name the same groups and have the same value are taken to be the same quantity.
+    tables that name the same groups and have the same value are taken to be the same quantity. `told` holds the
+    fate of counts beside the earlier release `past` (`earlier.tell_counts`); kept ones are named only if withheld.
 
     Raises
     ------
@@ -65,18 +78,25 @@ def suppress_counts(frame: pd.DataFrame, policy: Policy, *, groups: Sequence[str
     """
     shown = frame[(frame["kind"] == "count") & (frame["status"] == "shown") & np.isfinite(frame["value"])]
     _check_counts(frame, shown)
-    counts = _collect(frame, shown, policy, groups)
+    counts = _collect(frame, shown, policy, groups, told)
+    if past is not None:
+        counts.before = {at: past.ranges[name] for name, at in counts.position.items() if name in past.ranges}
+        counts.same = past.same
     # Withholding more only widens what is feasible, so the second reading cannot undo the first.
     for reading in (counts.relations, counts.otherwise):
         for relations in connected(len(counts.values), reading):
             _protect(counts, relations, policy)
+            if past is not None and not past.same:
+                _protect_changes(counts, relations, policy, past.policy)
     words: dict[State, Ruling] = {
         "primary": Ruling("primary", f"fewer than {policy.threshold}"),
         "complementary": Ruling("complementary", WHY_COMPLEMENTARY),
         "grouped": Ruling("complementary", WHY_GROUPED),
     }
+    held = {at: Ruling("differencing", found.why) for at, found in counts.told.items() if counts.states[at] == "held"}
     return {
-        name: words[counts.states[at]] for name, at in counts.position.items() if counts.states[at] in words
+        name: held.get(at) or words[counts.states[at]] for name, at in counts.position.items()
+        if at in held or counts.states[at] in words
     }  # fmt: skip
 
 
@@ -94,7 +114,8 @@ def _check_counts(frame: pd.DataFrame, shown: pd.DataFrame) -> None:
 # ---- relations -----------------------------------------------------------------------------------
 
 
-def _collect(frame: pd.DataFrame, shown: pd.DataFrame, policy: Policy, groups: Sequence[str]) -> _Counts:
+def _collect(frame: pd.DataFrame, shown: pd.DataFrame, policy: Policy, groups: Sequence[str],
+             told: Mapping[str, Told]) -> _Counts:  # fmt: skip
     parts: dict[str, list[str]] = {}
     for name, totals in zip(shown["id"], shown["totals"], strict=True):
         for total in filter(None, totals.split(";")):
@@ -107,6 +128,9 @@ def _collect(frame: pd.DataFrame, shown: pd.DataFrame, policy: Policy, groups: S
             counts.position[same] if same in counts.position and same != name
             else counts.add(value, "primary" if policy.too_few(value) else "shown")
         )  # fmt: skip
+        if name in told and counts.position[name] not in counts.told:
+            counts.told[counts.position[name]] = told[name]
+            counts.states[counts.position[name]] = told[name].fate
     rows = dict(zip(shown["id"], zip(shown["row"], shown["column"], strict=True), strict=True))
     for total, names in parts.items():
         if total in counts.position:
@@ -208,7 +232,46 @@ def _protect(counts: _Counts, relations: list[Relation], policy: Policy) -> None
         victim = _next_to_withhold(counts, relations, members, exposed)
         if victim is None:
             break
+        _withhold(counts, victim, policy, earlier=False)
+    _withhold_all(counts, members)
+
+
+def _protect_changes(counts: _Counts, relations: list[Relation], policy: Policy, old: Policy) -> None:
+    """Withhold more counts until no change since an earlier release is told more closely than as that of a few."""
+    members = sorted({i for r in relations for i in r.members})
+    cap = 2 * sum(counts.values[i] for i in members) + 100 * policy.threshold
+    # A count that no cell shows may have been anything before.
+    before = {i: (0.0, np.inf) for i in members if counts.states[i] == "hidden"}
+    before |= {i: counts.before[i] for i in members if i in counts.before}
+    few = max(p.threshold - 1 - p.least for p in (policy, old))
+    seen, hushed = Changes(), False
+    while True:
+        exposed = find_told_change(relations, *_known(counts, members, policy, cap), before, few, seen)
+        if exposed is None:
+            return
+        if not hushed:  # that a number is few, or is not, is often all that tells too much
+            hushed = True
+            for i in members:
+                if counts.states[i] in ("primary", "complementary", "held"):
+                    counts.states[i], counts.told[i] = "held", Told("held", 0, np.inf)
+            continue
+        victim = _next_to_withhold(counts, relations, members, exposed)
+        if victim is None:
+            _withhold_all(counts, members)
+            return
+        _withhold(counts, victim, policy, earlier=True)
+
+
+def _withhold(counts: _Counts, victim: int, policy: Policy, *, earlier: bool) -> None:
+    if counts.states[victim] == "kept" or earlier:
+        least = 0 if counts.states[victim] == "kept" else policy.threshold
+        counts.told[victim] = Told("held", least, np.inf)
+        counts.states[victim] = "held"
+    else:
         counts.states[victim] = "complementary"
+
+
+def _withhold_all(counts: _Counts, members: Sequence[int]) -> None:
     for i in members:
         if counts.states[i] != "hidden":
             counts.states[i] = "grouped"
@@ -225,8 +288,12 @@ def _known(counts: _Counts, members: list[int], policy: Policy, cap: int) -> tup
                 ranges[i] = policy.threshold, cap
             case "shown":
                 ranges[i] = policy.range_of(policy.rounded(counts.values[i]))
+            case "kept" | "held":
+                ranges[i] = counts.told[i].low, min(counts.told[i].high, cap)
             case _:
                 ranges[i] = 0, cap
+        low, high = _left(counts, i)
+        ranges[i] = max(ranges[i, 0], low), min(ranges[i, 1], high)
     return ranges[:, 0], ranges[:, 1]
 
 
@@ -235,11 +302,20 @@ def _demands(counts: _Counts, members: list[int], policy: Policy) -> dict[int, D
     demands = {}
     for i in members:
         value, state = counts.values[i], counts.states[i]
-        if state == "primary" or (state == "hidden" and value < policy.threshold):
-            demands[i] = Demand(low=1, high=policy.threshold - 1)
+        low, high = _left(counts, i)
+        if value < policy.threshold and state in ("primary", "hidden", "kept", "held"):
+            demands[i] = Demand(low=max(1, low), high=min(policy.threshold - 1, high))
         elif state != "hidden" and value > 0:
-            demands[i] = Demand(low=np.inf, high=-np.inf, width=2 if state == "shown" else 3)
+            width = 2 if state in ("shown", "kept") else 3
+            demands[i] = Demand(low=np.inf, high=-np.inf, width=min(width, high - low + 1))
     return demands
+
+
+def _left(counts: _Counts, i: int) -> tuple[float, float]:
+    """What an earlier release of the same data left of a count; nothing more can be asked of this one."""
+    if counts.same and i in counts.before and counts.before[i][0] <= counts.values[i] <= counts.before[i][1]:
+        return counts.before[i]
+    return 0, np.inf
 
 
 def _next_to_withhold(counts: _Counts, relations: list[Relation], members: list[int], exposed: int) -> int | None:
@@ -249,7 +325,7 @@ def _next_to_withhold(counts: _Counts, relations: list[Relation], members: list[
 
     def smallest(of: set[int]) -> int | None:
         # A count of 0 hides nothing, and a part that is itself a total is missed more than a plain one.
-        able = [i for i in of if counts.states[i] == "shown" and counts.values[i] > 0]
+        able = [i for i in of if counts.states[i] in ("shown", "kept") and counts.values[i] > 0]
         return min(able, key=lambda i: (i in totals, counts.values[i], i), default=None)
 
     tries = (

@@ -14,7 +14,8 @@ from evalkit.core.errors import EvalkitError, Fault, NotebookError, OutputError,
 from evalkit.core.protocol import Protocol, load_protocol
 from evalkit.core.result import Results
 from evalkit.data import Tables, require_usable
-from evalkit.disclose import load_release, policy, release
+from evalkit.disclose import Release, load_release, policy, release
+from evalkit.pipeline.origins import find_origins
 from evalkit.pipeline.plan import DEFAULT_PLAN, Plan, check_notebooks, notebook_path
 from evalkit.pipeline.progress import Progress, show_progress
 from evalkit.pipeline.provenance import (
@@ -24,10 +25,11 @@ from evalkit.pipeline.provenance import (
     package_digest,
     package_folder,
 )
+from evalkit.pipeline.reporting import write_reports
 from evalkit.pipeline.run import Job, run_jobs
 from evalkit.pipeline.staging import Staging, Start, check_output, is_reusable, open_staging, publish, record_finished
-from evalkit.report import render_report
-from evalkit.report.model_card import CARD_FILE, render_model_card
+from evalkit.review.load import load_review
+from evalkit.review.record import Review
 
 T = TypeVar("T")
 
@@ -39,6 +41,9 @@ class _Inputs:
     tables: Tables
     notebooks: Path
     plan: Plan
+    reviews: Path | None
+    review: Review
+    earlier: Release | None
 
 
 def default_notebooks() -> Path:
@@ -57,6 +62,8 @@ def evaluate(
     start: Start = "anew",
     plan: Plan = DEFAULT_PLAN,
     console: Console | None = None,
+    reviews: Path | str | None = None,
+    earlier: Path | str | None = None,
 ) -> Path:
     """Run the analysis notebooks, pass their numbers through the gate, render the reports, replace `out`.
 
@@ -68,6 +75,10 @@ def evaluate(
         How many notebooks run at once.
     start
         "resume" goes on from where a failed run on the same inputs stopped.
+    reviews
+        The folder of readers' comments and their answers, which the reports print.
+    earlier
+        The folder of a release that the same readers have: what both would tell together is withheld.
 
     Returns
     -------
@@ -85,7 +96,10 @@ def evaluate(
     """
     out = Path(out).resolve()
     console = console or Console(stderr=True)
-    inputs = _checked(Path(protocol), Path(data), out, Path(notebooks or default_notebooks()), plan, jobs=jobs)
+    inputs = _checked(
+        Path(protocol), Path(data), out, Path(notebooks or default_notebooks()), plan, jobs=jobs,
+        reviews=Path(reviews) if reviews else None, earlier=Path(earlier) if earlier else None,
+    )  # fmt: skip
     digests = {
         "protocol": inputs.protocol.digest,
         "data": inputs.tables.digest,
@@ -99,12 +113,18 @@ def evaluate(
             progress.note(said)
         _analyse(inputs, staging, n_jobs=jobs, progress=progress)
         _pass_gate(inputs, staging, progress)
-        _report(inputs, staging, n_jobs=jobs, progress=progress)
-        publish(staging, stems, more=write_card(staging))
+        more = write_reports(
+            staging, plan=plan, protocol=inputs.protocol, notebooks=inputs.notebooks, reviews=inputs.reviews,
+            review=inputs.review, n_jobs=jobs, progress=progress,
+        )  # fmt: skip
+        publish(staging, stems, more=more)
     return out
 
 
-def _checked(protocol: Path, data: Path, out: Path, notebooks: Path, plan: Plan, *, jobs: int) -> _Inputs:
+def _checked(
+    protocol: Path, data: Path, out: Path, notebooks: Path, plan: Plan, *, jobs: int, reviews: Path | None,
+    earlier: Path | None,
+) -> _Inputs:  # fmt: skip
     """Everything the run needs, or one error with all that is wrong with it."""
     errors: list[EvalkitError] = []
 
@@ -120,15 +140,27 @@ def _checked(protocol: Path, data: Path, out: Path, notebooks: Path, plan: Plan,
     loaded = attempt(lambda: load_protocol(protocol))
     # Without a protocol the tables can still be held to their own contract.
     tables = attempt(lambda: require_usable(data, loaded))
+    review = attempt(lambda: _review_in(reviews))
+    before = attempt(lambda: load_release(earlier)) if earlier else None
     faulty = check_notebooks(notebooks, plan)
     if faulty:
         errors.append(ParameterError(faulty))
     unwritable = check_output(out, tuple(report.stem for report in plan.reports))
     if unwritable:
         errors.append(OutputError(unwritable))
-    if loaded is None or tables is None or errors:
+    if loaded is None or tables is None or review is None or errors:
         raise _joined(errors)
-    return _Inputs(protocol.resolve(), loaded, tables, notebooks.resolve(), plan)
+    found = reviews.resolve() if reviews else None
+    return _Inputs(protocol.resolve(), loaded, tables, notebooks.resolve(), plan, found, review, before)
+
+
+def _review_in(folder: Path | None) -> Review:
+    """The record of comments; a folder that is named must be there, or a misspelt one would lose every comment."""
+    if folder is not None and not folder.is_dir():
+        raise ParameterError(
+            Fault(str(folder), "there is no such folder of comments", next_step="Make it, or leave it out.")
+        )
+    return load_review(folder or "")
 
 
 def _joined(errors: list[EvalkitError]) -> EvalkitError:
@@ -184,8 +216,12 @@ def _pass_gate(inputs: _Inputs, staging: Staging, progress: Progress) -> None:
         "tables": {name: {"rows": int(tables.ibis(name).count().execute())} for name in tables.names},
         "code_digest": code_digest(inputs.notebooks, inputs.plan),
         "environment": environment_versions(),
+        "origins": find_origins(staging.workings, [step.notebook for step in inputs.plan.analysis]),
     }
-    released = release(results, policy=policy(protocol.disclosure.profile), protocol=protocol, provenance=provenance)
+    released = release(
+        results, policy=policy(protocol.disclosure.profile), protocol=protocol, provenance=provenance,
+        earlier=inputs.earlier,
+    )  # fmt: skip
     released.save(staging.folder)
     progress.finished("disclosure control")
 
@@ -194,27 +230,3 @@ def _stamped(inputs: _Inputs, staging: Staging) -> Iterable[Results]:
     for step in inputs.plan.analysis:
         results = Results.load(staging.results(step.notebook))
         yield results.stamped(notebook=step.notebook, protocol=inputs.protocol.digest, data=inputs.tables.digest)
-
-
-def _report(inputs: _Inputs, staging: Staging, *, n_jobs: int, progress: Progress) -> None:
-    parameters = {"release": str(staging.folder)}
-    jobs = [
-        Job(notebook_path(inputs.notebooks, report.notebook), staging.executed(report.notebook), parameters)
-        for report in inputs.plan.reports
-    ]
-    run_jobs(jobs, n_jobs=n_jobs, progress=progress, on_finished=lambda _: None)
-    for report in inputs.plan.reports:
-        name = f"{report.stem}.html, .docx and .pdf"
-        progress.started(name)
-        title = f"{inputs.protocol.study.title}: {report.title}"
-        render_report(staging.executed(report.notebook), staging.folder / report.stem, title=title)
-        progress.finished(name)
-
-
-def write_card(staging: Staging) -> tuple[str, ...]:
-    """The card of the risk model, from the released numbers alone, where the protocol asks for a model; its name."""
-    released = load_release(staging.folder)
-    if released.protocol.risk_model is None:
-        return ()
-    (staging.folder / CARD_FILE).write_text(render_model_card(released), encoding="utf-8")
-    return (CARD_FILE,)

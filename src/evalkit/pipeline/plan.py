@@ -11,7 +11,7 @@ import papermill
 from evalkit.core.errors import Fault, suggest_name
 
 ANALYSIS_PARAMETERS = ("protocol", "data", "workings")
-REPORT_PARAMETERS = ("release",)
+REPORT_PARAMETERS = ("release", "reviews")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ DEFAULT_PLAN = Plan(
         Step("05_costs", after=("02_cohort",)),
         Step("06_readmission_risk", after=("02_cohort",)),
         Step("07_pathway", after=("02_cohort",)),
+        Step("08_what_people_chose", after=("02_cohort",)),
         Step("10_robustness", after=("02_cohort",)),
     ),
     reports=(

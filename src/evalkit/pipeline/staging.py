@@ -22,7 +22,11 @@ Start = Literal["anew", "resume"]
 WORKINGS = "workings"
 FORMATS = ("html", "pdf", "docx")
 _RELEASED = ("results.parquet", "manifest.json")
-_PERHAPS = ("model_card.md",)  # where the protocol asks for a risk model
+# What one run makes and another does not: the card where the protocol asks for a risk model, the rest by report.
+_PERHAPS = (
+    "model_card.md", "blocks.json", "rendered.json", "peer_explore.html", "peer_large_print.pdf", "peer.txt",
+    "peer_easy_read.html", "peer_easy_read.docx",
+)  # fmt: skip
 _DISK_ERRORS = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOTDIR,
     errno.EBUSY, errno.EXDEV,
@@ -61,7 +65,12 @@ class Staging:
 
 def output_names(stems: tuple[str, ...]) -> set[str]:
     """Every name that an output folder may hold."""
-    return {WORKINGS, *_RELEASED, *_PERHAPS, *(f"{stem}.{ending}" for stem in stems for ending in FORMATS)}
+    forms = {f"{stem}.{ending}" for stem in stems for ending in FORMATS}
+    return {WORKINGS, *_RELEASED, *forms, *_perhaps(stems)}
+
+
+def _perhaps(stems: tuple[str, ...]) -> set[str]:
+    return {*_PERHAPS, *(f"{stem}_comments.csv" for stem in stems)}
 
 
 def check_output(out: Path, stems: tuple[str, ...]) -> list[Fault]:
@@ -153,7 +162,7 @@ def publish(staging: Staging, stems: tuple[str, ...], *, more: tuple[str, ...] =
     """
     there = {path.name for path in staging.folder.iterdir()}
     strange = sorted(there - output_names(stems))
-    missing = sorted(output_names(stems) - set(_PERHAPS) - there | set(more) - there)
+    missing = sorted(output_names(stems) - _perhaps(stems) - there | set(more) - there)
     if strange or missing:
         raise OutputError(
             [Fault(name, "this file is no part of an output") for name in strange]

@@ -59,6 +59,30 @@ def show_checklist(table: pd.DataFrame, *, name: str, key: str, what: str) -> No
                     "report.")  # fmt: skip
 
 
+def always(section: str, *ids: str) -> Where:
+    """What stands in every report."""
+    return lambda _: [place(section, *ids)]
+
+
+def if_rows(table: str, section: str, *ids: str) -> Where:
+    """What stands there where the release has a table, if only with its reasons."""
+    return lambda release: [place(section, *ids)] if len(release.table(table)) else []
+
+
+def if_numbers(table: str, section: str, *ids: str) -> Where:
+    """What stands there where any number of a table is released."""
+    return lambda release: [place(section, *ids)] if release.table(table)["value"].notna().any() else []
+
+
+def all_of(*parts: Where) -> Where:
+    return lambda release: list(dict.fromkeys(text for part in parts for text in part(release)))
+
+
+def nowhere(_: Release) -> list[str]:
+    """Neither the protocol nor a release has a field for it."""
+    return []
+
+
 def place(section: str, *ids: str) -> str:
     """`Costs and value (tab-value-prices, text-value-method)`."""
     return f"{section} ({', '.join(ids)})"

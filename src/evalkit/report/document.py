@@ -8,8 +8,10 @@ both row headers and alt text.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ import nbformat
 import pypandoc
 
 from evalkit.core.errors import Fault, OutputError, ParameterError
+from evalkit.report.blocks import PROSE, identified, with_block_ids
+from evalkit.report.sources import KIND as SOURCES
+from evalkit.report.sources import with_sources
 
 MARKDOWN = "markdown+tex_math_dollars+fenced_divs+pipe_tables+footnotes-implicit_figures"
 _PLACE = "evalkit-block-{}"
@@ -29,7 +34,11 @@ Block = dict[str, Any]
 
 @dataclass(frozen=True)
 class Document:
-    """A pandoc syntax tree with its title block; figures lie in `media` as PNG files."""
+    """A pandoc syntax tree with its title block; figures lie in `media` as PNG files.
+
+    Every paragraph, list item, quote, heading, figure and table of the tree has an id (see `evalkit.report.blocks`).
+    `pictures` holds the digest of each figure's PNG by the figure's id.
+    """
 
     tree: dict[str, Any]
     title: str
@@ -37,6 +46,7 @@ class Document:
     banner: str
     facts: dict[str, str]
     report: str = ""
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_document(executed: Path, *, media: Path, title: str) -> Document:
@@ -53,9 +63,10 @@ def read_document(executed: Path, *, media: Path, title: str) -> Document:
     blocks: list[Block] = []
     faults: list[Fault] = []
     front: Block = {}
+    lines: dict[str, str] = {}
     for place, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
-            parts.append(cell.source)
+            parts.append(f"::: {{#{_name_of(cell, place)} .{PROSE}}}\n{cell.source}\n:::")
             continue
         for output in cell.get("outputs", []):
             block = _block_of(output, f"{executed.name}, cell {place + 1}", faults)
@@ -63,6 +74,8 @@ def read_document(executed: Path, *, media: Path, title: str) -> Document:
                 continue
             if block["kind"] == "document":
                 front = block
+            elif block["kind"] == SOURCES:
+                lines |= block["lines"]
             elif block["kind"] == "text":
                 parts.append(f"::: {{#{block['id']}}}\n{output['data']['text/markdown']}\n:::")
             else:
@@ -71,7 +84,7 @@ def read_document(executed: Path, *, media: Path, title: str) -> Document:
     if faults:
         raise ParameterError(faults)
     tree = json.loads(run_pandoc("\n\n".join(parts), "json", MARKDOWN))
-    tree["blocks"] = _with_blocks(tree["blocks"], _numbered(blocks, media))
+    tree["blocks"] = with_sources(_with_blocks(with_block_ids(tree["blocks"]), _numbered(blocks, media)), lines)
     return Document(
         tree,
         front.get("title", title),
@@ -79,7 +92,14 @@ def read_document(executed: Path, *, media: Path, title: str) -> Document:
         front.get("banner", ""),
         front.get("facts", {}),
         front.get("report", ""),
+        {b["id"]: hashlib.sha256(base64.b64decode(b["png"])).hexdigest() for b in blocks if b["kind"] == "figure"},
     )
+
+
+def _name_of(cell: Any, place: int) -> str:
+    """The cell's own id, as a name that every format takes; an old notebook has none, so its place must do."""
+    given = str(cell.get("id", "")).lower()
+    return given if given[:1].isalpha() else f"cell-{given or place + 1}"
 
 
 def run_pandoc(source: str, to: str, source_format: str, *arguments: str, out: Path | None = None) -> str:
@@ -169,7 +189,8 @@ def _table(block: Block, caption: str) -> Block:
     }
     if not block["note"]:
         return table
-    note = {"t": "Div", "c": [["", ["note"], []], [{"t": "Para", "c": inlines(block["note"])}]]}
+    words = identified(inlines(block["note"]), f"{block['id']}-note")
+    note = {"t": "Div", "c": [["", ["note"], []], [{"t": "Para", "c": [words]}]]}
     return {"t": "Div", "c": [_EMPTY_ATTRIBUTES, [table, note]]}
 
 

@@ -146,12 +146,12 @@ def describe_change(rows: pd.DataFrame, *, groups: Sequence[str]) -> str:
     for group in groups:
         told = []
         for r in table[table["group"] == group].itertuples():
-            name = "all" if r.part == TOTAL else f"{str(r.label)[:1].lower()}{str(r.label)[1:]}"
+            name = "All" if r.part == TOTAL else str(r.label)
             ends = " to ".join(number(v, _GBP) if math.isfinite(v) else "not released" for v in (r.before, r.after))
             if math.isfinite(r.volume) and math.isfinite(r.price):
                 ends += f" (use {signed(r.volume)}, price {signed(r.price)})"
             told.append(f"{name} {ends}")
-        parts.append(f"{group}: {'; '.join(told)}")
+        parts += [str(group), *told]  # a sentence each, for the ear
     return style.sentences(parts)
 
 
@@ -226,12 +226,12 @@ def describe_budget(rows: pd.DataFrame, *, names: Mapping[str, str]) -> str:
         told = []
         for column in _BUDGETS:
             value = float(getattr(row, column))
-            text = f"{names[column][:1].lower()}{names[column][1:]} "
+            text = f"{names[column]}: "
             text += big_pounds(value) if math.isfinite(value) else "not released"
             if column == "counterfactual" and math.isfinite(row.lower) and math.isfinite(row.upper):
                 text += f" (from {big_pounds(row.lower)} to {big_pounds(row.upper)})"
             told.append(text)
-        parts.append(f"{row.label}: {', '.join(told)}")
+        parts += [str(row.label), *told]
     return style.sentences(parts)
 
 

@@ -122,12 +122,11 @@ def describe_places(rows: pd.DataFrame, *, with_text: str, without_text: str) ->
         for column, text in (("with", with_text), ("without", without_text)):
             of_day = table[table["day"] == day]
             shares = [
-                f"{place[:1].lower()}{place[1:]} {value:.0f}"
-                if np.isfinite(value)
-                else f"{place[:1].lower()}{place[1:]} not released"
+                f"{place} {value:.0f}" if np.isfinite(value) else f"{place} not released"
                 for place, value in zip(of_day["place"], of_day[column], strict=True)
             ]
-            parts.append(f"{day_words(day)}, {text}: {', '.join(shares)}")
+            parts.append(f"{day_words(day)}, {text[:1].lower()}{text[1:]}")
+            parts += shares  # a sentence each: nobody can hold a list of nine numbers in the ear
     return style.sentences(parts)
 
 
@@ -257,13 +256,11 @@ def describe_moves(rows: pd.DataFrame, *, labels: Mapping[str, str]) -> str:
     parts = ["Bands from where people were at the start to where they were a year later"]
     for who, moves in table.groupby("who", sort=False):
         shown, began = moves[moves["share"].notna()], moves.drop_duplicates("start").dropna(subset="started")
-        begun = ", ".join(
-            f"{labels[m.start][:1].lower()}{labels[m.start][1:]} {m.started:.0f}" for m in began.itertuples()
-        )
-        told = [f"{labels[m.start][:1].lower()}{labels[m.start][1:]} to {labels[m.target][:1].lower()}"
-                f"{labels[m.target][1:]} {m.share:.0f}" for m in shown.itertuples()]  # fmt: skip
-        parts.append(f"{who}, out of 100 people, at the start: {begun or 'not released'}")
-        parts.append(f"A year later: {'; '.join(told) or 'no move is released'}")
+        begun = [f"{labels[m.start]} {m.started:.0f}" for m in began.itertuples()]
+        told = [f"From {labels[m.start][:1].lower()}{labels[m.start][1:]} to {labels[m.target][:1].lower()}"
+                f"{labels[m.target][1:]}: {m.share:.0f}" for m in shown.itertuples()]  # fmt: skip
+        parts += [f"{who}, out of 100 people, at the start", *(begun or ["Not released"])]
+        parts += ["A year later", *(told or ["No move is released"])]
     return style.sentences(parts)
 
 

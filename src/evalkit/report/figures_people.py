@@ -80,6 +80,9 @@ def describe_flow(rows: pd.DataFrame, *, threshold: int = 10) -> str:
     return style.sentences(["Flow chart of people into the study", *parts])
 
 
+_SURE_FACE, _BEST_FACE, _TOP_FACE = style.TREATED, style.OTHER, "#f1e2d2"
+
+
 def plot_risk_icons(*, without: tuple[float, float, float], seen: float, happened: str, not_happened: str,
                     titles: tuple[str, str], base: int = 100) -> Figure:  # fmt: skip
     """Two arrays of `base` figures side by side: without the service (with its range), and with it.
@@ -90,12 +93,12 @@ def plot_risk_icons(*, without: tuple[float, float, float], seen: float, happene
     seen : risk (0 to 1) seen with it.
     happened, not_happened : what a filled and an empty figure mean.
     """
-    figure = Figure(figsize=(style.WIDTH_INCHES, 3.7), facecolor="white")
+    figure = Figure(figsize=(style.WIDTH_INCHES, 3.9), facecolor="white")
     # Placed by hand: constrained layout leaves no room for the titles of square axes that are switched off.
-    panels = [figure.add_axes((left, 0.24, 0.44, 0.65)) for left in (0.03, 0.53)]
+    panels = [figure.add_axes((left, 0.27, 0.44, 0.63)) for left in (0.03, 0.53)]
     value, low, high = (round(base * x) if math.isfinite(x) else -1 for x in without)
     ranged = low >= 0 and high >= 0
-    draw_icons(panels[0], base, low if ranged else value, high if ranged else value)
+    draw_icons(panels[0], base, low if ranged else value, high if ranged else value, best=value)
     draw_icons(panels[1], base, round(base * seen), round(base * seen))
     for ax, title, text in (
         (panels[0], titles[0], f"about {value:,} out of {base:,}" + (f"\ncould be {low} to {high}" if ranged else "")),
@@ -107,19 +110,20 @@ def plot_risk_icons(*, without: tuple[float, float, float], seen: float, happene
     return figure
 
 
-def draw_icons(ax: Axes, base: int, sure: int, possible: int) -> None:
-    """Filled circles up to `sure`, diamonds up to `possible`, small rings for the rest."""
+def draw_icons(ax: Axes, base: int, sure: int, possible: int, *, best: int | None = None) -> None:
+    """Circles up to `sure`, diamonds up to `best`, triangles up to `possible`, small rings for the rest."""
     ax.set_axis_off()
     across = 10 if base <= 100 else 40
     place = np.arange(base)
     x, y = place % across, place // across
     size = 6.6 if base <= 100 else 2.2
-    for chosen, marker, face, scale in (
-        (place < sure, "o", style.TREATED, 1.0),
-        ((place >= sure) & (place < possible), "D", "#e3c9b3", 0.72),
-        (place >= max(sure, possible), "o", "white", 0.55),
+    best = sure if best is None else max(best, sure)
+    for chosen, marker, face, edge, scale in (
+        (place < sure, "o", _SURE_FACE, _SURE_FACE, 1.0),
+        ((place >= sure) & (place < best), "D", _BEST_FACE, _BEST_FACE, 0.76),
+        ((place >= best) & (place < possible), "^", _TOP_FACE, style.OTHER, 0.9),
+        (place >= max(best, possible), "o", "white", style.MUTED, 0.55),
     ):
-        edge = {style.TREATED: style.TREATED, "#e3c9b3": style.OTHER, "white": style.MUTED}[face]
         ax.plot(x[chosen], y[chosen], marker, markersize=size * scale * 1.6, markerfacecolor=face, markeredgecolor=edge,
                 markeredgewidth=1.2, linestyle="none")  # fmt: skip
     ax.set_xlim(-0.8, across - 0.2)
@@ -130,16 +134,21 @@ def draw_icons(ax: Axes, base: int, sure: int, possible: int) -> None:
 def draw_icon_key(
     figure: Figure, happened: str, not_happened: str, *, ranged: bool, place: str = "lower center"
 ) -> None:
+    """What each shape means, in words."""
     from matplotlib.lines import Line2D
 
-    key = [Line2D([], [], marker="o", markersize=9, linestyle="none", color=style.TREATED, label=happened)]
+    looks = [("o", 9, _SURE_FACE, _SURE_FACE, happened)]
     if ranged:
-        key.append(Line2D([], [], marker="D", markersize=8, linestyle="none", markerfacecolor="#e3c9b3",
-                          markeredgecolor=style.OTHER, label="we are not sure"))  # fmt: skip
+        looks += [("D", 7, _BEST_FACE, _BEST_FACE, "not sure: in our best answer"),
+                  ("^", 9, _TOP_FACE, style.OTHER, "not sure: up to the top of the range")]  # fmt: skip
     if not_happened:
-        key.append(Line2D([], [], marker="o", markersize=6, linestyle="none", markerfacecolor="white",
-                          markeredgecolor=style.MUTED, label=not_happened))  # fmt: skip
-    figure.legend(handles=key, loc=place, ncols=3, frameon=False, fontsize=9.5, labelcolor=style.INK)
+        looks.append(("o", 6, "white", style.MUTED, not_happened))
+    key = [
+        Line2D([], [], marker=marker, markersize=size, linestyle="none", markerfacecolor=face, markeredgecolor=edge,
+               label=text)
+        for marker, size, face, edge, text in looks
+    ]  # fmt: skip
+    figure.legend(handles=key, loc=place, ncols=2, frameon=False, fontsize=9.5, labelcolor=style.INK)
 
 
 def describe_risk_icons(*, without: tuple[float, float, float], seen: float, happened: str, not_happened: str,
@@ -161,32 +170,35 @@ def plot_ratio_icons(
     value, low, high = (round(base * x) if math.isfinite(x) else -1 for x in ratio)
     ranged = low >= 0 and high >= 0
     most = max(base, high if ranged else value)
-    figure, axes = style.new_figure(2.3)
+    figure, axes = style.new_figure(2.4)
     ax = axes[0, 0]
     ax.set_axis_off()
     step = 1 if base == 10 else base / 20
     size = min(13.0, 260.0 / max(most / step, 1))
-    _row(ax, 0, base / step, base / step, size)
-    _row(ax, 1.25, (low if ranged else value) / step, (high if ranged else value) / step, size)
+    _row(ax, 0, base / step, base / step, base / step, size)
+    ends = (low, high) if ranged else (value, value)
+    _row(ax, 1.25, ends[0] / step, value / step, ends[1] / step, size)
     ax.text(-0.6, -0.62, f"{titles[0]}: {base} {unit}", fontsize=10.5, color=style.INK, fontweight="bold", va="center")
     span = " (could be {} to {})".format(*range_ends(ratio[1], ratio[2], base)) if ranged else ""
     ax.text(-0.6, 0.63, f"{titles[1]}: about {value} {unit}{span}", fontsize=10.5, color=style.INK, fontweight="bold",
             va="center")  # fmt: skip
     ax.set_xlim(-0.7, max(most / step, 14) + 0.5)
     ax.set_ylim(1.75, -1.0)
-    each = "" if step == 1 else f" (each stands for {step:g})"
-    draw_icon_key(
-        figure, f"{unit}, counted or at least this many{each}", "", ranged=ranged, place="outside lower center"
-    )
+    each = f"{unit} (each shape stands for {step:g})" if step != 1 else unit
+    draw_icon_key(figure, each, "", ranged=ranged, place="outside lower center")
     return figure
 
 
-def _row(ax: Axes, y: float, sure: float, possible: float, size: float) -> None:
-    for place in range(math.ceil(max(sure, possible))):
-        firm = place < round(sure)
-        ax.plot(place, y, "o" if firm else "D", markersize=size if firm else size * 0.75,
-                markerfacecolor=style.TREATED if firm else "#e3c9b3",
-                markeredgecolor=style.TREATED if firm else style.OTHER, markeredgewidth=1.2)  # fmt: skip
+def _row(ax: Axes, y: float, sure: float, best: float, possible: float, size: float) -> None:
+    for place in range(math.ceil(max(sure, best, possible))):
+        if place < round(sure):
+            marker, face, edge, scale = "o", _SURE_FACE, _SURE_FACE, 1.0
+        elif place < round(best):
+            marker, face, edge, scale = "D", _BEST_FACE, _BEST_FACE, 0.78
+        else:
+            marker, face, edge, scale = "^", _TOP_FACE, style.OTHER, 0.95
+        ax.plot(place, y, marker, markersize=size * scale, markerfacecolor=face, markeredgecolor=edge,
+                markeredgewidth=1.2)  # fmt: skip
 
 
 def describe_ratio_icons(*, ratio: tuple[float, float, float], unit: str, titles: tuple[str, str],

@@ -209,7 +209,7 @@ def plot_threshold_icons(*, right: Ends, found: Ends) -> Figure:
     ranged = all(math.isfinite(x) for ends in (right, found) for x in ends)
     for ax, ends, title, words in zip(panels, (right, found), titles, said, strict=True):
         value, low, high = (round(100 * x) if math.isfinite(x) else -1 for x in ends)
-        draw_icons(ax, 100, low if ranged else value, high if ranged else value)
+        draw_icons(ax, 100, low if ranged else value, high if ranged else value, best=value)
         ax.set_title(title, fontsize=11, color=style.INK, fontweight="bold", pad=4)
         text = words.format(f"about {value}") + (f"\ncould be {low} to {high}" if ranged else "")
         ax.text(0.5, -0.03, text, transform=ax.transAxes, ha="center", va="top", fontsize=10.5, color=style.INK)

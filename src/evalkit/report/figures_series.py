@@ -317,7 +317,7 @@ def describe_xmr(rows: pd.DataFrame, *, y_label: str = "per 100 person-years", a
             parts.append(f"{lead} {style.number_text(level['mean'])}, limits {style.number_text(level['lower'])} to "
                          f"{style.number_text(level['upper'])}")  # fmt: skip
     flagged = rows[(rows["column"] == "flag") & rows["value"].isin([1, -1])]
-    flagged = flagged[flagged["row"].map(table["value"].notna())]
+    flagged = flagged[flagged["row"].isin(table.index[table["value"].notna()])]
     for flag, name in ((1, "improvement"), (-1, "concern")):
         part = flagged[flagged["value"] == flag]
         rules = "; ".join(_by_rule(part))

@@ -1,5 +1,5 @@
-"""The peer report: what its notebook calls, in the order of its pages. The findings are in `peer_outcomes`,
-the people and the limits in `peer_limits`.
+"""The peer report: what its notebook calls, in the order of its pages. The first page is in `peer_summary`,
+findings in `peer_outcomes`, harms in `peer_harms`, notes before hard parts in `peer_notes`, limits in `peer_limits`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from evalkit.report import facts
 from evalkit.report.display import show_document, show_table, show_text
+from evalkit.report.peer_harms import show_bad_news
 from evalkit.report.peer_limits import (
     show_glossary,
     show_limits,
@@ -15,10 +16,11 @@ from evalkit.report.peer_limits import (
     show_missing,
     show_questions,
 )  # fmt: skip
-from evalkit.report.peer_outcomes import show_bad_news, show_displacement, show_money, show_outcomes
-from evalkit.report.phrases import headline, listed, service_short, starts_with_capital
+from evalkit.report.peer_notes import show_content_note, show_note
+from evalkit.report.peer_outcomes import show_displacement, show_money, show_outcomes
+from evalkit.report.peer_summary import SIMULATED, show_summary
 from evalkit.report.tables import plain_claims_table
-from evalkit.report.words import LADDER, Certainty, Finding
+from evalkit.report.words import LADDER
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
@@ -26,10 +28,8 @@ if TYPE_CHECKING:
 __all__ = [
     "show_bad_news", "show_claims", "show_content_note", "show_displacement", "show_glossary", "show_ladder",
     "show_limits", "show_method",
-    "show_missing", "show_money", "show_outcomes", "show_questions", "show_summary", "show_title",
+    "show_missing", "show_money", "show_note", "show_outcomes", "show_questions", "show_summary", "show_title",
 ]  # fmt: skip
-
-SIMULATED = "Simulated records: no real person is in this report, and it says nothing about the real service."
 
 
 def show_title(release: Release) -> None:
@@ -43,75 +43,6 @@ def show_title(release: Release) -> None:
     }
     show_document(kind="peer", title=study.title, subtitle=study.plain_question,
                   banner=SIMULATED if study.synthetic else "", facts=lines)  # fmt: skip
-
-
-def show_summary(release: Release) -> None:
-    """The first page: the question, what changed, how sure, what is not known."""
-    study = release.protocol.study
-    service = service_short(study)
-    planned = [f for o in release.protocol.outcomes if (f := facts.finding(release, o)) is not None]
-    changes = [
-        f"- **{starts_with_capital(f.outcome.plain)}**: {headline(f, service=service)}" for f in planned
-    ] or ["- Nothing was planned that these records can answer."]  # fmt: skip
-    parts = [f"**The question.** {study.plain_question}", "**What changed.**", "\n".join(changes),
-             f"**How sure we are.** {_how_sure(planned)}", "**What we do not know.**",
-             "\n".join(f"- {line}" for line in _unknown(release, planned, service))]  # fmt: skip
-    if study.synthetic:
-        parts.insert(0, f"**{SIMULATED}**")
-    show_text("\n\n".join(parts), id="text-summary")
-
-
-def show_content_note(release: Release) -> None:
-    """What may be hard to read, and where to go on instead."""
-    if facts.release_has(release, "description.recurrence"):
-        text = ("This report speaks of stays in hospital and of deaths. Deaths are in one part only, [Bad "
-                "news](#bad-news). "
-                "You can pass over it and go on at [What was said of the "
-                "service](#what-was-said-of-the-service).")  # fmt: skip
-    else:
-        told = [o.plain for o in release.protocol.outcomes]
-        what = listed(told) if len(told) <= 2 else "illness, care and leaving home"
-        text = f"This report speaks of {what}. Some of it may be hard to read."
-    show_text(text, id="text-content-note")
-
-
-def _how_sure(planned: list[Finding]) -> str:
-    count: dict[Certainty, int] = {}
-    for finding in planned:
-        count[finding.certainty] = count.get(finding.certainty, 0) + 1
-    words: dict[Certainty, str] = {
-        "strong": "there is strong evidence for {}", "likely": "a change is likely for {}",
-        "suggests": "the figures suggest a change for {}", "too_uncertain": "we cannot tell for {}",
-        "cannot_tell": "{} could not be worked out", "not_released": "{} cannot be shown",
-    }  # fmt: skip
-    said = [text.format(count[rung]) for rung, text in words.items() if rung in count]
-    whole = len(planned)
-    if not said:
-        return "We looked at nothing."
-    if whole == 1:
-        return f"We looked at one thing. {LADDER[planned[0].certainty]}"
-    return f"We looked at {whole} things. Of these, {listed(said)}."
-
-
-def _unknown(release: Release, planned: list[Finding], service: str) -> list[str]:
-    protocol = release.protocol
-    doubtful = [f for f in planned if f.certainty in ("too_uncertain", "cannot_tell", "not_released")]
-    lines = []
-    if doubtful:
-        if len(doubtful) == len(planned):
-            lines.append("We have no clear answer to the question.")
-        else:
-            lines.append(f"For {len(doubtful)} of the {len(planned)} things above we have no clear answer.")
-    if any(f.has_number for f in planned):
-        if len(protocol.areas.treated) == 1:
-            lines.append(
-                f"Only {protocol.areas.treated[0]} had {service}. Something else there may have made a change."
-            )
-        else:
-            lines.append(f"Something else may have changed where {service} came in.")
-    lines.append("We do not know what it was like for people. Records do not say.")
-    lines.append("The part **What this cannot tell us** says more.")
-    return lines
 
 
 def show_claims(release: Release) -> None:

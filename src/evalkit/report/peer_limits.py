@@ -9,6 +9,8 @@ import pandas as pd
 
 from evalkit.report import facts, figures
 from evalkit.report.display import show_figure, show_table, show_text
+from evalkit.report.peer_pathway import WHO_PAIRS
+from evalkit.report.people_effects import SUBGROUPS, read_people_effects
 from evalkit.report.phrases import headline, service_short, starts_with_capital
 from evalkit.report.plain import empty_by_nature, glossary, plain_column, plain_reason
 
@@ -19,6 +21,8 @@ _NOT_PLANNED = {
     "activities": "work, volunteering, learning and connections", "assessments": "what people said of their own lives",
     "health_checks": "physical health",
 }  # fmt: skip
+
+_CHOSEN_TABLES = {"activity": "activities", "answers": "assessments", "health_check": "health_checks"}
 
 _NAIVE_COLUMNS = ("What", "Before and after only (not evidence)", "Compared with other places")
 
@@ -38,7 +42,10 @@ def show_limits(release: Release) -> None:
         lines.append("Nobody drew lots for who got the service. So the places may differ in ways we cannot see.")
         lines.append("We looked at everybody in the area, whether or not they met the service.")
         lines.append(f"It cannot say what would happen if another place set up {service}.")
-    held = [words for table, words in _NOT_PLANNED.items() if len(facts.table_row(release, "data_tables", table))]
+    asked = {_CHOSEN_TABLES[c.record] for c in protocol.chosen if c.record in _CHOSEN_TABLES}
+    held = [words for table, words in _NOT_PLANNED.items()
+            if table not in asked and len(facts.table_row(release, "data_tables", table))]  # fmt: skip
+    lines += [f"Nobody asked if people {c.plain}. It is not recorded." for c in protocol.chosen if c.record == "none"]
     if held:
         lines += [f"The plan did not ask about {words}. Records of it are there." for words in held]
     lines.append("It does not say what people wanted, how they felt, or if they had a choice.")
@@ -50,12 +57,10 @@ def show_missing(release: Release) -> None:
     """Who was left out, what was not recorded, and how many numbers are held back."""
     limit = facts.threshold(release)
     rows = facts.attrition(release)
+    show_text(_missing_words(release, rows), id="text-missing")
     if len(rows):
-        show_text("The picture shows who was counted, who was not, and why.", id="text-flow")
         show_figure(figures.plot_flow(rows, threshold=limit), id="fig-flow", caption="Who was counted and who was not",
                     alt=figures.describe_flow(rows, threshold=limit))  # fmt: skip
-    else:
-        show_text("This study has no chart of who was counted.", id="text-no-flow")
     table = missing_table(release)
     if len(table):
         show_table(table, id="tab-missing", caption="What was not written down",
@@ -71,6 +76,39 @@ def show_missing(release: Release) -> None:
     else:
         text = f"No number had to be held back. Any count below {limit} would have been. Counts are rounded."
     show_text(text, id="text-withheld")
+
+
+def _missing_words(release: Release, rows: pd.DataFrame) -> str:
+    """Who was counted, who was left out and why, who is in no record, and whom the numbers cannot speak for."""
+    parts = []
+    people = rows[rows["column"] == "people"].set_index("row")["value"]
+    start, kept = (float(people.get(row, math.nan)) for row in ("start", "included"))
+    if math.isfinite(start) and math.isfinite(kept):
+        parts.append(f"The records hold {start:,.0f} people. We followed {kept:,.0f} of them one by one. "
+                     f"So about {_of_100((start - kept) / start)} were left out. The picture says why.")  # fmt: skip
+    lines = ["People who were never offered help, or who stayed away, are in no record."]
+    gaps = [(str(r.row), float(r.value)) for r in release.table("data_missing").itertuples()
+            if str(r.row).startswith("people.") and r.column == "percent" and math.isfinite(r.value)
+            and not empty_by_nature(str(r.row))]  # fmt: skip
+    lines += [f"For {_of_100(share / 100)} people nobody wrote down {plain_column(row)}." for row, share in gaps
+              if share > 0]  # fmt: skip
+    for name in _hidden_groups(release):
+        lines.append(f"{starts_with_capital(name)}: too few to say anything about them alone.")
+    return "\n\n".join([*parts, "**Who is missing?**", "\n".join(f"- {line}" for line in lines)])
+
+
+def _of_100(share: float) -> str:
+    return f"{round(100 * share)} out of 100" if share >= 0.005 else "fewer than 1 out of 100"
+
+
+def _hidden_groups(release: Release) -> list[str]:
+    """Kinds of people whom the plan names and for whom nothing is released."""
+    spec = release.protocol.after_discharge
+    effects = read_people_effects(release, SUBGROUPS)
+    if spec is None:
+        return []
+    silent = {e.key.split(".")[0] for e in effects if not e.has_number}
+    return [WHO_PAIRS[name][0] for name in spec.subgroups if name in silent and name in WHO_PAIRS]
 
 
 def missing_table(release: Release) -> pd.DataFrame:
@@ -170,6 +208,9 @@ def show_questions(release: Release) -> None:
         "Who is missing? Would the answer be different for them?",
         "Could something else have made the change? Tell us what else happened at that time.",
     ]
-    ending = (f"Every picture and table has a number. Give it, and the plan's number: {release.protocol.digest[:12]}. "
-              "Send your questions to the people who gave you this report. You have a right to an answer.")  # fmt: skip
+    ending = ("You can write your comment in the web page, in the Word file, or in the table that comes with them. "
+              "Nothing is sent by itself: you save a file and give it to the people who gave you this report. "
+              "You need not give your name. You have a right to an answer.\n\n"
+              "Every picture and table has a number. Give it, and the plan's number: "
+              f"{release.protocol.digest[:12]}.")  # fmt: skip
     show_text("\n".join(f"- {line}" for line in lines) + f"\n\n{ending}", id="text-questions")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from evalkit.core.outcomes import Outcome
 from evalkit.report import facts, figures
 from evalkit.report.display import show_figure, show_table, show_text
-from evalkit.report.peer_pathway import list_possible_harms
 from evalkit.report.phrases import (
     confidence_sentences,
     count_unit,
@@ -21,7 +20,6 @@ from evalkit.report.phrases import (
     service_short,
     starts_with_capital,
     times_right,
-    worst_case,
 )  # fmt: skip
 from evalkit.report.plain import plain_resource
 from evalkit.report.tables import plain_money_table, recurrence_table
@@ -93,15 +91,16 @@ def _show_icons(release: Release, finding: Finding, service: str) -> None:
         without = counterfactual_risk(finding, observed)
         if not finding.has_range:
             without = (without[0], math.nan, math.nan)
+        titles = (f"Without {service} (our estimate)", f"With {service} (seen)")
         options = {"without": without, "seen": observed, "happened": "went back", "not_happened": "did not go back",
-                   "titles": (f"Without {service} (our estimate)", f"With {service} (seen)"),
-                   "base": finding_base(finding)}  # fmt: skip
+                   "titles": titles, "base": finding_base(finding)}  # fmt: skip
         show_figure(figures.plot_risk_icons(**options), id=f"fig-{slug(outcome)}-icons", caption=caption,
                     alt=figures.describe_risk_icons(**options))  # fmt: skip
     elif outcome.scale == "rate_ratio":
+        base = ratio_base(finding.value, finding.lower, finding.upper)
         options = {"ratio": (finding.value, finding.lower, finding.upper), "unit": count_unit(outcome),
-                   "titles": (f"Expected without {service}", f"Seen with {service}"),
-                   "base": ratio_base(finding.value, finding.lower, finding.upper)}  # fmt: skip
+                   "titles": (f"Expected without {service}", f"With {service}, where {base} were expected"),
+                   "base": base}  # fmt: skip
         show_figure(figures.plot_ratio_icons(**options), id=f"fig-{slug(outcome)}-icons", caption=caption,
                     alt=figures.describe_ratio_icons(**options))  # fmt: skip
 
@@ -155,7 +154,21 @@ def show_money(release: Release) -> None:
                             f"Without {service}, we think it would have been about "
                             f"{number(expected, 'GBP')}.")  # fmt: skip
         show_text("\n\n".join(parts), id=f"text-{slug(outcome)}")
+        _show_pounds(release, outcome, service)
     _show_cost_pictures(release, service)
+
+
+def _show_pounds(release: Release, outcome: Outcome, service: str) -> None:
+    """What was spent, beside every 100 pounds that we think would have been."""
+    row = facts.cell(release, "cost_relative", outcome.key, "relative_change")
+    if row is None or row["status"] != "shown" or not math.isfinite(row["value"]):
+        return
+    options = {"ratio": tuple(1 + float(row[end]) for end in ("value", "lower", "upper")), "unit": "pounds",
+               "titles": (f"Expected without {service}", f"With {service}, where 100 were expected"),
+               "base": 100}  # fmt: skip
+    show_figure(figures.plot_ratio_icons(**options), id=f"fig-{slug(outcome)}-icons",
+                caption=f"{starts_with_capital(outcome.plain)}, with and without {service}",
+                alt=figures.describe_ratio_icons(**options))  # fmt: skip
 
 
 def _show_cost_pictures(release: Release, service: str) -> None:
@@ -187,49 +200,3 @@ def show_displacement(release: Release) -> None:
     )  # fmt: skip
     for outcome in kept:
         show_outcome(release, outcome)
-
-
-def show_bad_news(release: Release) -> None:
-    """Harms seen, harms that the range of doubt leaves possible, and deaths."""
-    service = service_short(release.protocol.study)
-    found = [f for o in release.protocol.outcomes if (f := facts.finding(release, o)) is not None]
-    worse = [f for f in found if f.valence == "worse" and f.certainty in ("strong", "likely", "suggests")]
-    parts = []
-    if worse:
-        lines = "\n".join(f"- {starts_with_capital(f.outcome.plain)}." for f in worse)
-        parts += ["**These got worse:**", lines]
-    elif any(f.has_number for f in found):
-        parts.append("We found no clear harm. That does not mean there was none.")
-    else:
-        parts.append("We could not work out whether there was harm.")
-    possible = [(f, text) for f in found if (text := worst_case(f, service=service))]
-    if possible:
-        parts += ["**We cannot rule out these harms.** Each is the worst end of the range of doubt.",
-                  "\n".join(f"- {starts_with_capital(f.outcome.plain)}: {text[:1].lower() + text[1:]}"
-                            for f, text in possible)]  # fmt: skip
-    places = list_possible_harms(release)
-    if places:
-        parts += ["The same goes for days in a year that a person spent in these places:", "\n".join(places)]
-    parts += ["### Deaths", " ".join(_deaths(release, service))]
-    show_text("\n\n".join(parts), id="text-bad-news")
-
-
-def _deaths(release: Release, service: str) -> list[str]:
-    rows = release.table("description.recurrence")
-    groups = [str(r) for r in dict.fromkeys(rows["row"]) if str(r).startswith("group.")] or ["all"] * bool(len(rows))
-    groups = facts.treated_first(groups, f"group.{facts.treated_group(release.protocol)}")
-    if not groups:
-        return ["Deaths are only counted after a stay in hospital. This study holds no records of such stays."]
-    sentences = [f"The plan did not ask if {service} changed deaths. So this is a count and not an effect."]
-    for row in groups:
-        people = facts.cell_value(release, "description.recurrence", row, "people")
-        deaths = facts.cell_value(release, "description.recurrence", row, "deaths")
-        name = str(rows.loc[rows["row"] == row, "label"].iloc[0])
-        if math.isfinite(people) and math.isfinite(deaths):
-            share = f"about {100 * deaths / people:.0f} out of 100" if people > 0 else "nobody was counted"
-            sentences.append(
-                f"{name}: {share} people who left hospital died during the study ({deaths:,.0f} of {people:,.0f})."
-            )
-        else:
-            sentences.append(f"{name}: the number of deaths is not released.")
-    return sentences

@@ -22,7 +22,7 @@ from evalkit.report.people_effects import (
     occupancy_rows,
     read_people_effects,
 )
-from evalkit.report.phrases import full_stop, service_short, starts_with_capital
+from evalkit.report.phrases import full_stop, ratio_base, service_short, starts_with_capital
 from evalkit.report.plain import plain_reason
 from evalkit.report.words import LADDER_SHORT
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _EVERY = 100  # people for whom admissions are told
 _YEAR_DAYS = 365
-_WHO = {
+WHO_PAIRS = {
     "female": ("women", "men and others"), "black": ("Black people", "all others"),
     "other_minority": ("people of other minorities", "all others"), "psychosis": ("people with psychosis", "others"),
     "dual_diagnosis": ("people who also have a drug or alcohol problem", "others"),
@@ -255,6 +255,21 @@ def show_again(release: Release) -> None:
     if days is not None:
         parts.append(_day_sentences(days, service, horizon))
     show_text("\n\n".join(parts), id="text-again")
+    _show_returns(effects, service, horizon)
+
+
+def _show_returns(effects: list[PeopleEffect], service: str, horizon: str) -> None:
+    """Returns with and without the service as paired rows, from the ratio that stands beside the difference."""
+    ratio = find_effect(effects, RECURRENCE, "ratio")
+    if ratio is None or not ratio.has_range:
+        return
+    ends = (ratio.value, ratio.lower, ratio.upper)
+    base = ratio_base(*ends)
+    options = {"ratio": ends, "unit": "returns", "base": base,
+               "titles": (f"Expected without {service}", f"With {service}, where {base} were expected")}  # fmt: skip
+    show_figure(figures.plot_ratio_icons(**options), id="fig-again-icons",
+                caption=f"All returns to hospital in the {horizon}, with and without {service}",
+                alt=figures.describe_ratio_icons(**options))  # fmt: skip
 
 
 def _count_sentences(effect: PeopleEffect, service: str, horizon: str) -> str:
@@ -319,15 +334,22 @@ def show_for_whom(release: Release) -> None:
                   id="text-whom-picture")  # fmt: skip
         rows = release.table(SUBGROUPS)
         hundred = {c: (_EVERY * rows[c]).round() + 0.0 for c in ("value", "lower", "upper")}
-        rows = rows.assign(unit="people", **hundred)
+        labels = [_beside(str(r.outcome), str(r.label)) for r in rows.itertuples()]
+        rows = rows.assign(unit="people", label=labels, **hundred)
         words = "Out of 100 people: difference between the two changes"
         show_figure(figures.plot_differences(rows, x=words), id="fig-whom",
                     caption="Going back to hospital: did the change differ between people?",
                     alt=figures.describe_differences(rows, x=words))  # fmt: skip
 
 
+def _beside(key: str, label: str) -> str:
+    """`Women, beside men and others`."""
+    one, other = WHO_PAIRS.get(key.split(".")[0], (label, ""))
+    return starts_with_capital(f"{one}, beside {other}" if other else one)
+
+
 def _whom(effect: PeopleEffect, better: str) -> str:
     """Who of the two did better out of it: `women did better out of it than men and others`."""
-    one, other = _WHO.get(effect.key.split(".")[0], (effect.label, "all others"))
+    one, other = WHO_PAIRS.get(effect.key.split(".")[0], (effect.label, "all others"))
     ahead = (effect.value < 0) == (better == "lower")
     return f"{starts_with_capital(one)} did {'better' if ahead else '**worse**'} out of it than {other}."

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evalkit.report import facts, figures_risk
+from evalkit.report import figures_risk
 from evalkit.report.display import show_figure, show_text
 from evalkit.report.peer_risk_groups import show_for_whom, unfair_words
-from evalkit.report.phrases import full_stop
-from evalkit.report.plain import plain_reason
+from evalkit.report.phrases import full_stop, listed, starts_with_capital
+from evalkit.report.plain import plain_predictor, plain_reason
 from evalkit.report.risk_words import (
     Beside,
     beside_rule,
@@ -40,11 +40,13 @@ def show_risk(release: Release) -> None:
         show_text("The plan did not ask if anybody can tell who will come back to hospital.", id="text-no-risk")
         return
     show_what(release)
+    show_looks_at(release)
     state = state_of(release)
     if state == "shown":
         show_right_and_wrong(release)
         show_beside_counting(release)
         show_for_whom(release)
+        show_unsteady(release)
     show_not_for(release)
 
 
@@ -136,6 +138,43 @@ def _wrong_level(release: Release) -> list[str]:
     if side == "above":
         return ["The risks that it gives are **too low**. More people came back than it said."]
     return []
+
+
+# ---- what it looks at ------------------------------------------------------------------------------
+
+
+def show_looks_at(release: Release) -> None:
+    """All that the model knows of a person, and what of it counts, by how much worse it gets without it."""
+    keys = list(plan(release).predictors)
+    parts = [
+        "### What does it look at?",
+        f"It knows {len(keys)} thing{'' if len(keys) == 1 else 's'} about a person. They were named before we saw any "
+        "result:",
+        "\n".join(f"- {starts_with_capital(plain_predictor(key))}." for key in keys),
+        "It knows nothing else. It does not know what a person wants, who helps them, or what their home is like.",
+    ]
+    if state_of(release) == "shown":
+        parts.append(" ".join(_counts_most(release, keys)))
+    show_text("\n\n".join(parts), id="text-risk-looks-at")
+
+
+def _counts_most(release: Release, keys: list[str]) -> list[str]:
+    """What makes the model worse when it is left out, and what makes no difference that we can see."""
+    found = {key: read_amount(release, "risk_importance", f"{told_model(release)}|{key}", "auroc_drop") for key in keys}
+    known = {key: a for key, a in found.items() if a.has_number}
+    if not known:
+        return ["We did not work out which of them counts most."]
+    clear = [key for key, a in known.items() if a.has_range and a.lower > 0]
+    if not clear:
+        return ["We cannot tell which of them counts most."]
+    first = max(clear, key=lambda key: known[key].value)
+    said = [f"**What counts most:** {plain_predictor(first)}."]
+    others = [plain_predictor(key) for key in sorted(clear, key=lambda k: -known[k].value) if key != first]
+    if others:
+        said.append(f"It also gets worse without {'this' if len(others) == 1 else 'these'}: {listed(others)}.")
+    if len(clear) < len(known):
+        said.append("For the others we cannot see that they make it any better.")
+    return [*said, "That something counts does not mean that it is the cause."]
 
 
 # ---- right and wrong -------------------------------------------------------------------------------
@@ -249,11 +288,31 @@ def show_beside_counting(release: Release) -> None:
     show_text(text, id="text-risk-rule")
 
 
-# ---- what it is not for ----------------------------------------------------------------------------
+# ---- how steady it is, and what it is not for ------------------------------------------------------
+
+
+def show_unsteady(release: Release) -> None:
+    """Whether a person's risk would be another with other people to learn from; whether it gets old."""
+    said = []
+    moved = read_amount(release, "risk_instability", told_model(release), "mape")
+    if moved.has_number:
+        size = round(100 * moved.value)
+        by = f"about {size} in 100" if size else "less than 1 in 100"
+        said += ["Say we had other people to learn from. Then the same person would get another risk.",
+                 f"On average it would differ by {by}, up or down."]  # fmt: skip
+    rows = release.table("risk_drift")
+    rows = rows[(rows["column"] == "observed_expected") & rows["value"].notna()]
+    if len(rows):
+        last = rows.iloc[-1]
+        if last["lower"] > 1 or last["upper"] < 1:
+            way = "low" if last["lower"] > 1 else "high"
+            said.append(f"By {last['row']} its risks had become too {way}. A model gets old and must be checked.")
+    if said:
+        show_text(f"### How steady is it?\n\n{' '.join(said)}", id="text-risk-steady")
 
 
 def show_not_for(release: Release) -> None:
-    """What a risk is not, and what it must not be used for; and how often its own answer moves."""
+    """What a risk is not, and what it must not be used for, whether there is a model or not."""
     lines = [
         "- It says **who**, not **why**. It cannot say what would help.",
         "- It says nothing sure of any one person. It is about people who look alike on paper.",
@@ -262,24 +321,5 @@ def show_not_for(release: Release) -> None:
         "- People should be told if it is used, and be able to say no.",
         "- It knows only what was written down. What people say themselves counts for more.",
     ]
-    parts = ["### What it must not be used for", "\n".join(lines), *_unsteady(release)]
-    show_text("\n\n".join(parts), id="text-risk-not-for")
-
-
-def _unsteady(release: Release) -> list[str]:
-    """Whether a person's risk would be another with other people to learn from; whether it gets old."""
-    said = []
-    moved = read_amount(release, "risk_instability", told_model(release), "mape")
-    if state_of(release) == "shown" and moved.has_number:
-        size = round(100 * moved.value)
-        by = f"about {size} in 100" if size else "less than 1 in 100"
-        said.append(f"With other people to learn from, a person's risk would differ by {by}.")
-    rows = release.table("risk_drift")
-    rows = rows[(rows["column"] == "observed_expected") & rows["value"].notna()]
-    if len(rows) and state_of(release) == "shown":
-        last = rows.iloc[-1]
-        year = facts.cell(release, "risk_drift", str(last["row"]), "observed_expected")
-        if year is not None and (last["lower"] > 1 or last["upper"] < 1):
-            way = "low" if last["lower"] > 1 else "high"
-            said.append(f"By {last['row']} its risks had become too {way}. A model gets old and must be checked.")
-    return [" ".join(said)] if said else []
+    ending = [] if state_of(release) == "shown" else ["This goes for any such model, also one made later."]
+    show_text("\n\n".join(["### What it must not be used for", "\n".join(lines), *ending]), id="text-risk-not-for")

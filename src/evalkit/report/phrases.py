@@ -143,7 +143,7 @@ def _risk_sentences(finding: Finding, service: str, observed: float) -> list[str
     value, low, high = counterfactual_risk(finding, observed)
     seen, without = base * observed, base * value
     sentences = [
-        f"Out of {base:,} people leaving hospital, {about(seen)} had this happen with {service}.",
+        f"Out of {base:,} people leaving hospital, {about(seen)} went back with {service}.",
         f"Without {service}, we think it would have been {about(without)} out of {base:,}.",
     ]
     if finding.has_range:
@@ -153,7 +153,9 @@ def _risk_sentences(finding: Finding, service: str, observed: float) -> list[str
 
 
 def _risk_change_sentences(finding: Finding, service: str, base: int) -> list[str]:
-    sentences = [f"Out of {base:,} people, about {_more(finding.value, base)} had this happen with {service}."]
+    sentences = [
+        f"Out of {base:,} people leaving hospital, about {_more(finding.value, base)} went back with {service}."
+    ]
     if finding.has_range:
         sentences.append(f"It could be {_more(finding.lower, base)}, or {_more(finding.upper, base)}.")
     return sentences
@@ -164,8 +166,13 @@ def _more(difference: float, base: int) -> str:
     return "no more and no fewer" if count == 0 else f"{abs(count):,} {'fewer' if count < 0 else 'more'}"
 
 
+_PLAIN_UNITS = {"entries": "moves in", "discharges": "moves out", "admissions": "stays", "events": "times"}
+
+
 def count_unit(outcome: Outcome) -> str:
-    return getattr(outcome, "count_unit", "events")
+    """What an outcome counts, in words that need no explanation."""
+    unit = getattr(outcome, "count_unit", "events")
+    return _PLAIN_UNITS.get(unit, unit)
 
 
 def _ratio_sentences(finding: Finding, service: str) -> list[str]:
@@ -173,12 +180,12 @@ def _ratio_sentences(finding: Finding, service: str) -> list[str]:
     found = as_count(finding.value, base)
     unit = count_unit(finding.outcome)
     sentences = [
-        f"For every {base} {unit} we would have expected without {service}, there were "
-        f"{f'about {found:,}' if found else 'fewer than 1'}."
+        f"Without {service}, we would have expected {base} {unit}.",
+        f"With {service}, there were {f'about {found:,}' if found else 'fewer than 1'} for every {base} expected.",
     ]
     if finding.has_range:
         low, high = range_ends(finding.lower, finding.upper, base)
-        sentences.append(f"It could be as few as {low} or as many as {high}.")
+        sentences.append(f"It could be as few as {low} or as many as {high} for every {base}.")
     return sentences
 
 

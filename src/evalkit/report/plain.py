@@ -53,6 +53,20 @@ _COLUMNS = {
     "ward_stays.admission_method": "how a person came to a ward",
     "ward_stays.out_of_area": "whether a ward was far from home",
 }
+_PREDICTORS = {
+    "age_years": "how old a person is", "sex": "sex", "ethnic_group": "ethnic group",
+    "imd_decile": "how poor the area is that a person lives in", "diagnosis": "diagnosis",
+    "dual_diagnosis": "whether a person also has a drug or alcohol problem",
+    "forensic_history": "whether a person was held by order of a court before",
+    "prior_admissions": "how often a person was in hospital in the years before",
+    "log_prior_ward_days": "how long a person was in hospital in the years before",
+    "log_stay_days": "how long this stay was", "from_rehab": "whether the stay was on a rehabilitation ward",
+    "detained": "whether a person was held under the Mental Health Act in this stay",
+    "left_against_advice": "whether a person left before the team agreed",
+    "destination": "where a person went to live", "contacts_90d": "visits and calls before the stay",
+    "missed_90d": "appointments that were missed before the stay",
+    "dialog_mean": "how satisfied a person said they were",
+}  # fmt: skip
 # An empty cell here says something: still there, still alive, never started.
 _EMPTY_BY_NATURE = (
     ".end", ".death_date", ".adoption_date", ".discharge_method", ".discharge_destination", ".ready_date",
@@ -93,6 +107,11 @@ def plain_check(name: str, text: str) -> str:
 def plain_column(row: str) -> str:
     """The name of a `table.column` in words."""
     return _COLUMNS.get(row, row.split(".")[-1].replace("_", " "))
+
+
+def plain_predictor(key: str) -> str:
+    """What a risk model looks at, in words."""
+    return _PREDICTORS.get(key, key.replace("_", " "))
 
 
 def empty_by_nature(row: str) -> bool:

@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
 from evalkit.core.errors import Fault, OutputError
-from evalkit.report.document import Block, Document, read_document, run_pandoc
+from evalkit.report.blocks import ReportBlock, read_blocks
+from evalkit.report.changes import build_labels, with_labels
+from evalkit.report.citations import with_citations
+from evalkit.report.document import read_document
 from evalkit.report.render_docx import write_docx
 from evalkit.report.render_html import write_html
 from evalkit.report.render_pdf import write_pdf
-from evalkit.report.tree import map_blocks
+from evalkit.review.record import Review
 
 FORMATS = ("html", "docx", "pdf")
 
 
-def render_report(executed: Path, out_stem: Path, *, title: str) -> tuple[Path, ...]:
+@dataclass(frozen=True)
+class Rendered:
+    """The files of one report and the blocks that they all show."""
+
+    files: tuple[Path, ...]
+    blocks: tuple[ReportBlock, ...]
+
+
+def render_report(
+    executed: Path, out_stem: Path, *, title: str, version: int = 1, review: Review | None = None
+) -> Rendered:
     """Write `<out_stem>.html`, `.docx` and `.pdf` from an executed notebook.
 
     The HTML holds everything it needs and asks for nothing; the PDF is tagged (PDF/UA-1). Files are
-    moved into place only when all three are written.
+    moved into place only when all three are written. What changed since the last version of the `review`,
+    and after which comment, is said beside the block.
 
     Raises
     ------
     ParameterError
-        Where the notebook shows something that is not meant for a reader (see `read_document`).
+        Where the notebook shows something that is not meant for a reader (see `read_document`), or two blocks
+        bear one id.
     OutputError
         Where a file cannot be written.
     """
     with tempfile.TemporaryDirectory() as scratch, as_file(files("evalkit.report")) as package:
         media, templates = Path(scratch), package / "templates"
-        document = _cited(read_document(Path(executed), media=media, title=title), package / "references.bib")
+        document = with_citations(read_document(Path(executed), media=media, title=title), package / "references.bib")
+        blocks = read_blocks(document)
+        labels = build_labels(blocks, review or Review(), report=document.report, version=version)
+        labelled = with_labels(document, labels)
         written = [
-            write_html(document, media, templates),
-            write_docx(document, media, templates),
-            write_pdf(document, media, templates),
+            write_html(labelled, media, templates, version=version),
+            write_docx(labelled, media, templates),
+            write_pdf(labelled, media, templates),
         ]
         targets = tuple(out_stem.with_name(f"{out_stem.name}.{kind}") for kind in FORMATS)
         try:
@@ -46,17 +63,4 @@ def render_report(executed: Path, out_stem: Path, *, title: str) -> tuple[Path, 
                 shutil.copyfile(source, target)
         except OSError as error:
             raise OutputError(Fault(str(out_stem), f"the report cannot be written ({error.strerror})")) from error
-    return targets
-
-
-def _cited(document: Document, bibliography: Path) -> Document:
-    """The document with its citations resolved; the bibliography's path stays out of what is written."""
-    source = json.dumps(document.tree | {"meta": {}})
-    arguments = ("--citeproc", f"--bibliography={bibliography}", "--metadata=link-citations:true", "--fail-if-warnings")
-    tree = json.loads(run_pandoc(source, "json", "json", *arguments))
-    return replace(document, tree=map_blocks(tree, _as_text))
-
-
-def _as_text(node: Block) -> Block:
-    # A citation that is resolved already must not be resolved again by a writer's own means.
-    return {"t": "Span", "c": [["", [], []], node["c"][1]]} if node.get("t") == "Cite" else node
+    return Rendered(targets, blocks)

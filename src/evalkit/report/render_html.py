@@ -5,20 +5,24 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from evalkit.report.comments import SCRIPT_PLACE, page_variables
 from evalkit.report.document import Document, run_pandoc
 from evalkit.report.tree import shared_arguments, titled, with_top_level
 
 
-def write_html(document: Document, media: Path, templates: Path) -> Path:
+def write_html(document: Document, media: Path, templates: Path, *, version: int) -> Path:
     out = media / "report.html"
+    script = (templates / "comments.js").read_text(encoding="utf-8")
     source = titled(document, with_top_level(document.tree["blocks"], 2))
     run_pandoc(
         source, "html5", "json", "--standalone", "--embed-resources", "--mathml", "--toc", "--toc-depth=2",
         f"--template={templates / 'report.html'}", f"--css={templates / 'report.css'}",
+        f"--css={templates / 'comments.css'}", f"--variable-json=comments:{page_variables(document, script, version)}",
         *shared_arguments(media), out=out,
     )  # fmt: skip
     text = out.read_text(encoding="utf-8")
-    out.write_text(_with_reachable_parts(text), encoding="utf-8")
+    text = _with_reachable_parts(text).replace(SCRIPT_PLACE, f"<script>{script}</script>")
+    out.write_text(text, encoding="utf-8")
     return out
 
 

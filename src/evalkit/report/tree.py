@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from evalkit.report.blocks import plain_text
 from evalkit.report.document import Block, Document, inlines
 
 LANGUAGE = "en-GB"
 EPOCH = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)  # no run's clock enters a file
+
+KINDS = {"peer": "A report for people who use services", "academic": "Academic report"}
 
 
 def shared_arguments(media: Path) -> list[str]:
@@ -23,6 +26,8 @@ def titled(document: Document, blocks: list[Block]) -> str:
     tree = document.tree | {"blocks": blocks, "meta": {}}
     texts = {"title": document.title, "subtitle": document.subtitle, "banner": document.banner}
     tree["meta"] = {key: {"t": "MetaInlines", "c": inlines(text)} for key, text in texts.items() if text}
+    named = {"report": document.report, "kind": KINDS.get(document.report, "")}
+    tree["meta"] |= {key: {"t": "MetaString", "c": text} for key, text in named.items() if text}
     tree["meta"]["pagetitle"] = {"t": "MetaString", "c": document.title}
     tree["meta"]["facts"] = {
         "t": "MetaList",
@@ -59,3 +64,20 @@ def map_blocks(node: Any, change: Callable[[Block], Block]) -> Any:
     if isinstance(node, dict):
         return change({key: map_blocks(value, change) for key, value in node.items()})
     return node
+
+
+# What a short paragraph may hold and still count as the lead of what follows it.
+LEAD_CHARACTERS = 170
+
+
+def is_lead(block: Block, *, before: str, after: str) -> bool:
+    """Whether a paragraph must not part from what follows: "Fewer is better.", "Why we are not surer:".
+
+    `before` and `after` are the kinds of element beside it.
+    """
+    length = len(plain_text(block))
+    if block["t"] != "Para":
+        return False
+    if before == "Header" and length <= LEAD_CHARACTERS / 2:
+        return True
+    return after in ("BulletList", "OrderedList", "Table", "Figure") and length <= LEAD_CHARACTERS

@@ -40,6 +40,7 @@ class Comment:
     `quote` is what the reader saw there, at most 200 characters. `example` readers are the makers of evalkit showing
     how it works: they are shown as such and count nowhere. `changed` names the blocks that an answer changed.
     `after_results` is whether the reader had seen the results (for new questions: a request led by the data).
+    `flags_accepted` is why somebody stored a text in which a pattern of personal data was found.
     """
 
     id: str
@@ -61,10 +62,25 @@ class Comment:
     second: str = ""
     changed: tuple[str, ...] = ()
     analysis: str = ""
+    flags_accepted: str = ""
 
     @property
     def answered(self) -> bool:
         return self.status != "open"
+
+
+@dataclass(frozen=True)
+class Held:
+    """A comment that was read but not stored, because `found` names a kind of personal data in it.
+
+    The text itself is nowhere in the record; `key` tells the comment again when it comes back. It counts as unanswered.
+    """
+
+    key: str
+    report: ReportName
+    block: str
+    route: Route
+    found: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -97,6 +113,7 @@ class Review:
     comments: tuple[Comment, ...] = ()
     involvement: Involvement = field(default_factory=Involvement)
     versions: tuple[Version, ...] = ()
+    held: tuple[Held, ...] = ()
 
     @property
     def unanswered(self) -> tuple[Comment, ...]:

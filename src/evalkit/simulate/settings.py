@@ -336,6 +336,8 @@ class WorldSettings(_Frozen):
 def load_settings(path: Path | str) -> WorldSettings:
     """Read and validate a TOML file of settings.
 
+    A file that begins with `like = "other.toml"` holds only the entries in which it differs from that file beside it.
+
     Raises
     ------
     ParameterError
@@ -343,13 +345,24 @@ def load_settings(path: Path | str) -> WorldSettings:
         missing key, value of the wrong type or out of range, contradiction between entries.
     """
     path = Path(path)
+    content = _read(path)
+    base = content.pop("like", None)
+    if base is not None:
+        other = _read(path.parent / str(base))
+        for section, entries in content.items():
+            known = isinstance(entries, dict) and isinstance(other.get(section), dict)
+            other[section] = {**other[section], **entries} if known else entries
+        content = other
+    return _validated(content, where=path.name)
+
+
+def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ParameterError(Fault(str(path), "there is no such file", next_step="Give the path of a TOML file."))
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ParameterError(Fault(path.name, f"this is not TOML in UTF-8 ({error})")) from None
-    return _validated(content, where=path.name)
 
 
 def _validated(content: dict[str, Any], *, where: str) -> WorldSettings:

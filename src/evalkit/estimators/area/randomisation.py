@@ -18,6 +18,7 @@ from evalkit.estimators.area.contrasts import Counterfactual, Design, one_start
 
 MIN_UNITS = 10
 SEARCH_SPREADS = 40.0  # an end further from the estimate than so many spreads is taken as infinite
+_FURTHEST_LOG_RATIO = 230.0  # a ratio of ten to the hundred either way: past it numbers overflow, and no effect lies
 _TIE = 1e-12
 SMALL = 1e-10  # of the largest outcome: what is less is rounding
 _ROUNDING = 1e-10  # 1 - 0.9 is a little less than 0.1, which a p-value of 3/30 must not be above
@@ -182,20 +183,25 @@ def attained_interval(
         text = "No interval is given: the test rejects every constant effect near the estimate."
         return nan, nan, nan, (Check("interval", False, nan, text),)
     down, up = (
-        _search_outward(lambda shift: p_value(candidate(shift)), direction * spread, alpha, halvings)
+        _search_outward(
+            lambda shift: p_value(candidate(shift)), direction * spread, alpha, halvings,
+            furthest=_FURTHEST_LOG_RATIO if multiplicative else math.inf,
+        )
         for direction in (-1.0, 1.0)
-    )
+    )  # fmt: skip
     lower = (0.0 if multiplicative else -math.inf) if math.isinf(down) else candidate(down)
     upper = math.inf if math.isinf(up) else candidate(up)
     return lower, upper, 1 - rejected_ranks / count, ()
 
 
-def _search_outward(p_value: Callable[[float], float], step: float, alpha: float, halvings: int) -> float:
-    """The shift in the direction of `step` from which the test rejects; infinite where it never does."""
+def _search_outward(
+    p_value: Callable[[float], float], step: float, alpha: float, halvings: int, *, furthest: float
+) -> float:
+    """The shift in the direction of `step` from which the test rejects; infinite where it does not up to `furthest`."""
     inside = 0.0
-    while p_value(inside + step) > alpha:
+    while abs(inside + step) > furthest or p_value(inside + step) > alpha:
         inside += step
-        if abs(inside) > SEARCH_SPREADS * abs(step):
+        if abs(inside) > min(SEARCH_SPREADS * abs(step), furthest):
             return math.copysign(math.inf, step)
     outside = inside + step
     for _ in range(halvings):

@@ -1,0 +1,146 @@
+"""Bad news in the peer report: what got worse, what may have, deaths, and harms that nobody planned to count."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from evalkit.report import facts
+from evalkit.report.display import show_text
+from evalkit.report.peer_pathway import list_possible_harms
+from evalkit.report.phrases import (
+    confidence_sentences,
+    effect_sentences,
+    service_short,
+    starts_with_capital,
+    worst_case,
+)
+from evalkit.report.words import Finding
+
+if TYPE_CHECKING:
+    from evalkit.core.protocol import Protocol
+    from evalkit.disclose.release import Release
+
+# Harms of mental health care that people name first and no outcome can count yet, and the table that records them.
+_HARMS: tuple[tuple[str, str], ...] = (
+    ("people being held under the Mental Health Act", "ward_stays"),
+    ("people being held down or shut in alone", ""),
+    ("people harming themselves", ""),
+)
+_HOME = "people losing their home"
+
+
+def show_bad_news(release: Release) -> None:
+    """Harms seen, harms that the range of doubt leaves possible, deaths, and harms that were not counted."""
+    service = service_short(release.protocol.study)
+    found = [f for o in release.protocol.outcomes if (f := facts.finding(release, o)) is not None]
+    parts = [*_seen(release, found, service), *_possible(release, found, service)]
+    parts += ["### Deaths", " ".join(_deaths(release, service))]
+    parts += _uncounted(release)
+    show_text("\n\n".join(parts), id="text-bad-news")
+
+
+def _seen(release: Release, found: list[Finding], service: str) -> list[str]:
+    worse = [f for f in found if f.valence == "worse" and f.certainty in ("strong", "likely", "suggests")]
+    if worse:
+        return ["**These got worse:**", "\n".join(f"- {_worse_line(release, f, service)}" for f in worse)]
+    if any(f.has_number for f in found):
+        return ["We found no clear harm. That does not mean there was none."]
+    return ["We could not work out whether there was harm."]
+
+
+def _worse_line(release: Release, finding: Finding, service: str) -> str:
+    """A harm is told as fully as a benefit: the numbers, the range, and how sure."""
+    observed = facts.observed_risk(release, finding.outcome)
+    told = effect_sentences(finding, service=service, observed=observed)
+    sure = confidence_sentences(finding, service=service)[:1]
+    return f"**{starts_with_capital(finding.outcome.plain)}.** {' '.join([*told, *sure])}"
+
+
+def _possible(release: Release, found: list[Finding], service: str) -> list[str]:
+    parts = []
+    possible = [(f, text) for f in found if (text := worst_case(f, service=service))]
+    if possible:
+        parts += ["**We cannot rule out these harms.** Each is the worst end of the range of doubt.",
+                  "\n".join(f"- {starts_with_capital(f.outcome.plain)}: {text[:1].lower() + text[1:]}"
+                            for f, text in possible)]  # fmt: skip
+    places = list_possible_harms(release)
+    if places:
+        parts += ["The same goes for days in a year that a person spent in these places:", "\n".join(places)]
+    return parts
+
+
+def death_rates(release: Release) -> list[tuple[str, str]]:
+    """Out of 100 people who left hospital, how many died during the study: (group, `about 5`), where released."""
+    found = []
+    for row, name in _death_groups(release):
+        people = facts.cell_value(release, "description.recurrence", row, "people")
+        deaths = facts.cell_value(release, "description.recurrence", row, "deaths")
+        if math.isfinite(people) and math.isfinite(deaths) and people > 0:
+            found.append((name, f"about {100 * deaths / people:.0f}"))
+    return found
+
+
+def _death_groups(release: Release) -> list[tuple[str, str]]:
+    """Rows of `description.recurrence` and what to call them; the treated group first."""
+    rows = release.table("description.recurrence")
+    groups = [str(r) for r in dict.fromkeys(rows["row"]) if str(r).startswith("group.")] or ["all"] * bool(len(rows))
+    groups = facts.treated_first(groups, f"group.{facts.treated_group(release.protocol)}")
+    names = {str(r.row): str(r.label) for r in rows.itertuples()}
+    return [(g, "the other places" if names[g] == "Comparators" else names[g]) for g in groups]
+
+
+def _deaths(release: Release, service: str) -> list[str]:
+    groups = _death_groups(release)
+    if not groups:
+        return ["Deaths are only counted after a stay in hospital. This study holds no records of such stays."]
+    sentences = [
+        f"The plan did not ask if {service} changed deaths. So this is a count and not an effect.",
+        "It takes in the time before the start. The people in the places may differ in age and health.",
+    ]
+    for row, name in groups:
+        people = facts.cell_value(release, "description.recurrence", row, "people")
+        deaths = facts.cell_value(release, "description.recurrence", row, "deaths")
+        where = "In all" if name == "Everybody" else f"In {name}"
+        if math.isfinite(people) and math.isfinite(deaths):
+            share = f"about {100 * deaths / people:.0f} out of 100" if people > 0 else "nobody was counted: none of the"
+            sentences.append(
+                f"{where}, {share} people who left hospital died during the study ({deaths:,.0f} of {people:,.0f})."
+            )
+        else:
+            sentences.append(f"{where}, the number of deaths is not released.")
+    return sentences
+
+
+def uncounted_harms(release: Release) -> list[str]:
+    """Harms that the plan does not count, in words; none where the study is not about stays on wards."""
+    protocol = release.protocol
+    if not any(o.kind == "readmission" or getattr(o, "ward_types", ()) for o in protocol.outcomes):
+        return []
+    missing = [name for name, _ in _HARMS]
+    return missing if _asks_for_homes(protocol) else [*missing, _HOME]
+
+
+def _asks_for_homes(protocol: Protocol) -> bool:
+    states = protocol.pathway.states if protocol.pathway else ()
+    asked = [*states, *protocol.outcomes]
+    return any("homeless" in getattr(a, "settings", ()) for a in asked)
+
+
+def _uncounted(release: Release) -> list[str]:
+    """Empty where there is nothing to say of this study."""
+    missing = uncounted_harms(release)
+    if not missing:
+        return []
+    held = [name for name, table in _HARMS if name in missing and _is_held(release, table)]
+    parts = ["### Harms that nobody counted",
+             "The plan did not ask about these. So nothing here says if they became more or less common:",
+             "\n".join(f"- {starts_with_capital(name)}." for name in missing)]  # fmt: skip
+    if held:
+        parts.append(f"One of them is written down: {' and '.join(held)}. So a later plan could count it.")
+    parts.append("If one of these matters to you, say so. It can be put into the next plan.")
+    return parts
+
+
+def _is_held(release: Release, table: str) -> bool:
+    return bool(table) and len(facts.table_row(release, "data_tables", table)) > 0

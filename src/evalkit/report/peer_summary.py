@@ -1,0 +1,271 @@
+"""The first page of the peer report: what was asked, what changed, how sure, what is not known, who took part."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from evalkit.report import facts
+from evalkit.report.display import show_table, show_text
+from evalkit.report.peer_chosen import read_chosen
+from evalkit.report.peer_harms import death_rates, uncounted_harms
+from evalkit.report.phrases import (
+    finding_base,
+    full_stop,
+    listed,
+    ratio_base,
+    service_short,
+    signed_money,
+    starts_with_capital,
+)  # fmt: skip
+from evalkit.report.plain import plain_reason
+from evalkit.report.words import LADDER_SHORT, Certainty, Finding, Valence
+from evalkit.review.record import Review
+
+if TYPE_CHECKING:
+    from evalkit.disclose.release import Release
+
+SIMULATED = "Simulated records: no real person is in this report, and it says nothing about the real service."
+NO_REVIEW = Review()
+_CLEAR: tuple[Certainty, ...] = ("strong", "likely", "suggests")
+_LEAD: dict[Certainty, str] = {
+    "strong": "There is strong evidence for", "likely": "It is likely for", "suggests": "The figures suggest it for",
+}  # fmt: skip
+_GROUPS: tuple[tuple[Valence, str], ...] = (
+    ("worse", "For the worse"), ("better", "For the better"), ("neither", "Changed, but not good or bad by itself"),
+)  # fmt: skip
+_ORDER = {"worse": 0, "better": 1, "neither": 2}
+_HEAD = ("What we looked at", "Our best answer, and its range", "How sure we are")
+
+
+def show_summary(release: Release, review: Review = NO_REVIEW) -> None:
+    """The whole first page, in the order in which a reader asks."""
+    study = release.protocol.study
+    service = service_short(study)
+    planned = planned_findings(release)
+    parts = [f"**What was asked.** {study.plain_question}", "**What changed.**"]
+    parts.append("\n".join(f"- {line}" for line in changes(release, planned, service)))
+    if study.synthetic:
+        parts.insert(0, "**Simulated records.** No real person is in this report, and nothing in it is about the real "
+                        "service.")  # fmt: skip
+    show_text("\n\n".join(parts), id="text-summary")
+    table = summary_table(release, planned)
+    if len(table):
+        show_table(table, id="tab-summary", caption=f"Each change with {service}, beside what we would have expected",
+                   note=_note(planned))  # fmt: skip
+    ending = [f"**How sure we are.** {' '.join(how_sure(planned))}", "**What we do not know.**",
+              "\n".join(f"- {line}" for line in unknown(release, planned, service)),
+              f"**Who took part.** {' '.join(who_took_part(review))}"]  # fmt: skip
+    show_text("\n\n".join(ending), id="text-summary-sure")
+
+
+def planned_findings(release: Release) -> list[Finding]:
+    """Every planned outcome's estimate that the release holds: clear ones first, the worse before the better."""
+    found = [f for o in release.protocol.outcomes if (f := facts.finding(release, o)) is not None]
+    return sorted(found, key=_place)
+
+
+def _place(finding: Finding) -> tuple[int, int]:
+    if finding.certainty in _CLEAR:
+        return 0, _ORDER[finding.valence]
+    return (1 if finding.certainty == "too_uncertain" else 2), 0
+
+
+# ---- what changed ----------------------------------------------------------------------------------
+
+
+def changes(release: Release, planned: list[Finding], service: str) -> list[str]:
+    """One line for what got worse, what got better, what cannot be told, and the harms that were not asked about."""
+    if not planned:
+        return ["Nothing was planned that these records can answer."]
+    lines = []
+    for valence, name in _GROUPS:
+        group = [f for f in planned if f.valence == valence and f.certainty in _CLEAR]
+        if group:
+            lines.append(f"**{name}:** {_told(group)}")
+        elif valence != "neither" and any(f.has_number for f in planned):
+            lines.append(f"**{name}:** nothing that we can be sure of.")
+    lines += _untold(planned, service)
+    return [*lines, *_chosen_line(release), *_harm_lines(release, service)]
+
+
+def _chosen_line(release: Release) -> list[str]:
+    """What people chose to ask about, in one line: what points one way, what cannot be told, what is not recorded."""
+    found = [read_chosen(release, item) for item in release.protocol.chosen]
+    if not found:
+        return []
+    said = []
+    for f in found:
+        if f.certainty in _CLEAR:
+            good = "" if f.item.better == "neither" else (
+                " (better)" if (f.value > 0) == (f.item.better == "higher") else " (worse)")  # fmt: skip
+            said.append(f"the figures suggest {'more' if f.value > 0 else 'fewer'} people who {f.item.plain}{good}")
+    unsure = sum(f.certainty == "too_uncertain" for f in found)
+    silent = sum(f.certainty in ("cannot_tell", "not_released") for f in found)
+    said += [f"we cannot tell for {unsure} of {len(found)}"] * bool(unsure)
+    said += [f"{silent} of {len(found)} {'is' if silent == 1 else 'are'} not recorded or not shown"] * bool(silent)
+    return [f"**[What matters to people](#what-matters-to-people):** {'; '.join(said)}."]
+
+
+def _told(group: list[Finding]) -> str:
+    """`The figures suggest it for moving into a care home and days spent on a rehabilitation ward.`"""
+    said = []
+    for rung, lead in _LEAD.items():
+        named = [f.outcome.plain for f in group if f.certainty == rung]
+        if named:
+            said.append(f"{lead} {listed(named) if len(named) < 4 else f'{len(named)} things in the table'}.")
+    text = " ".join(said)
+    return text[:1].lower() + text[1:]
+
+
+def _untold(planned: list[Finding], service: str) -> list[str]:
+    lines = []
+    unsure = [f for f in planned if f.certainty == "too_uncertain"]
+    if unsure:
+        every = "all" if len(unsure) == len(planned) else f"{len(unsure)} of the"
+        lines.append(f"**We cannot tell** if {service} changed {every} {_things(planned)}. They may be better or "
+                     "worse.")  # fmt: skip
+    none = [f for f in planned if f.certainty in ("cannot_tell", "not_released")]
+    if none:
+        every = "any" if len(none) == len(planned) else f"{len(none)} of the"
+        lines.append(f"**There is no number** for {every} {_things(planned)}. The table says why.")
+    return lines
+
+
+def _things(planned: list[Finding]) -> str:
+    return f"{len(planned)} things that we looked at" if len(planned) > 1 else "the one thing that we looked at"
+
+
+def _harm_lines(release: Release, service: str) -> list[str]:
+    """Deaths, and harms that nobody planned to count: on the first page whatever else is there."""
+    lines = []
+    if facts.release_has(release, "description.recurrence"):
+        lines.append(f"**Deaths:** the plan did not ask if {service} changed them. They are counted under "
+                     "[Bad news](#bad-news).")  # fmt: skip
+    missing = uncounted_harms(release)
+    if missing:
+        lines.append(f"**Nobody counted:** {listed(missing)}.")
+    return lines
+
+
+# ---- the table -------------------------------------------------------------------------------------
+
+
+def summary_table(release: Release, planned: list[Finding]) -> pd.DataFrame:
+    """One row an outcome: the change with its range, and the rung; deaths last."""
+    rows = [(starts_with_capital(f.outcome.plain), change_cell(f), _sure_cell(f)) for f in planned]
+    rates = death_rates(release)
+    if rates:
+        said = "; ".join(f"{share} in 100 in {name}" for name, share in rates)
+        rows.append(("Deaths after a stay in hospital", starts_with_capital(said), "A count, not an effect"))
+    return pd.DataFrame(rows, columns=list(_HEAD))
+
+
+def change_cell(finding: Finding) -> str:
+    """`4 fewer in 10 (5 to 2 fewer)`; why there is none."""
+    if finding.certainty == "not_released":
+        return "Not released"
+    if not finding.has_number:
+        return f"No number. {full_stop(plain_reason(finding.reason))}"
+    ends = [finding.value, finding.lower, finding.upper]
+    if finding.outcome.scale == "gbp_per_person_quarter":
+        told = [signed_money(x) if math.isfinite(x) else "" for x in ends]
+        told = ["no change" if t == "no different" else t for t in told]
+        lead = "about the same" if told[0] == "no change" else told[0]
+    else:
+        base = ratio_base(*ends) if finding.outcome.scale == "rate_ratio" else finding_base(finding)
+        told = [_more(x - finding.null, base) for x in ends]
+        lead = f"{told[0]} in {base:,}" if told[0][0].isdigit() else "about the same"
+        if lead == "about the same" and finding.has_range:
+            return f"{lead} ({told[1]} to {told[2]} in {base:,})"
+    if not finding.has_range:
+        return f"{lead} (no range)"
+    return f"{lead} ({_shorter(told[1], told[2])})"
+
+
+def _shorter(low: str, high: str) -> str:
+    """`5 to 2 fewer` rather than `5 fewer to 2 fewer`; `£200 to £900 more`."""
+    first, _, word = low.rpartition(" ")
+    if first and not first.startswith("less than") and high.endswith(f" {word}"):
+        return f"{first} to {high}"
+    return f"{low} to {high}"
+
+
+def _more(change: float, base: int) -> str:
+    if not math.isfinite(change):
+        return ""
+    count = round(base * change)
+    if count == 0:
+        return "no change" if abs(change) < 1e-9 else f"less than 1 {'fewer' if change < 0 else 'more'}"
+    return f"{abs(count):,} {'fewer' if count < 0 else 'more'}"
+
+
+def _sure_cell(finding: Finding) -> str:
+    words = starts_with_capital(LADDER_SHORT[finding.certainty])
+    if finding.certainty not in _CLEAR:
+        return words
+    return words if finding.valence == "neither" else f"{words}: for the {finding.valence}"
+
+
+def _note(planned: list[Finding]) -> str:
+    first = next((f for f in planned if f.has_number and f.outcome.scale == "rate_ratio"), None)
+    if first is None:
+        return "The true answer may lie anywhere in the range."
+    base = ratio_base(first.value, first.lower, first.upper)
+    return (f'How to read it: "{_more(first.value - 1, base)} in {base}" means {round(base * first.value):,} where we '
+            f"would have expected {base:,}. The true answer may lie anywhere in the range.")  # fmt: skip
+
+
+# ---- how sure, what is not known, who took part ------------------------------------------------------
+
+
+def how_sure(planned: list[Finding]) -> list[str]:
+    """How many of the things stand on each rung of the ladder."""
+    if not planned:
+        return ["We looked at nothing."]
+    words: dict[Certainty, str] = {
+        "strong": "there is strong evidence for {}", "likely": "a change is likely for {}",
+        "suggests": "the figures suggest a change for {}", "too_uncertain": "we cannot tell for {}",
+        "cannot_tell": "{} could not be worked out", "not_released": "{} cannot be shown",
+    }  # fmt: skip
+    count = {rung: sum(f.certainty == rung for f in planned) for rung in words}
+    said = [text.format(count[rung]) for rung, text in words.items() if count[rung]]
+    whole = f"{len(planned)} things" if len(planned) > 1 else "1 thing"
+    lines = [f"We looked at {whole}. Of these, {listed(said)}."]
+    if count["suggests"]:
+        lines.append('"Suggests" means that it points one way, but the comparison has a weak spot.')
+    return lines
+
+
+def unknown(release: Release, planned: list[Finding], service: str) -> list[str]:
+    """What nobody can read out of this report."""
+    protocol = release.protocol
+    lines = []
+    if planned and not any(f.certainty in _CLEAR for f in planned):
+        lines.append("We have no clear answer to the question.")
+    if any(f.has_number for f in planned):
+        if len(protocol.areas.treated) == 1:
+            lines.append(
+                f"Only {protocol.areas.treated[0]} had {service}. Something else there may have made a change."
+            )
+        else:
+            lines.append(f"Something else may have changed where {service} came in.")
+    lines.append("We do not know what it was like for people. Records do not say. See [What this cannot tell "
+                 "us](#what-this-cannot-tell-us).")  # fmt: skip
+    return lines
+
+
+def who_took_part(review: Review) -> list[str]:
+    """Who wrote the report and how many people with lived experience took part; said plainly where nobody wrote it."""
+    involvement = review.involvement
+    if involvement.people is None:
+        lines = ["Nobody wrote down if people with lived experience took part."]
+    elif involvement.people == 0:
+        lines = ["Nobody with lived experience took part."]
+    else:
+        many = "1 person" if involvement.people == 1 else f"{involvement.people} people"
+        lines = [f"{many} with lived experience took part."]
+    names = "Their names are" if involvement.credits else "No names are recorded. More is"
+    return [*lines, f"{names} under [Who took part](#who-took-part)."]
