@@ -32,7 +32,7 @@ export OPENBLAS_NUM_THREADS := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup evaluate test test-quick lint format lab notebooks simulate recovery area-truth area-speed person-truth person-speed cost-speed cost-truth value-speed risk-truth risk-speed lock clean
+.PHONY: help setup evaluate test test-quick lint format lab notebooks simulate worlds report-checks recovery area-truth area-speed person-truth person-speed cost-speed cost-truth value-speed risk-truth risk-speed lock clean
 
 help: ## Say what can be asked for
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -82,6 +82,17 @@ notebooks: $(READY) ## For authors: run the notebooks in place and keep their ou
 
 simulate: $(READY) ## Write the default world again, byte for byte
 	$(BIN)/evalkit simulate --settings $(SETTINGS) --out data/synthetic/ipsa
+
+worlds: $(READY) ## Evaluate the worlds of no effect, of harm and of too few people; what is released of them goes to reports/worlds (about 8 minutes)
+	set -e; for world in none harm little; do \
+		$(BIN)/evalkit simulate --settings data/synthetic/settings/$$world.toml --out build/worlds/data/$$world; \
+		$(BIN)/evalkit evaluate --protocol "$(PROTOCOL)" --data build/worlds/data/$$world --out build/worlds/$$world --jobs $(JOBS); \
+		mkdir -p reports/worlds/$$world; \
+		cp build/worlds/$$world/results.parquet build/worlds/$$world/manifest.json build/worlds/$$world/peer.txt reports/worlds/$$world/; \
+	done
+
+report-checks: $(READY) ## Print accessibility, plain language, form and attack numbers for the reports of four worlds (about 2 minutes)
+	$(BIN)/python benchmarks/report_checks.py
 
 recovery: $(READY) ## Hold the intervals to the truth over WORLDS worlds (about 5 s each)
 	$(BIN)/python benchmarks/recovery.py --worlds $(WORLDS) --jobs $(JOBS)

@@ -1,6 +1,6 @@
 """How often the primary intervals hold the truth: many worlds, the analysis that the notebooks run.
 
-    python benchmarks/recovery.py --worlds 200 --jobs 2
+    python benchmarks/recovery.py --worlds 200 --jobs 2 [--keep src/evalkit/report/data/coverage.csv]
 
 For each estimand and estimator: bias with its Monte-Carlo error, coverage with its own, and the share of
 worlds in which there was no estimate. Definitions as in Morris, White and Crowther 2019, Stat Med 38:2074.
@@ -126,18 +126,57 @@ def main() -> None:
     parser.add_argument("--settings", default=str(ROOT / "data/synthetic/settings/ipsa.toml"))
     parser.add_argument("--protocol", default=str(ROOT / "protocols/ipsa.toml"))
     parser.add_argument("--out", type=Path, help="write every estimate to this Parquet file")
+    parser.add_argument(
+        "--keep", type=Path, help="also write the summary that the academic report shows to this CSV file"
+    )
     parser.add_argument("--summarise", type=Path, nargs="+", help="only sum up files that earlier runs wrote")
     asked = parser.parse_args()
     if asked.summarise:
-        report(pd.concat([pd.read_parquet(path) for path in asked.summarise], ignore_index=True))
+        rows = pd.concat([pd.read_parquet(path) for path in asked.summarise], ignore_index=True)
+        report(rows)
+        if asked.keep:
+            keep(rows, asked.keep)
         return
     run = partial(run_world, settings=asked.settings, protocol=asked.protocol)
     seeds = range(asked.first_seed, asked.first_seed + asked.worlds)
     with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:
         rows = pd.DataFrame([row for world in pool.map(run, seeds) for row in world])
+    rows = rows.assign(**made_from(Path(asked.settings), Path(asked.protocol)))
     if asked.out:
         rows.to_parquet(asked.out, index=False)
     report(rows)
+    if asked.keep:
+        keep(rows, asked.keep)
+
+
+def made_from(settings: Path, protocol: Path) -> dict[str, str]:
+    """The digests of settings, protocol and code, which stay with every estimate."""
+    from evalkit.core.protocol import load_protocol
+    from evalkit.pipeline.provenance import file_digest, package_digest
+
+    return {"settings": file_digest(settings), "protocol": load_protocol(protocol).digest, "code": package_digest()}
+
+
+def keep(rows: pd.DataFrame, path: Path) -> None:
+    """Write the summary with what it was made from: worlds, seeds and the digests of settings, protocol and code."""
+    names = ("settings", "protocol", "code")
+    if not set(names) <= set(rows.columns) or any(rows[name].nunique() != 1 for name in names):
+        raise SystemExit(
+            "These estimates do not say that they were all made from the same settings, protocol and code."
+        )
+    found = summarise(rows)
+    found = found[found["coverage"].notna() & found["role"].isin(["primary", "naive", "sensitivity"])]
+    seeds = sorted(set(rows["seed"]))
+    told = {"worlds": str(len(seeds)), "seeds": f"{seeds[0]} to {seeds[-1]}", **rows.iloc[0][list(names)]}
+    head = "# How often intervals held the truth: summary of benchmarks/recovery.py, read by the academic report\n"
+    head += "".join(f"# {name}: {value}\n" for name, value in told.items())
+    columns = ["estimand", "role", "estimator", "worlds", "refused", "truth", "bias", "bias_mcse", "coverage",
+               "coverage_mcse"]  # fmt: skip
+    rounded = found[columns].round({"refused": 3, "coverage": 3, "coverage_mcse": 3})
+    money = found["truth"].abs() >= 10
+    for column in ("truth", "bias", "bias_mcse"):
+        rounded[column] = [f"{v:.0f}" if big else f"{v:.4f}" for v, big in zip(found[column], money, strict=True)]
+    path.write_text(head + rounded.to_csv(index=False), encoding="utf-8")
 
 
 def report(rows: pd.DataFrame) -> None:

@@ -30,7 +30,7 @@ def entry(text: str, **more: object) -> dict:
 def html_page(entries: object, *, report: str = "peer", version: str = "1") -> str:
     data = json.dumps(entries).replace("<", "\\u003c")
     about = f'id="evalkit-comments" data-report="{report}" data-version="{version}"'
-    return f'<!DOCTYPE html>\n<html lang="en-GB"><body><script type="application/json" {about}>{data}</script></body></html>'
+    return f'<!DOCTYPE html>\n<html><body><script type="application/json" {about}>{data}</script></body></html>'
 
 
 def write_html(path: Path, *entries: dict, **about: str) -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import evalkit
+from evalkit.cli_cite import cite
 from evalkit.cli_release import release
 from evalkit.cli_review import review_app
 from evalkit.core.errors import EvalkitError
@@ -116,6 +117,7 @@ def dictionary() -> None:
 
 app.add_typer(review_app, name="review")
 app.command("release")(release)
+app.command("cite")(cite)
 risk_app = typer.Typer(no_args_is_help=True, help="Use the risk models that an evaluation has made.")
 app.add_typer(risk_app, name="risk")
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from evalkit.analysis.chosen import estimate_chosen
 from evalkit.analysis.study import open_study
 from evalkit.core.result import Results
+from evalkit.disclose.chosen import FourShares
 from evalkit.estimators.people.recorded_change import RecordedChange, compute_recorded_change
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +66,19 @@ def test_missing_alike_on_both_sides_leaves_the_interval_right(effect):
     # The interval is not right by being wide: its error is the spread over worlds.
     spread = np.std([found.observed.value - truth for found, truth in worlds], ddof=1)
     assert np.mean([found.observed.se for found, _ in worlds]) == pytest.approx(spread, rel=0.15)
+
+
+def test_what_is_released_holds_the_truth_as_often():
+    """Ends worked out from rounded counts, as the gate does: rounding is part of the error, years are independent."""
+    rng = np.random.default_rng(14)
+    held = []
+    for _ in range(WORLDS):
+        found, truth = draw(rng, effect=EFFECT)
+        had, answered = (5 * np.floor(n.ravel() / 5 + 0.5) for n in (found.had, found.answered))
+        told = FourShares(list(np.round(had / answered, 3)), list(answered))
+        half = told.error(5) * stats.t.ppf(0.5 + LEVEL / 2, answered.min() - 1)
+        held.append(abs(told.value - truth) <= half)
+    assert LEAST <= np.mean(held) < 1
 
 
 def test_where_one_side_stops_asking_those_who_are_worse_the_interval_misleads_and_the_bounds_do_not():

@@ -24,7 +24,7 @@ from evalkit.review.record import KINDS, Comment, Review, Version
 
 TEXT = """### A heading
 
-First *one*, with $x_i$.
+First *one* &lt;b&gt;, with $x_i$.
 
 - an item
 
@@ -107,7 +107,7 @@ def test_blocks_are_numbered_in_reading_order_within_their_part(rendered):
         ("prose-1", "paragraph", "One."),
         ("prose-2", "paragraph", "Two."),
         ("a-heading", "heading", "A heading"),
-        ("text-lead-1", "paragraph", "First one, with x_i."),
+        ("text-lead-1", "paragraph", "First one <b>, with x_i."),
         ("text-lead-2", "item", "an item"),
         ("text-lead-3", "item", "and more of it"),
         ("text-lead-4", "item", "a link"),
@@ -176,7 +176,7 @@ def test_what_an_answered_comment_changed_is_named_after_it(tmp_path):
 
 def test_labels_stand_in_words_in_every_form_and_leave_the_digests_alone(tmp_path):
     document = document_of(tmp_path, *whole())
-    names = ("prose-1", "text-lead-4", "fig-a", "tab-a", "tab-a-note", "a-heading", "text-lead-7")
+    names = ("prose-1", "text-lead-1", "text-lead-4", "fig-a", "tab-a", "tab-a-note", "a-heading", "text-lead-7")
     labelled = with_labels(document, {name: f"New {name}" for name in names})
     found = {block.id: block for block in read_blocks(labelled)}
     for name in ("prose-1", "text-lead-4", "tab-a-note"):
@@ -188,7 +188,12 @@ def test_labels_stand_in_words_in_every_form_and_leave_the_digests_alone(tmp_pat
     with zipfile.ZipFile(made.files[1]) as archive:
         body = re.sub("<[^>]+>", "", archive.read("word/document.xml").decode())
     assert page.count("Changed since version 1.") == len(names)
+    assert f"What changed in this version: {len(names)} parts" in page
+    for name in names:
+        assert re.search(f'<li>Changed since version 1: <a href="#{name}">', page), name
     assert body.count("Changed since version 1.") == len(names)
+    assert page.count("First one &lt;b&gt;, with") == 1
+    assert page.count("&lt;b&gt;, with") == 2
     assert "Figure 1. A square. Changed since version 1." in page
     assert digests(made.blocks) == digests(read_blocks(document))
 

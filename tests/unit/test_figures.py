@@ -104,13 +104,15 @@ def test_icons_count_what_they_say() -> None:
         line for line in figure.axes[1].lines if line.get_marker() == "o" and line.get_markerfacecolor() != "white"
     ]
     assert sum(len(line.get_xdata()) for line in filled) == 14
-    assert markers(figure, 0, "D") == 26 - 15
+    assert markers(figure, 0, "D") == 20 - 15  # our best answer
+    assert markers(figure, 0, "^") == 26 - 20  # the top of the range
     alt = figures.describe_risk_icons(**options)
     assert "about 20" in alt
     assert "15 to 26" in alt
     ratio = {"ratio": (0.6, 0.4, 0.8), "unit": "entries", "titles": ("Expected", "Seen")}
     rows = figures.plot_ratio_icons(**ratio)
-    assert markers(rows, 0, "D") == 4
+    assert markers(rows, 0, "D") == 6 - 4
+    assert markers(rows, 0, "^") == 8 - 6
     assert markers(rows, 0, "o") == 10 + 4
     assert "could be 4 to 8" in figures.describe_ratio_icons(**ratio)
 

@@ -156,6 +156,16 @@ def test_control_chart_tells_kinds_apart_by_shape_and_words() -> None:
     assert "improvement" in figures.describe_xmr(rows, adoption=START)
 
 
+def test_a_control_chart_with_no_flagged_period_says_so() -> None:
+    cells = []
+    for quarter in QUARTERS:
+        for name, number in (("value", 10.0), ("mean", 10.5), ("lower", 8.0), ("upper", 13.0), ("flag", 0.0)):
+            cells.append(Cell(quarter, name, number, "statistic", label="common cause" if name == "flag" else ""))
+    told = figures.describe_xmr(table("xmr.entry", cells), adoption=START)
+    assert "0 points of improvement" in told
+    assert "0 points of concern" in told
+
+
 def test_weights_below_a_hundredth_are_left_out_and_counted() -> None:
     cells = [
         Cell(a, "synthetic_control", w, "statistic") for a, w in (("Brent", 0.6), ("Ealing", 0.4), ("Barnet", 0.004))

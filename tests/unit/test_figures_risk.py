@@ -103,9 +103,9 @@ def test_icons_say_what_they_show(name) -> None:
     assert f"it found about {round(100 * ends['found'][0])}" in alt
     assert ("could be" in alt) is (name != "no range")
     for ax, low in zip(figure.axes, (ends["right"][1], ends["found"][1]), strict=False):
-        solid, unsure, empty = (len(line.get_xdata()) for line in ax.lines)
-        assert solid + unsure + empty == 100  # circles, diamonds and rings: shapes, not colours alone
-        assert {line.get_marker() for line in ax.lines} == {"o", "D"}
+        solid, best, top, empty = (len(line.get_xdata()) for line in ax.lines)
+        assert solid + best + top + empty == 100  # circles, diamonds, triangles and rings: not colours alone
+        assert [line.get_marker() for line in ax.lines] == ["o", "D", "^", "o"]
         if math.isfinite(low):
             assert solid == round(100 * low)
 

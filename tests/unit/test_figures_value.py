@@ -200,7 +200,7 @@ def test_stacks_are_as_long_as_their_parts_and_a_withheld_part_is_dotted() -> No
     ax = figures_budget.plot_change(rows, **options).axes[0]
     dotted = [bar for bar in ax.patches if bar.get_linestyle() == ":"]
     assert [round(bar.get_width()) for bar in dotted] == pytest.approx([8520], abs=60)
-    assert "placements £9,210 to not released" in figures_budget.describe_change(rows, **options)
+    assert "Placements £9,210 to not released" in figures_budget.describe_change(rows, **options)
 
 
 def test_after_less_before_is_use_and_price() -> None:
@@ -234,8 +234,8 @@ def test_an_interval_of_its_own_goes_before_that_of_the_saving() -> None:
 def test_refused_counterfactuals_leave_the_other_bars() -> None:
     rows = value_release("refused").table("budget")
     alt = figures_budget.describe_budget(rows, names=NAMES)
-    assert alt.count("what we think would have been spent without IPSA not released") == 3
-    assert "the old budget £14.2m" in alt
+    assert alt.count("What we think would have been spent without IPSA not released") == 3
+    assert "The old budget £14.2m" in alt
     drawn = [text for text, _ in boxes(figures_budget.plot_budget(rows, names=NAMES))]
     assert sum("not released" in text for text in drawn) == 3
 

@@ -187,6 +187,20 @@ def test_a_p_value_of_exactly_one_less_the_level_rejects():
     assert (lower, upper) == pytest.approx((-0.9, 0.9), abs=1e-6)
 
 
+@pytest.mark.parametrize("spread", [0.1, 30.0, 400.0])
+def test_a_ratio_that_is_never_rejected_has_open_ends_and_no_number_overflows(spread):
+    """Where next to nothing is counted the spread is wide: forty of a log ratio are past what a number holds."""
+    tried = []
+
+    def p_value(candidate: float) -> float:
+        tried.append(candidate)
+        return 1.0
+
+    lower, upper, _, checks = attained_interval(p_value, 0.5, spread, 40, 0.95, multiplicative=True)
+    assert (lower, upper, checks) == (0.0, np.inf, ())
+    assert 0 < min(tried) <= max(tried) < np.inf
+
+
 def test_what_cannot_be_had_is_refused(panel):
     few = panel.only(tuple(panel.units[:9]))
     with pytest.raises(NotEstimable, match="too few for an honest permutation"):

@@ -312,7 +312,7 @@ def test_too_few_people_are_no_numbers(world, monkeypatch) -> None:
     seen = peer(world, monkeypatch, few=True)
     assert "This is not released. Too few people are behind it." in texts(seen)
     assert not [name for name in seen if name.startswith("fig-")]
-    assert set(re.findall(r"\d+", texts(seen))) <= {"3"}  # within 3 months
+    assert set(re.findall(r"\d+", texts(seen))) <= {"3", "5"}  # within 3 months; what it looks at, by the plan
 
 
 def test_what_the_services_own_people_can_bear_is_said(monkeypatch) -> None:
@@ -323,8 +323,8 @@ def test_what_the_services_own_people_can_bear_is_said(monkeypatch) -> None:
 
 
 def test_a_model_that_got_old_says_so(monkeypatch) -> None:
-    assert "By 2017 its risks had become too high." in said(peer("too_high", monkeypatch), "text-risk-not-for")
-    assert "A model gets old" not in said(peer("good", monkeypatch), "text-risk-not-for")
+    assert "By 2017 its risks had become too high." in said(peer("too_high", monkeypatch), "text-risk-steady")
+    assert "A model gets old" not in texts(peer("good", monkeypatch))
 
 
 @pytest.mark.parametrize(("days", "words"), [(30, "within a month"), (90, "within 3 months"), (365, "within a year"),

@@ -178,7 +178,10 @@ def test_the_peer_report_reads_plainly(releases, world, drop, monkeypatch) -> No
 def test_bad_news_is_on_the_first_page(releases, world, monkeypatch) -> None:
     outputs = peer_outputs(releases[world], monkeypatch)
     first = next(data["text/markdown"] for data, meta in outputs if meta["evalkit"]["id"] == "text-summary")
-    assert ("That is for the worse" in first) is (world == "harm")
+    assert ("**For the worse:** it is likely for" in first) is (world == "harm")
+    assert ("**For the better:** it is likely for" in first) is (world == "benefit")
+    assert "**Deaths:**" in first
+    assert "held under the Mental Health Act" in first
     assert "Simulated" in first
     bad = next(data["text/markdown"] for data, meta in outputs if meta["evalkit"]["id"] == "text-bad-news")
     assert ("These got worse" in bad) is (world == "harm")

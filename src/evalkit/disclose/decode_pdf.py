@@ -1,11 +1,12 @@
 """The words of a PDF: those on its pages by each font's own table, and those in its properties, tags and metadata.
 
-Written for what typst writes: objects one by one or in streams of objects, compressed with Flate or not at all. What cannot
-be read is said, never passed over (ISO 32000-1, sections 7.3, 7.5 and 9.10).
+Written for what typst writes: objects one by one or in streams of objects, compressed with Flate or not at all. What
+cannot be read is said, never passed over (ISO 32000-1, sections 7.3, 7.5 and 9.10).
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,9 @@ _OBJECT = re.compile(rb"(\d+)\s+\d+\s+obj\b")
 _STREAM = re.compile(rb"stream\r?\n")
 _LENGTH = re.compile(rb"/Length\s+(\d+)(\s+\d+\s+R)?")
 _REFERENCE = re.compile(rb"(\d+)\s+\d+\s+R")
-_TOKEN = re.compile(rb"\((?P<text>)|<(?P<hex>[0-9A-Fa-f\s]*)>(?!>)|(?P<name>/[^\s<>()\[\]/]*)|(?P<word>[^\s<>()\[\]/]+)")
+_TOKEN = re.compile(
+    rb"\((?P<text>)|<(?P<hex>[0-9A-Fa-f\s]*)>(?!>)|(?P<name>/[^\s<>()\[\]/]*)|(?P<word>[^\s<>()\[\]/]+)"
+)
 _ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f", b"(": b"(", b")": b")", b"\\": b"\\"}
 _SHOWS = (b"Tj", b"TJ", b"'", b'"')
 
@@ -49,7 +52,7 @@ def read_pdf(content: bytes) -> PdfText:
     fonts_of = {number: _fonts(found.head, objects) for number, found in objects.items()}
     for number, found in objects.items():
         for stream in _content_streams(number, found, objects):
-            text, blind = _page_text(objects[stream].body, fonts_of[number], objects)
+            text, blind = _page_text(objects[stream].body, fonts_of[number])
             pieces.append((f"page object {number}", text))
             unread += [f"text of page object {number} in a font without a table of its letters"] * blind
     return PdfText(tuple(pieces), tuple(dict.fromkeys(unread)))
@@ -134,12 +137,16 @@ def _content_streams(number: int, found: _Object, objects: Mapping[int, _Object]
     if not re.search(rb"/Type\s*/Page(?![a-zA-Z])", found.head):
         return []
     listed = re.search(rb"/Contents\s*(\[[^\]]*\]|\d+\s+\d+\s+R)", found.head)
-    return [int(n) for n in _REFERENCE.findall(listed[1])] if listed else []
+    numbers = [int(n) for n in _REFERENCE.findall(listed[1])] if listed else []
+    if len(numbers) == 1 and numbers[0] in objects and objects[numbers[0]].head.strip().startswith(b"["):
+        numbers = [int(n) for n in _REFERENCE.findall(objects[numbers[0]].head)]
+    return [n for n in numbers if n in objects]
 
 
 # ---- words ---------------------------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=64)
 def _letters(table: bytes) -> dict[int, str]:
     """What each glyph of a font stands for (a ToUnicode CMap)."""
     letters: dict[int, str] = {}
@@ -154,8 +161,7 @@ def _letters(table: bytes) -> dict[int, str]:
     return letters
 
 
-def _page_text(body: bytes, fonts: Mapping[bytes, Mapping[int, str] | None],
-               objects: Mapping[int, _Object]) -> tuple[str, bool]:  # fmt: skip
+def _page_text(body: bytes, fonts: Mapping[bytes, Mapping[int, str] | None]) -> tuple[str, bool]:
     """The text of one stream in its own order, runs parted by spaces, and whether some of it cannot be read."""
     out: list[str] = []
     blind, font, name = False, None, b""

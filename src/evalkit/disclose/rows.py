@@ -12,6 +12,7 @@ from scipy import stats
 
 from evalkit.core.errors import DisclosureError, Fault
 from evalkit.disclose.check_rows import checked_by, is_count_check, is_freedom_check
+from evalkit.disclose.digits import outwards, significant
 from evalkit.disclose.money import coarsen_money, is_money
 from evalkit.disclose.policy import Policy
 from evalkit.disclose.risk import coarsen_risk, hides_counts, rule_on_risk
@@ -338,7 +339,7 @@ def _naive(row: Row, policy: Policy) -> Row:
     else:
         lower = value + widen * (row["lower"] - row["value"])
         upper = value + widen * (row["upper"] - row["value"])
-    shown = {"value": value, "lower": _outwards(lower, -1, digits), "upper": _outwards(upper, 1, digits)}
+    shown = {"value": value, "lower": outwards(lower, -1, digits), "upper": outwards(upper, 1, digits)}
     return dict.fromkeys(NUMBERS, math.nan) | _decimals(shown, row, fewer=1)
 
 
@@ -388,14 +389,6 @@ def _hides_events(row: Row) -> bool:
     return row["kind"] == "estimate" and row["role"] == "naive" and bool(row["n_events"] < _MANY_EVENTS)
 
 
-def _outwards(number: float, direction: int, digits: int) -> float:
-    """The next number of so many significant digits below (`direction` -1) or above (1)."""
-    if number == 0 or not math.isfinite(number):
-        return number
-    unit = 10.0 ** (math.floor(math.log10(abs(number))) - digits + 1)
-    return significant(direction * math.ceil(direction * number / unit - 1e-9) * unit, digits + 1)
-
-
 def _digits(row: Row, digits: int, policy: Policy) -> Row:
     new = {column: significant(row[column], digits) for column in ("value", "se", "lower", "upper")}
     p_value = float(row["p_value"])
@@ -404,8 +397,3 @@ def _digits(row: Row, digits: int, policy: Policy) -> Row:
 
 def _level(row: Row) -> float:
     return float(row["level"]) if math.isfinite(row["level"]) else 0.95
-
-
-def significant(number: float, digits: int) -> float:
-    """`number` at so many significant digits; what is not finite stays as it is."""
-    return float(f"{number:.{digits}g}") if math.isfinite(number) else number

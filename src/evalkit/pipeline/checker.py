@@ -58,7 +58,8 @@ def render_read_first(released: Release, answers: Sequence[Answer], files: Seque
         f"# {study.title}: for the output checker\n\n{kind}"
         f"These files are asked to leave the secure environment. They were made from released numbers alone "
         f"(protocol {manifest['protocol_digest'][:12]}, data {manifest['data_digest'][:12]}, evalkit "
-        f"{manifest['evalkit_version']}). `checksums.txt` holds the SHA-256 of each; `withheld.csv` every number that is "
+        f"{manifest['evalkit_version']}). `checksums.txt` holds the SHA-256 of each; `withheld.csv` every number that "
+        "is "
         f"withheld, and why. The working files stayed behind.\n\n"
         f"Comments by readers: {len(review.comments)}, all answered.\n\n"
         f"## Files\n\n{listed}\n\n## Questions and answers\n\n{asked}\n"
@@ -73,7 +74,8 @@ def _profile(released: Release) -> Answer:
     zeros = "withheld like them" if profile["zeros"] == "suppress" else "shown"
     return Answer(
         "Which rules were applied?",
-        f"The profile `{profile['name']}`: counts below {profile['threshold']} are withheld, all others are shown to the "
+        f"The profile `{profile['name']}`: counts below {profile['threshold']} are withheld, all others are shown to "
+        "the "
         f"nearest {profile['base']}; a count of nought is {zeros}. Source: {profile['source']}",
     )
 
@@ -98,7 +100,8 @@ def _withheld(released: Release) -> Answer:
     rules = "\n".join(f"- {name}: {counts.get(name, 0)}, because {why}" for name, why in _RULES.items())
     return Answer(
         "How many numbers are withheld, and by which rule?",
-        f"{counts['suppressed']} of {counts['numbers']}.\n\n{rules}\n\nWhether a withheld count could be worked out from "
+        f"{counts['suppressed']} of {counts['numbers']}.\n\n{rules}\n\nWhether a withheld count could be worked out "
+        "from "
         f"those shown was tested by integer programming over everything that adds up.",
     )
 
@@ -111,8 +114,10 @@ def _dominance(released: Release) -> Answer:
     tables = ", ".join(f"`{name}`" for name in sorted(set(money["table"])))
     return Answer(
         "Does one person make up most of a sum of money?",
-        f"Tested on people's rows before the gate: fewer than 10 people with any cost, one person with more than half, the "
-        f"two largest with 90% or more, or all but the two largest less than 10% of the largest. What failed is withheld "
+        f"Tested on people's rows before the gate: fewer than 10 people with any cost, one person with more than half, "
+        "the "
+        f"two largest with 90% or more, or all but the two largest less than 10% of the largest. What failed is "
+        "withheld "
         f"wherever it stands. Tables: {tables}. The gate sees no rows and cannot test it again.",
     )
 
@@ -127,8 +132,10 @@ def _models(released: Release) -> Answer:
     told = f" The fewest residual degrees of freedom told are {freedom['value'].min():g}." if len(freedom) else ""
     return Answer(
         "What of model estimates and their residual degrees of freedom?",
-        f"{len(fitted)} estimates are shown, at no more than four digits. {least}{told} Residuals, weights, fitted values "
-        f"and covariances are not released. A model of an area's periods has as many degrees of freedom as it has periods "
+        f"{len(fitted)} estimates are shown, at no more than four digits. {least}{told} Residuals, weights, fitted "
+        "values "
+        f"and covariances are not released. A model of an area's periods has as many degrees of freedom as it has "
+        "periods "
         f"less parameters: the unit is the area, and counts behind a period are guarded as counts.",
     )
 
@@ -138,7 +145,8 @@ def _curves(released: Release) -> Answer:
     tables = sorted({t for t in frame["table"] if any(word in t for word in _CURVES)})
     return Answer(
         "What of survival curves and other curves?",
-        f"Steps are whole multiples of the rounding base over the rounded number at the start; a step that rests on too "
+        f"Steps are whole multiples of the rounding base over the rounded number at the start; one that rests on too "
+        ""
         f"few, or leaves too few, is withheld. Smooth curves end at the mean of the outer tenths. Tables: "
         f"{', '.join(f'`{t}`' for t in tables) or 'none'}.",
     )
@@ -155,7 +163,8 @@ def _pictures(files: Sequence[str]) -> Answer:
     shown = [name for name in files if re.search(r"\.(html|pdf|docx|png|svg)$", name)]
     return Answer(
         "What is in the pictures?",
-        f"They are drawn from released rows. The text in them, alternative texts, text of SVG and chunks of PNG were read "
+        f"They are drawn from released rows. The text in them, alternative texts, text of SVG and chunks of PNG were "
+        "read "
         f"in {len(shown)} files. Pixels were not: code cannot read what a picture looks like.",
         "nobody yet",
     )
@@ -170,8 +179,10 @@ def _earlier(released: Release) -> Answer:
     held = released.manifest["counts"].get("differencing", 0)
     return Answer(
         question,
-        f"Yes: the release with manifest {earlier['manifest'][:12]}, made from {earlier['data']} data. Of both together, "
-        f"{len(earlier['kept'])} numbers are shown as they were, because what is behind them moved by too few people to "
+        f"Yes: the release with manifest {earlier['manifest'][:12]}, made from {earlier['data']} data. Of both "
+        "together, "
+        f"{len(earlier['kept'])} numbers are shown as they were, because what is behind them moved by too few to "
+        ""
         f"tell, and {held} are withheld. Releases before that one, and those of other teams, were not compared.",
     )
 
@@ -179,17 +190,18 @@ def _earlier(released: Release) -> Answer:
 def _traces() -> Answer:
     return Answer(
         "Are there unreleased counts, paths, names of users or times in the files?",
-        "None was found. Every file was decoded (text, attributes, embedded data, properties, metadata) and searched for "
+        "None was found. Every file was decoded (text, attributes, embedded data, properties, metadata) and searched "
+        "for "
         "every exact count of three digits or more that is not released.",
     )
 
 
 def _open_questions() -> tuple[Answer, ...]:
     return (
-        Answer("Do the words describe anybody?", "Texts come from notebooks, the protocol and readers' comments. They were "
-               "searched for numbers of people and for personal data, not understood. Please read them.", "nobody yet"),
-        Answer("Is the model file safe?", "`workings/risk_models` is not in this bundle. It needs a check of its own before "
-               "it leaves.", "nobody yet"),
+        Answer("Do the words describe anybody?", "Texts come from notebooks, the protocol and readers' comments. They "
+               "were searched for numbers of people and for personal data, not understood.", "nobody yet"),
+        Answer("Is the model file safe?", "`workings/risk_models` is not in this bundle. It needs a check of its own "
+               "before it leaves.", "nobody yet"),
         Answer("What else is not checked?", "Counts of one and two digits in the files' texts beyond those of released "
                "rows; what somebody could work out who has other tables of the same people.", "nobody yet"),
     )  # fmt: skip

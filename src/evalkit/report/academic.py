@@ -14,12 +14,11 @@ from evalkit.report.academic_designs import show_designs
 from evalkit.report.academic_end import (
     show_checks,
     show_claims,
-    show_deviations,
     show_disclosure,
-    show_limitations,
     show_not_estimable,
     show_provenance,
 )  # fmt: skip
+from evalkit.report.academic_limits import show_deviations, show_limitations
 from evalkit.report.academic_methods import show_methods
 from evalkit.report.academic_results import (
     show_balance,
@@ -78,35 +77,49 @@ def _period(protocol: Protocol) -> str:
 
 
 def show_abstract(release: Release) -> None:
-    """Background, methods, results and conclusions, made from the release."""
+    """Objective, design, setting, participants and data, analysis, results and conclusions, made from the release."""
     protocol = release.protocol
     found = [f for o in protocol.outcomes if o.role == "primary" and (f := facts.finding(release, o)) is not None]
-    parts = [
-        *([f"**{SIMULATED}**"] if protocol.study.synthetic else []),
-        f"**Background.** {protocol.study.question}",
-        f"**Methods.** {_abstract_methods(protocol)}",
-        f"**Results.** {_abstract_results(found)}",
-        f"**Conclusions.** {_conclusions(found)}",
-    ]
-    show_text("\n\n".join(parts), id="text-abstract")
+    records = "Simulated records in the form of routinely" if protocol.study.synthetic else "Routinely"
+    parts = {
+        "Objective": protocol.study.question,
+        "Design": full_stop(starts_with_capital(_design(protocol))),
+        "Setting": _abstract_setting(protocol),
+        "Participants and data": f"{full_stop(starts_with_capital(protocol.population.label))} {records} collected "
+                                 f"records of care and its cost, {_years(protocol)}.",
+        "Analysis": _abstract_analysis(protocol),
+        "Results": _abstract_results(found),
+        "Conclusions": _conclusions(found),
+    }  # fmt: skip
+    banner = [f"**{SIMULATED}**"] if protocol.study.synthetic else []
+    show_text("\n\n".join([*banner, *(f"**{name}.** {text}" for name, text in parts.items())]), id="text-abstract")
 
 
-def _abstract_methods(protocol: Protocol) -> str:
-    who = f"The population was {protocol.population.label}."
+def _years(protocol: Protocol) -> str:
+    return f"from {protocol.dates.study_start} to {protocol.dates.end} (end not included)"
+
+
+def _abstract_setting(protocol: Protocol) -> str:
     if protocol.exposure.by == "programme":
-        return (f"{who} Exposure was being in the programme ({protocol.exposure.programme}). With no period "
-                "before and no "
-                "comparison area, no effect is identified; returns to hospital are described.")  # fmt: skip
+        return full_stop(protocol.study.place)
     when = f"on {facts.adoption_text(protocol)}" if protocol.dates.adoption else "at dates of their own"
     where = protocol.areas.treated_label if len(protocol.areas.treated) <= 3 else f"{len(protocol.areas.treated)} areas"
+    whom = listed([*([", ".join(protocol.areas.comparators)] if protocol.areas.comparators else []),
+                   *([f"{len(protocol.areas.donors)} further areas"] if protocol.areas.donors else [])])  # fmt: skip
+    return f"The service was introduced in {where} {when}; the comparison was with {whom}."
+
+
+def _abstract_analysis(protocol: Protocol) -> str:
+    if protocol.exposure.by == "programme":
+        return (f"Exposure was being in the programme ({protocol.exposure.programme}). With no period before and no "
+                "comparison area, no effect is identified; returns to hospital are described.")  # fmt: skip
     kinds = {"readmission": "risk of readmission by overlap-weighted doubly robust difference-in-differences",
              "rate": "rates by Poisson difference-in-differences with intervals by permutation of areas",
              "cost": "public cost by log-link difference-in-differences with a bootstrap by person"}  # fmt: skip
     used = [text for kind, text in kinds.items() if protocol.outcomes_of(kind)]
-    whom = listed([*([", ".join(protocol.areas.comparators)] if protocol.areas.comparators else []),
-                   *([f"{len(protocol.areas.donors)} further areas"] if protocol.areas.donors else [])])  # fmt: skip
-    return (f"{who} The service was introduced in {where} {when}; the comparison was with {whom}. "
-            f"Outcomes, estimands and estimators were fixed beforehand. We estimated {listed(used)}.")  # fmt: skip
+    primary = sum(o.role == "primary" for o in protocol.outcomes)
+    return (f"Outcomes ({primary} of them primary), estimands and estimators were fixed beforehand. We estimated "
+            f"{listed(used)}.")  # fmt: skip
 
 
 def _abstract_results(found: list[Finding]) -> str:

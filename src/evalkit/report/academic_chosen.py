@@ -31,8 +31,9 @@ MISSING = (
     "The bounds give the same difference if those without a record, of all who could have been asked, had it or had it "
     "not: all of them, none of them, and the least and the most that the difference could be (worst-case bounds, with "
     "no assumption). Outcomes with fewer records than the protocol asks for, in either group and year, have no "
-    "estimate. Changes and bounds are worked out from the released shares, and intervals are widened to whole points "
-    "by what rounding moved."
+    "estimate. Changes, bounds and their intervals are worked out anew from the released shares and rounded counts: "
+    "rounding is part of the error, and a person's two years are taken to be independent, which is wider than the "
+    "clustered error where people who had the outcome before are likelier to have it after."
 )
 
 
@@ -59,6 +60,18 @@ def show_chosen(release: Release) -> None:
     if any(fact.has_number for fact in facts):
         show_figure(plot_chosen(facts), id="fig-chosen", alt=describe_chosen(facts),
                     caption="Outcomes that people chose: difference in changes; worst-case bounds dashed")  # fmt: skip
+        show_text(_failed(release, facts), id="text-chosen-checks")
+
+
+def _failed(release: Release, facts: list[ChosenFact]) -> str:
+    """The checks that failed of single outcomes, in their own words; that of few areas fails of all."""
+    checks = release.table(f"checks.{CHANGE}").set_index(["row", "column"])["reason"]
+    lines = [
+        f"- {fact.outcome.label}: {checks[fact.outcome.key, name]}"
+        for fact in facts for name in fact.failed if (fact.outcome.key, name) in checks.index
+    ]  # fmt: skip
+    few = "Of every outcome the check of few areas fails: an interval cannot see what hit one area alone."
+    return f"{few} No other check failed." if not lines else "\n".join([few, "", *lines])
 
 
 def _who_chose(facts: list[ChosenFact]) -> str:

@@ -30,7 +30,7 @@ def load_coverage() -> tuple[pd.DataFrame, dict[str, str]]:
     """The summary, one row an estimator of an estimand, and what it was made from: worlds, seeds, three digests."""
     text = _FILE.read_text(encoding="utf-8")
     told = [line.removeprefix("# ").split(": ", 1) for line in text.splitlines() if line.startswith("#")]
-    return pd.read_csv(StringIO(text), comment="#"), {key: value for key, value in told[1:]}
+    return pd.read_csv(StringIO(text), comment="#"), dict(told[1:])
 
 
 def show_coverage(release: Release) -> None:
@@ -45,7 +45,8 @@ def show_coverage(release: Release) -> None:
     show_table(coverage_table(rows, release), id="tab-coverage",
                caption="Simulated worlds: bias of estimators and coverage of nominal 95% intervals",
                note="In brackets: Monte-Carlo errors. Bias is in the outcome's own unit: risk, ratio, or GBP per "
-                    f"person-quarter. Code SHA-256 {made['code'][:16]}; settings SHA-256 {made['settings'][:16]}.")  # fmt: skip
+                    "person-quarter. "
+                    f"Code SHA-256 {made['code'][:16]}; settings SHA-256 {made['settings'][:16]}.")  # fmt: skip
 
 
 def _of_this_study(rows: pd.DataFrame, release: Release) -> pd.DataFrame:
@@ -55,29 +56,28 @@ def _of_this_study(rows: pd.DataFrame, release: Release) -> pd.DataFrame:
 
 
 def _worlds(release: Release, made: Mapping[str, str]) -> str:
-    same = release.protocol.digest == made["protocol"]
     text = (f"{made['worlds']} worlds (seeds {made['seeds']}) were drawn with one treated area, three comparators and "
-            "29 further areas, people who differ between areas in what is and is not recorded, and shocks that hit whole "
-            "areas. Each was analysed by the path of this study's notebooks, and each interval held to the truth of its "
-            "world [@morris2019]. ")  # fmt: skip
-    text += (
-        "The protocol was this one."
-        if same
-        else "The protocol was an earlier version of this one, or another's; outcomes and estimators below are shared."
-    )
+            "29 further areas, with people who differ between areas in what is and is not recorded, and with shocks "
+            "that hit whole areas. Each was analysed by the path of this study's notebooks, and each interval was "
+            "held to the truth of its world [@morris2019]. ")  # fmt: skip
+    text += ("The protocol was this one." if release.protocol.digest == made["protocol"] else
+             "The protocol was another version or another study's; the outcomes and estimators below are in "
+             "both.")  # fmt: skip
     return text + " The worlds are simulated: where this study's records differ from them, coverage may differ too."
 
 
 def _reading(rows: pd.DataFrame) -> str:
     primary = rows[rows["role"] == "primary"]
-    low = [r for r in primary.itertuples() if falls_short(r.coverage, r.coverage_mcse)]
-    off = [r for r in primary.itertuples() if abs(r.bias) > 3 * r.bias_mcse]
-    ends = f"{100 * primary['coverage'].min():.1f}% to {100 * primary['coverage'].max():.1f}%"
-    text = f"Coverage of the {len(primary)} primary estimators goes from {ends}."
-    text += (f" It lies below {100 * NOMINAL:.0f}% by more than two Monte-Carlo errors for {listed([r.estimand for r in low])}."
-             if low else f" None lies below {100 * NOMINAL:.0f}% by more than two Monte-Carlo errors.")  # fmt: skip
-    return text + (f" Bias is beyond three Monte-Carlo errors for {listed([r.estimand for r in off])}." if off else
-                   " No primary bias is beyond three Monte-Carlo errors.")  # fmt: skip
+    if primary.empty:
+        return "No primary estimator is among them."
+    low = [r.estimand for r in primary.itertuples() if falls_short(r.coverage, r.coverage_mcse)]
+    off = [r.estimand for r in primary.itertuples() if abs(r.bias) > 3 * r.bias_mcse]
+    least, most = (100 * primary["coverage"].agg(end) for end in ("min", "max"))
+    text = f"Coverage of the {len(primary)} primary estimators goes from {least:.1f}% to {most:.1f}%. "
+    text += (f"It lies below {100 * NOMINAL:.0f}% by more than two Monte-Carlo errors for {listed(low)}. " if low else
+             f"None lies below {100 * NOMINAL:.0f}% by more than two Monte-Carlo errors. ")  # fmt: skip
+    return text + (f"Bias is beyond three Monte-Carlo errors for {listed(off)}." if off else
+                   "No primary bias is beyond three Monte-Carlo errors.")  # fmt: skip
 
 
 def falls_short(coverage: float, error: float) -> bool:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from evalkit.core.outcomes import Outcome
 from evalkit.report import figures
+from evalkit.report.academic_checks import show_placebo_size
 from evalkit.report.display import show_figure, show_table, show_text
 from evalkit.report.phrases import full_stop, number, with_interval
 from evalkit.report.plain import referee_reason
@@ -37,6 +38,7 @@ def show_designs(release: Release) -> None:
     if len(rows):
         show_table(rows, id="tab-neighbourhood", caption="Spillover: rate ratios of the planned estimator",
                    note="On the neighbours nothing should be found.")  # fmt: skip
+    show_placebo_size(release)
 
 
 def _show_outcome(release: Release, outcome: Outcome) -> None:

@@ -1,13 +1,12 @@
-"""The academic report's judgement of itself: claims, checks, gaps, limitations, disclosure control, provenance."""
+"""The end of the academic report: claims, checks, gaps, disclosure control and provenance."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from evalkit.report import facts, tables
+from evalkit.report.academic_checks import show_more_checks
 from evalkit.report.display import show_table, show_text
-from evalkit.report.phrases import full_stop
-from evalkit.report.risk_words import read_checks
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
@@ -41,6 +40,7 @@ def show_checks(release: Release) -> None:
         if len(table):
             shown = True
             show_table(table, id=name, caption=caption)
+    show_more_checks(release)
     if not shown:
         show_text("No estimate was made, so there was nothing to check.", id="text-no-checks")
 
@@ -52,57 +52,6 @@ def show_not_estimable(release: Release) -> None:
         show_text("Every planned estimate has a number.", id="text-all-estimable")
     else:
         show_table(table, id="tab-not-estimable", caption="Planned estimates without a number, and why")
-
-
-def show_deviations(release: Release) -> None:
-    """Exploratory estimates; deviations are what the release holds outside the protocol."""
-    table = tables.effects_table(release, roles=("exploratory",))
-    if len(table):
-        show_text("The estimates below were not planned. They raise questions and answer none.", id="text-exploratory")
-        show_table(table, id="tab-exploratory", caption="Exploratory estimates")
-    else:
-        show_text("No estimate outside the protocol is in this release. The digest of the protocol stands on "
-                  "every number, and "
-                  "the gate refuses a number that carries another.", id="text-no-exploratory")  # fmt: skip
-
-
-def show_limitations(release: Release) -> None:
-    """Limitations made from failed checks, suppressed numbers and the design."""
-    protocol = release.protocol
-    outcomes = {o.key: o.label for o in protocol.outcomes}
-    failed: dict[str, list[str]] = {}
-    checks = release.table("checks.effects")
-    for row in checks[checks["unit"] == "failed"].itertuples():
-        failed.setdefault(str(row.reason), []).append(outcomes.get(row.outcome, row.outcome))
-    lines = [f"{full_stop(text)} ({', '.join(dict.fromkeys(names))})" for text, names in failed.items()]
-    for outcome in protocol.outcomes:
-        row = facts.main_row(release, outcome)
-        known = set() if row is None else set(facts.check_words(release, row))
-        for text in [] if row is None else facts.weaknesses(release, row):
-            if text not in known:
-                lines.append(f"{outcome.label}: {text}")
-    checked = read_checks(release) if protocol.risk_model else []
-    lines += [f"{whom}: {full_stop(reason)}" for whom, _, result, reason in checked if result == "failed" and reason]
-    if protocol.study.synthetic:
-        lines.append("The records are simulated.")
-    if protocol.exposure.by == "area" and facts.any_number(release):
-        lines.append("The assumption of parallel (or proportional) change cannot be tested after adoption. "
-                     "Years before "
-                     "adoption speak to it only as far as they are precise.")  # fmt: skip
-        lines.append(f"{_outcomes_count(release)} Intervals are not adjusted for their number.")
-    if protocol.exposure.by == "programme":
-        lines.append("People in the programme and others were not made comparable; no contrast between them is causal.")
-    held = int(release.manifest.get("counts", {}).get("suppressed", 0))
-    if held:
-        lines.append(
-            f"{held} numbers are withheld by disclosure control; small groups cannot be read from this report."
-        )
-    show_text("\n".join(f"- {line}" for line in lines), id="text-limitations")
-
-
-def _outcomes_count(release: Release) -> str:
-    primary = sum(o.role == "primary" for o in release.protocol.outcomes)
-    return f"{primary} primary outcome{'s were' if primary != 1 else ' was'} planned."
 
 
 def show_disclosure(release: Release) -> None:

@@ -24,7 +24,8 @@ READMISSION = r"""### Risk of readmission
 group and period (overlap population).
 
 *Covariates* are what the service cannot change; earlier admissions are left out, because after adoption they are partly
-its own doing.
+its own doing. *Values not recorded*: a deprivation decile takes the median, and a diagnosis or history that is not
+recorded counts as absent.
 
 *Assumption.* Given the covariates, risk would have moved in parallel in both groups; censoring is independent
 within cells.
@@ -100,7 +101,8 @@ who moved away, who stay in the denominator. What is jointly funded is shared be
 *Assumption.* Without the service, mean cost would have moved in proportion in both groups of like people.
 
 *Estimator.* The comparison is weighted by the odds $e(x) / (1 - e(x))$, with $x$ what the service cannot change.
-Earlier cost is not in $x$: matching on it would bring regression to the mean into the comparison [@daw2018].
+Of values not recorded, a deprivation decile takes the median and a diagnosis or history counts as absent. Earlier cost
+is not in $x$: matching on it would bring regression to the mean into the comparison [@daw2018].
 
 $$\kappa = \bar{y}_{T,before} \, \frac{\bar{y}_{C,after}}{\bar{y}_{C,before}},
 \qquad \tau = \bar{y}_{T,after} - \kappa$$

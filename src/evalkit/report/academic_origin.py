@@ -8,12 +8,12 @@ tests/unit/test_academic_origin.py changes each table in turn and sees which blo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from evalkit.core.outcomes import OutcomeKind
 from evalkit.report import facts
+from evalkit.report.academic_checks import more_checks
 from evalkit.report.academic_risk import calibrated
 from evalkit.report.display import show_table, show_text
 from evalkit.report.sources import show_sources
@@ -65,6 +65,9 @@ FIXED: Mapping[str, tuple[str, ...]] = {
     "fig-risk-dependence": ("risk_dependence",),
     "tab-claims": ("effects", "cost_relative"), "tab-checks": ("checks.effects",), "tab-risk-checks": ("checks.risk",),
     "text-limitations": ("checks.effects", "checks.risk"),
+    "tab-chosen-shares": ("chosen",),
+    "tab-chosen-change": ("chosen_change", "chosen_bounds", "checks.chosen_change"),
+    "fig-chosen": ("chosen_change", "chosen_bounds"),
 }  # fmt: skip
 # By outcome, what the protocol values, and model: the key stands in for {} in tables, and with hyphens in ids.
 OF_RATES: Mapping[str, str] = {
@@ -77,7 +80,7 @@ OF_VALUES: Mapping[str, str] = {
     "fig-value-ceac-{}": "ceac", "tab-value-ceac-{}": "ceac",
 }  # fmt: skip
 # Blocks that show one kind of outcome out of a table that more than one notebook made.
-ONE_KIND: Mapping[str, OutcomeKind] = {
+ONE_KIND: Mapping[str, Literal["readmission", "rate", "cost"]] = {
     "fig-forest-risk": "readmission", "fig-forest-ratio": "rate", "fig-forest-cost": "cost",
     "fig-displacement": "rate", "tab-value-designs": "cost", "tab-value-specification": "cost",
     "fig-value-tornado": "cost",
@@ -93,6 +96,7 @@ ELSEWHERE: Mapping[str, str] = {
     "tab-target": "this release and its protocol", "tab-cheers": "this release and its protocol",
     "tab-tripod": "this release and its protocol", "tab-gripp2": "the review record",
     "tab-deviations": "the protocol and this release",
+    "tab-chosen-items": "the protocol",
 }  # fmt: skip
 
 
@@ -116,11 +120,6 @@ def build_sources(release: Release) -> dict[str, tuple[str, ...]]:
     found["text-limitations"] += tuple(facts.tables_like(release, "event_study."))
     kept = {name: tuple(t for t in tables if t in held) for name, tables in found.items()}
     return {name: tables for name, tables in kept.items() if tables}
-
-
-def more_checks(release: Release) -> list[str]:
-    """Tables of checks other than those of the planned estimates and of the risk models."""
-    return [t for t in facts.tables_like(release, "checks.") if t not in ("checks.effects", "checks.risk")]
 
 
 def read_cells(release: Release) -> dict[str, dict[str, dict[str, str]]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from evalkit.core.outcomes import Outcome
 from evalkit.report import facts, figures, tables
+from evalkit.report.academic_checks import build_balance, show_balance_table
 from evalkit.report.display import show_figure, show_table, show_text
 from evalkit.report.phrases import full_stop, starts_with_capital, with_interval
 from evalkit.report.plain import referee_reason
@@ -38,8 +39,9 @@ def show_participants(release: Release) -> None:
     else:
         nothing("cohort flow: no analysis of this study follows a fixed cohort of people", id="text-no-flow")
     if facts.release_has(release, "table1"):
-        note = "Counts are rounded; percentages are of the group. The groups are as they were, before any weighting."
-        show_table(tables.table_one(release), id="tab-one", caption="People by group", note=note)
+        note = "Counts are rounded; percentages are of the group. The groups are as they were, before any weighting"
+        note += "; what weighting does stands in tab-balance." if len(build_balance(release)) else "."
+        show_table(tables.table_one(release), id="tab-one", caption="People by group, before weighting", note=note)
     else:
         nothing("description of people: this study reads counts by area", id="text-no-table-one")
     missing = tables.missing_numbers(release)
@@ -58,6 +60,7 @@ def show_balance(release: Release) -> None:
     show_figure(figures.plot_balance(rows), id="fig-balance", caption="Largest standardised difference between "
                                                                       "cells, by covariate",
                 alt=figures.describe_balance(rows))  # fmt: skip
+    show_balance_table(release)
 
 
 def show_results(release: Release) -> None:
@@ -161,6 +164,9 @@ def show_rate(release: Release, outcome: Outcome) -> None:
                     caption=f"{outcome.label}: rate ratio by year from adoption; years before are predicted "
                             "from the others",
                     alt=figures.describe_event_study(path))  # fmt: skip
+    elif len(path):
+        show_text("No path by year from adoption stands here: too few of its years are released.",
+                  id=f"text-{name}-no-years")  # fmt: skip
     placebo = release.table(f"placebo.{outcome.key}")
     if placebo["value"].notna().any():
         show_figure(figures.plot_placebo(placebo, treated=protocol.areas.treated), id=f"fig-{name}-placebo",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import html
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ READERS: Mapping[Reader, str] = {
     "staff": "I work in a service",
     "academic": "I do research",
 }
+Change = tuple[ReportBlock, str]  # a block and what to say of how it changed
 SCRIPT_PLACE = '<script id="comments-script"></script>'
 
 FORM_COLUMNS = ("block", "kind", "comment", "name", "consent_to_quote", "reader", "quote")
@@ -31,8 +33,8 @@ QUOTE_LENGTH = 200
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def page_variables(document: Document, script: str, version: int) -> str:
-    """What the page's template needs for comments, as JSON.
+def page_variables(document: Document, *, script: str, version: int, changes: Sequence[Change]) -> str:
+    """What the page's template needs for comments and for the list of changes, as JSON.
 
     The policy lets this one script run, known by its hash, and forbids every connection: nothing can be sent.
     """
@@ -45,6 +47,11 @@ def page_variables(document: Document, script: str, version: int) -> str:
         "policy": policy,
         "report": document.report,
         "version": str(version),
+        "changes": [
+            {"id": block.id, "words": html.escape(short_quote(block.text, most=90)), "label": html.escape(label)}
+            for block, label in changes
+        ],
+        "count": f"{len(changes)} part{'s' if len(changes) != 1 else ''}",
         "kinds": [{"key": key, "words": words} for key, words in KINDS.items()],
         "readers": [{"key": key, "words": words} for key, words in READERS.items()],
     })  # fmt: skip

@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,8 @@ def render_explore(release: Release, path: Path, *, title: str) -> Path:
         fresh.write_text(content, encoding="utf-8", newline="\n")
         fresh.replace(path)
     except OSError as error:
+        with suppress(OSError):  # a folder that could not be written cannot be tidied either
+            fresh.unlink(missing_ok=True)
         why = error.strerror or type(error).__name__
         raise OutputError(Fault(str(path), f"the page cannot be written there ({why})",
                                 next_step="Give a folder that can be written, with room for it.")
@@ -133,7 +136,8 @@ def _article(topic: Topic, who: str, when: str, answer: Answer) -> str:
     said = f"{topic.label}. {answer.who}. {answer.when}. {' '.join(answer.sentences)}"
     blocks = [
         f'<p class="standing {answer.standing}">{html.escape(STANDINGS[answer.standing])}</p>',
-        f'<h3><span class="topic-in">{html.escape(topic.label)}</span> <span class="who">{html.escape(answer.who)}'
+        f'<p class="planned">{html.escape(answer.planned)}</p>' if answer.planned else "",
+        f'<h3><span class="who">{html.escape(answer.who)}'
         f'</span> <span class="when">{html.escape(answer.when)}</span></h3>',
         f'<p class="note">{html.escape(topic.note)}</p>' if topic.note else "",
         '<div class="said">' + "".join(f"<p>{inline(s)}</p>" for s in answer.sentences) + "</div>",
@@ -163,18 +167,18 @@ def _pair(pair: Pair) -> str:
     )  # fmt: skip
     used = [mark for mark in MARKS if mark == "full" or any(getattr(a, mark) for a in pair.arrays)]
     marks = "".join(f"<li>{draw_key(mark)} {html.escape(getattr(pair, mark))}</li>" for mark in used)
-    return f'<div class="pair">{arrays}</div><ul class="key">{marks}</ul>'
+    look = "grid" if any(a.none for a in pair.arrays) else "rows"
+    return f'<div class="pair {look}">{arrays}</div><ul class="key">{marks}</ul>'
 
 
 def _span(answer: Answer) -> str:
     low, best, high = answer.span.words
-    none = "no difference" if answer.certainty is None else "no change"
     holds = answer.span.low <= answer.span.null <= answer.span.high
     alt = (f"Picture of the range of doubt. It goes from {low} to {high}. Our best answer is {best}. "
-           f"{starts(none)} is {'inside' if holds else 'outside'} it.")  # fmt: skip
+           f"{starts(answer.span.none)} is {'inside' if holds else 'outside'} it.")  # fmt: skip
     right = f" {times_right(answer.span.level)}" if math.isfinite(answer.span.level) else ""
     return (f'<h4>The range of doubt</h4><p>The true answer may lie anywhere on the thick line.{right}</p>'
-            f"{draw_span(answer.span, none=none, alt=alt)}")  # fmt: skip
+            f"{draw_span(answer.span, alt=alt)}")  # fmt: skip
 
 
 def starts(text: str) -> str:

@@ -31,8 +31,8 @@ GROUPS: Mapping[Group, str] = {
     "chosen": "What people chose to ask",
 }
 STANDINGS: Mapping[Standing, str] = {
-    "effect": "Worked out: what the service may have changed",
-    "seen": "Seen: what happened, not what caused it",
+    "effect": "Worked out by comparing",
+    "seen": "Seen. It shows no cause",
     "not_released": "Not released",
     "cannot_tell": "Could not be worked out",
     "not_asked": "Not asked",
@@ -84,6 +84,7 @@ class Span:
     words: tuple[str, str, str]
     log: bool = False
     level: float = math.nan
+    none: str = "no change"
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said to one choice; `limits` is what the number cannot tell."""
+    """What is said to one choice; `limits` is what the number cannot tell, `planned` its place in the plan."""
 
     who: str
     when: str
@@ -133,6 +134,7 @@ class Answer:
     worst: str = ""
     limits: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
+    planned: str = ""
 
 
 @dataclass(frozen=True)

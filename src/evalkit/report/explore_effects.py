@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -41,6 +42,10 @@ from evalkit.report.words import Finding, read_finding
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
+_PLANNED = {
+    "primary": "A main result: the plan named it beforehand",
+    "sensitivity": "Looked at beside the main results",
+}
 _COINS = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000)
 _MOST_COINS = 30
 _KIND_LIMITS = {
@@ -57,7 +62,8 @@ def answer_effect(release: Release, outcome: Outcome, names: Names) -> Answer:
         return answer_without(None)
     finding = facts.finding(release, outcome)
     observed, source = _observed(release, outcome, names)
-    return answer_finding(release, finding, row, names, observed=observed, more=source)
+    answer = answer_finding(release, finding, row, names, observed=observed, more=source)
+    return replace(answer, planned=_PLANNED.get(str(row["role"]), ""))
 
 
 def answer_finding(release: Release, finding: Finding, row: pd.Series, names: Names, *, observed: float = math.nan,
@@ -115,8 +121,8 @@ def _check_year(outcome: Outcome, row: pd.Series, names: Names) -> Answer:
         off = row["lower"] > 1 or row["upper"] < 1
         warning = ("That is a warning: even then, this area was not changing like the others." if off
                    else "The range includes no difference. So we see no warning here.")  # fmt: skip
-        span = Span(row["lower"], row["value"], row["upper"], 1.0, (low, f"{round(base_count * row['value']):,}", high),
-                    log=True, level=float(row["level"]))  # fmt: skip
+        span = Span(row["lower"], row["value"], row["upper"], 1.0, tuple(f"{x} for every {base_count}" for x in (low, f"{round(base_count * row['value']):,}", high)),
+                    log=True, level=float(row["level"]), none="no difference")  # fmt: skip
     own = Row("Seen, compared with what other areas led us to expect (ratio)", number(row["value"], "ratio"),
               f"{number(row['lower'], 'ratio')} to {number(row['upper'], 'ratio')}" if ranged else "",
               str(row["id"]), float(row["value"]))  # fmt: skip
@@ -246,7 +252,11 @@ def _span_words(finding: Finding) -> tuple[str, str, str]:
     if scale == "rate_ratio":
         base = ratio_base(finding.value, finding.lower, finding.upper)
         low, high = range_ends(finding.lower, finding.upper, base)
-        return low, f"about {round(base * finding.value):,} for every {base}", high
+        return (
+            f"{low} for every {base}",
+            f"about {round(base * finding.value):,} for every {base}",
+            f"{high} for every {base}",
+        )
     if scale == "risk_difference":
         base = finding_base(finding)
         return tuple(change_words(x, base) for x in ends)

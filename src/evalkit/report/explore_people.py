@@ -259,6 +259,7 @@ def answer_subgroup(release: Release, key: str, names: Names) -> Answer:
     limits = ("If the change in either group is real. Only the difference has a range of doubt.",
               "If luck made one group stand out. We named the groups beforehand and pulled them together.")  # fmt: skip
     return Answer("", "", "effect", tuple(sentences), pair,
-                  Span(effect.lower, effect.value, effect.upper, 0.0, ends) if effect.has_range else None,
+                  Span(effect.lower, effect.value, effect.upper, 0.0, ends, none="no difference")
+                  if effect.has_range else None,
                   certainty=effect.certainty, sure=(sure,), weak=effect.weaknesses, limits=limits,
                   rows=tuple(rows))  # fmt: skip

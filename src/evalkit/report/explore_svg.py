@@ -89,31 +89,37 @@ def draw_defs() -> str:
 # ---- range of doubt -----------------------------------------------------------------------------
 
 
-def draw_span(span: Span, *, none: str, alt: str) -> str:
+def draw_span(span: Span, *, alt: str) -> str:
     """A range of doubt as a thick line with the best answer on it, beside the line of no change."""
     points = [math.log(x) if span.log else x for x in (span.low, span.value, span.high, span.null)]
-    low, high = min(points), max(points)
-    width = high - low or 1.0
+    low, width = min(points), (max(points) - min(points)) or 1.0
     x0, x1, x2, xn = (_EDGE + (p - low) / width * (_WIDE - 2 * _EDGE) for p in points)
-    best, at_none = _clamp(x1, span.words[1]), _clamp(xn, none)
+    left, best, right = (_clamp(x, words) for x, words in zip((x0, x1, x2), span.words, strict=True))
+    apart = right - left > _half(span.words[0]) + _half(span.words[2])
+    rows = (88, 88) if apart else (88, 106)
     return (
-        f'<svg class="span" role="img" aria-label="{html.escape(alt)}" viewBox="0 0 {_WIDE:g} 98">'
+        f'<svg class="span" role="img" aria-label="{html.escape(alt)}" viewBox="0 0 {_WIDE:g} {rows[1] + 8}">'
         f'<text class="best" x="{best:.1f}" y="14" text-anchor="middle">{html.escape(span.words[1])}</text>'
-        f'<text class="soft" x="{at_none:.1f}" y="34" text-anchor="middle">{html.escape(none)}</text>'
+        f'<text class="soft" x="{_clamp(xn, span.none):.1f}" y="34" text-anchor="middle">{html.escape(span.none)}</text>'
         f'<line class="nought" x1="{xn:.1f}" y1="39" x2="{xn:.1f}" y2="71"/>'
         f'<line class="range" x1="{x0:.1f}" y1="55" x2="{x2:.1f}" y2="55"/>'
         f'<path class="end" d="M{x0:.1f} 47v16M{x2:.1f} 47v16"/>'
         f'<circle class="point" cx="{x1:.1f}" cy="55" r="6.5"/>'
-        f'<text x="2" y="86">{html.escape(span.words[0])}</text>'
-        f'<text x="{_WIDE - 2:.1f}" y="86" text-anchor="end">{html.escape(span.words[2])}</text>'
+        f'<text x="{left:.1f}" y="{rows[0]}" text-anchor="middle">{html.escape(span.words[0])}</text>'
+        f'<text x="{right:.1f}" y="{rows[1]}" text-anchor="middle">{html.escape(span.words[2])}</text>'
         "</svg>"
-    )  # fmt: skip
+    )
 
 
 def _clamp(x: float, words: str) -> float:
-    """The middle of a text so that it stays inside: letters are about 7 units wide."""
-    half = min(3.6 * len(words) + 2, _WIDE / 2)
+    """The middle of a text so that it stays inside the picture."""
+    half = _half(words)
     return min(max(x, half), _WIDE - half)
+
+
+def _half(words: str) -> float:
+    """Half the width of a text: letters are under 8 units wide."""
+    return min(3.9 * len(words) + 2, _WIDE / 2)
 
 
 # ---- over time ----------------------------------------------------------------------------------
@@ -137,7 +143,7 @@ def draw_trend(trend: Trend, *, alt: str) -> str:
     parts = [f'<svg class="trend" role="img" aria-label="{html.escape(alt)}" viewBox="0 0 {_WIDE:g} {_HIGH:g}">']
     for tick in range(round(top / step) + 1):
         y = y_of(tick * step)
-        parts.append(f'<line class="grid" x1="{_LEFT:g}" y1="{y:.1f}" x2="{_WIDE - 8:g}" y2="{y:.1f}"/>'
+        parts.append(f'<line class="rule" x1="{_LEFT:g}" y1="{y:.1f}" x2="{_WIDE - 8:g}" y2="{y:.1f}"/>'
                      f'<text class="tick" x="{_LEFT - 4:g}" y="{y + 4:.1f}" text-anchor="end">'
                      f'{_tick(tick * step)}</text>')  # fmt: skip
     if trend.start is not None:

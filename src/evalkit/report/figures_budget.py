@@ -226,7 +226,7 @@ def describe_budget(rows: pd.DataFrame, *, names: Mapping[str, str]) -> str:
         told = []
         for column in _BUDGETS:
             value = float(getattr(row, column))
-            text = f"{names[column]}: "
+            text = f"{names[column]} "
             text += big_pounds(value) if math.isfinite(value) else "not released"
             if column == "counterfactual" and math.isfinite(row.lower) and math.isfinite(row.upper):
                 text += f" (from {big_pounds(row.lower)} to {big_pounds(row.upper)})"

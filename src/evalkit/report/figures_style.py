@@ -151,14 +151,6 @@ def mark_gaps(ax: Axes, missing: np.ndarray, colour: str, *, lift: float) -> Non
                 fontsize=_TEXT - 2, ha="center", va="bottom")  # fmt: skip
 
 
-def thin_ticks(ax: Axes, labels: Sequence[str], *, most: int = 14) -> None:
-    """Period labels on the x axis, every n-th where there are many."""
-    step = max(1, -(-len(labels) // most))
-    places = list(range(0, len(labels), step))
-    ax.set_xticks(places, [labels[i] for i in places], rotation=45 if len(places) > 7 else 0,
-                  ha="right" if len(places) > 7 else "center", rotation_mode="anchor")  # fmt: skip
-
-
 def by_group(rows: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
     """Values as a table periods x groups in order of appearance; missing where not released."""
     kept = rows[rows["column"].isin(list(groups))]

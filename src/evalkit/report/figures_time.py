@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from evalkit.report import figures_style as style
 
@@ -49,7 +49,7 @@ def plot_trend(
         missing = rows[rows["column"] == group].set_index("row")["status"].reindex(table.index) == "suppressed"
         style.mark_gaps(ax, missing.to_numpy(), style.group_style(place)["color"], lift=0.01 + 0.07 * place)
     _mark(ax, labels, adoption, start_text, start_month)
-    style.thin_ticks(ax, labels)
+    style.period_ticks(ax, labels)
     style.label_ends(ax, ends, height=2.6)
     return figure
 
@@ -84,6 +84,7 @@ def _frame_of_time(ax: Axes, values: np.ndarray, periods: int) -> None:
     ax.set_xlim(-0.6, periods - 0.4)
     top = np.nanmax(values) if np.isfinite(values).any() else 1.0
     ax.set_ylim(0, (top or 1.0) * 1.12)
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
 
 
 def _mark(ax: Axes, labels: Sequence[str], adoption: object, text: str, start_month: int) -> None:

@@ -25,8 +25,8 @@ ITEMS: Mapping[Gripp2, tuple[str, str]] = MappingProxyType({
 
 def show_gripp2(review: Review) -> None:
     """The five items as a table, led by who took part and what became of their comments."""
-    show_text(f"{_who(review)} {_comments(review)} The five items of the short form of GRIPP2 [@staniszewska2017] follow "
-              "in the words of those who were there.", id="text-gripp2")  # fmt: skip
+    show_text(f"{_who(review)} {_comments(review)} The five items of the short form of GRIPP2 [@staniszewska2017] "
+              "follow in the words of those who were there.", id="text-gripp2")  # fmt: skip
     show_table(build_gripp2(review), id="tab-gripp2", caption="GRIPP2, short form",
                note="What nobody wrote down is not recorded, and is not filled in.")  # fmt: skip
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from evalkit.core.chosen import CHOSEN_BY_LABELS, ChosenOutcome
-from evalkit.report import facts, figures
+from evalkit.report import chosen_facts, facts, figures
 from evalkit.report.display import show_figure, show_table, show_text
 from evalkit.report.phrases import full_stop, service_short, starts_with_capital
-from evalkit.report.words import LADDER_SHORT, Certainty, Told, certainty_of
+from evalkit.report.words import LADDER_SHORT, Certainty, Told
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
@@ -28,7 +28,10 @@ _THINGS = "work and volunteering, friends and groups, physical health, choice an
 
 @dataclass(frozen=True)
 class ChosenFinding(Told):
-    """The difference between two changes, in people out of 100; NaN where there is none, with the reason."""
+    """The difference between two changes, in people out of 100; NaN where there is none, with the reason.
+
+    `weaknesses` are sentences for everybody on what else could explain it.
+    """
 
     item: ChosenOutcome
     value: float
@@ -36,6 +39,7 @@ class ChosenFinding(Told):
     upper: float
     certainty: Certainty
     reason: str
+    weaknesses: tuple[str, ...] = ()
 
 
 def show_chosen(release: Release) -> None:
@@ -60,14 +64,13 @@ def show_chosen(release: Release) -> None:
 
 
 def read_chosen(release: Release, item: ChosenOutcome) -> ChosenFinding:
-    """The answer for one outcome. A release without it says so by `cannot_tell`."""
-    row = facts.cell(release, "chosen_change", item.key, "difference")
-    if row is None:
-        return ChosenFinding(item, math.nan, math.nan, math.nan, "cannot_tell", "")
-    value, lower, upper = (float(row[c]) for c in ("value", "lower", "upper"))
-    rung = certainty_of(value, lower, upper, null=0.0, ratio=False, role="descriptive", status=str(row["status"]),
-                        weak=True)  # fmt: skip
-    return ChosenFinding(item, value, lower, upper, rung, str(row["reason"]))
+    """The answer for one outcome, as the academic report reads it; `cannot_tell` where there is none.
+
+    A range that missing answers could undo is still called a suggestion: the sentences say that they could.
+    """
+    fact = next(f for f in chosen_facts.read_chosen(release) if f.outcome.key == item.key)
+    reason = fact.reason if facts.release_has(release, chosen_facts.CHANGE) else ""
+    return ChosenFinding(item, fact.value, fact.lower, fact.upper, fact.certainty, reason, fact.weaknesses)
 
 
 def _intro(release: Release, found: list[ChosenFinding]) -> str:
@@ -152,7 +155,10 @@ def _item_text(release: Release, finding: ChosenFinding, service: str) -> str:
     sentences.append(f"So {place} had about {_more(finding.value)} out of 100 than we would have expected.")
     if finding.has_range:
         sentences.append(f"It could be {_more(finding.lower)}, or {_more(finding.upper)}.")
-    return " ".join([*sentences, *_sure(finding, service), *_missing(release, finding)])
+    sentences += [*_sure(finding, service), *_missing(release, finding)]
+    if finding.certainty in _CLEAR:
+        sentences += [w for w in finding.weaknesses if "not asked" not in w]
+    return " ".join(sentences)
 
 
 def _more(points: float) -> str:

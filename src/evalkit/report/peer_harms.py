@@ -28,6 +28,7 @@ _HARMS: tuple[tuple[str, str], ...] = (
     ("people harming themselves", ""),
 )
 _HOME = "people losing their home"
+OTHER_PLACES = "the other places"
 
 
 def show_bad_news(release: Release) -> None:
@@ -59,7 +60,8 @@ def _worse_line(release: Release, finding: Finding, service: str) -> str:
 
 def _possible(release: Release, found: list[Finding], service: str) -> list[str]:
     parts = []
-    possible = [(f, text) for f in found if (text := worst_case(f, service=service))]
+    possible = [(f, text) for f in found if (text := worst_case(
+        f, service=service, observed=facts.observed_risk(release, f.outcome)))]  # fmt: skip
     if possible:
         parts += ["**We cannot rule out these harms.** Each is the worst end of the range of doubt.",
                   "\n".join(f"- {starts_with_capital(f.outcome.plain)}: {text[:1].lower() + text[1:]}"
@@ -71,13 +73,13 @@ def _possible(release: Release, found: list[Finding], service: str) -> list[str]
 
 
 def death_rates(release: Release) -> list[tuple[str, str]]:
-    """Out of 100 people who left hospital, how many died during the study: (group, `about 5`), where released."""
+    """Out of 100 people who left hospital, how many died during the study: (group, `5`), where released."""
     found = []
     for row, name in _death_groups(release):
         people = facts.cell_value(release, "description.recurrence", row, "people")
         deaths = facts.cell_value(release, "description.recurrence", row, "deaths")
         if math.isfinite(people) and math.isfinite(deaths) and people > 0:
-            found.append((name, f"about {100 * deaths / people:.0f}"))
+            found.append((name, f"{100 * deaths / people:.0f}"))
     return found
 
 
@@ -87,7 +89,7 @@ def _death_groups(release: Release) -> list[tuple[str, str]]:
     groups = [str(r) for r in dict.fromkeys(rows["row"]) if str(r).startswith("group.")] or ["all"] * bool(len(rows))
     groups = facts.treated_first(groups, f"group.{facts.treated_group(release.protocol)}")
     names = {str(r.row): str(r.label) for r in rows.itertuples()}
-    return [(g, "the other places" if names[g] == "Comparators" else names[g]) for g in groups]
+    return [(g, OTHER_PLACES if names[g] == "Comparators" else names[g]) for g in groups]
 
 
 def _deaths(release: Release, service: str) -> list[str]:

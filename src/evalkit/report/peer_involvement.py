@@ -13,6 +13,7 @@ import pandas as pd
 
 from evalkit.report.display import show_table, show_text
 from evalkit.report.phrases import full_stop, listed, service_short
+from evalkit.review.plain import plain_comment
 from evalkit.review.record import KINDS, STATUSES, Comment, Gripp2, Kind, Principle, Review, Status
 
 if TYPE_CHECKING:
@@ -180,7 +181,8 @@ def _tally(comments: Sequence[Comment]) -> list[str]:
 
 
 def _exchange(comment: Comment) -> str:
-    """One comment and its answer. Words are quoted only where their writer said yes."""
+    """One comment and its answer. Words are quoted only where their writer said yes, and never as markup."""
+    comment = plain_comment(comment)
     title = f"### Comment {comment.id}"
     parts = [title, _EXAMPLE] if comment.reader == "example" else [title]
     parts.append(_you_said(comment))

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
 Part = Literal["bad-news", "places", "risk"]
-SUPPORT = "[If you need support](#if-you-need-support)"
+SUPPORT = "Whom you can talk to: [If you need support](#if-you-need-support)"
 
 
 def show_content_note(release: Release) -> None:
     """What may be hard to read in the whole report, where notes stand, and where support is listed."""
     hard = hard_things(release)
     if hard:
-        text = (f"**Before you read.** This report speaks of {listed(hard)}. A note stands before each hard part, with "
-                f"a link past it. Whom you can talk to is under {SUPPORT}.")  # fmt: skip
+        text = (f"**Before you read.** This report speaks of {listed(hard)}. A note with a link past it stands before "
+                f"each hard part. {SUPPORT}.")  # fmt: skip
     else:
         told = [o.plain for o in release.protocol.outcomes]
         what = listed(told) if 0 < len(told) <= 2 else "illness, care and leaving home"
@@ -38,8 +38,6 @@ def hard_things(release: Release) -> list[str]:
         hard += ["being held in hospital", "force"]
     if _has_prison(release):
         hard.append("prison")
-    if any(o.kind == "readmission" for o in release.protocol.outcomes):
-        hard.append("going back to hospital")
     return hard
 
 

@@ -10,8 +10,9 @@ import pandas as pd
 from evalkit.report import facts
 from evalkit.report.display import show_table, show_text
 from evalkit.report.peer_chosen import read_chosen
-from evalkit.report.peer_harms import death_rates, uncounted_harms
+from evalkit.report.peer_harms import OTHER_PLACES, death_rates, uncounted_harms
 from evalkit.report.phrases import (
+    counted_change,
     finding_base,
     full_stop,
     listed,
@@ -125,8 +126,7 @@ def _untold(planned: list[Finding], service: str) -> list[str]:
     unsure = [f for f in planned if f.certainty == "too_uncertain"]
     if unsure:
         every = "all" if len(unsure) == len(planned) else f"{len(unsure)} of the"
-        lines.append(f"**We cannot tell** if {service} changed {every} {_things(planned)}. They may be better or "
-                     "worse.")  # fmt: skip
+        lines.append(f"**We cannot tell** if {service} changed {every} {_things(planned)}.")
     none = [f for f in planned if f.certainty in ("cannot_tell", "not_released")]
     if none:
         every = "any" if len(none) == len(planned) else f"{len(none)} of the"
@@ -155,16 +155,24 @@ def _harm_lines(release: Release, service: str) -> list[str]:
 
 def summary_table(release: Release, planned: list[Finding]) -> pd.DataFrame:
     """One row an outcome: the change with its range, and the rung; deaths last."""
-    rows = [(starts_with_capital(f.outcome.plain), change_cell(f), _sure_cell(f)) for f in planned]
+    rows = [
+        (
+            starts_with_capital(f.outcome.plain),
+            change_cell(f, observed=facts.observed_risk(release, f.outcome)),
+            _sure_cell(f),
+        )
+        for f in planned
+    ]
     rates = death_rates(release)
     if rates:
-        said = "; ".join(f"{share} in 100 in {name}" for name, share in rates)
+        said = "; ".join(f"{share} in 100 {'elsewhere' if name == OTHER_PLACES else f'in {name}'}"
+                         for name, share in rates)  # fmt: skip
         rows.append(("Deaths after a stay in hospital", starts_with_capital(said), "A count, not an effect"))
     return pd.DataFrame(rows, columns=list(_HEAD))
 
 
-def change_cell(finding: Finding) -> str:
-    """`4 fewer in 10 (5 to 2 fewer)`; why there is none."""
+def change_cell(finding: Finding, *, observed: float = math.nan) -> str:
+    """`4 fewer in 10 (5 to 2 fewer)`; why there is none. `observed` is the risk seen, as for `effect_sentences`."""
     if finding.certainty == "not_released":
         return "Not released"
     if not finding.has_number:
@@ -176,7 +184,7 @@ def change_cell(finding: Finding) -> str:
         lead = "about the same" if told[0] == "no change" else told[0]
     else:
         base = ratio_base(*ends) if finding.outcome.scale == "rate_ratio" else finding_base(finding)
-        told = [_more(x - finding.null, base) for x in ends]
+        told = [_more(x - finding.null, base, observed) for x in ends]
         lead = f"{told[0]} in {base:,}" if told[0][0].isdigit() else "about the same"
         if lead == "about the same" and finding.has_range:
             return f"{lead} ({told[1]} to {told[2]} in {base:,})"
@@ -193,10 +201,10 @@ def _shorter(low: str, high: str) -> str:
     return f"{low} to {high}"
 
 
-def _more(change: float, base: int) -> str:
+def _more(change: float, base: int, observed: float = math.nan) -> str:
     if not math.isfinite(change):
         return ""
-    count = round(base * change)
+    count = counted_change(change, observed, base)
     if count == 0:
         return "no change" if abs(change) < 1e-9 else f"less than 1 {'fewer' if change < 0 else 'more'}"
     return f"{abs(count):,} {'fewer' if count < 0 else 'more'}"
@@ -215,7 +223,7 @@ def _note(planned: list[Finding]) -> str:
         return "The true answer may lie anywhere in the range."
     base = ratio_base(first.value, first.lower, first.upper)
     return (f'How to read it: "{_more(first.value - 1, base)} in {base}" means {round(base * first.value):,} where we '
-            f"would have expected {base:,}. The true answer may lie anywhere in the range.")  # fmt: skip
+            f"expected {base:,}. The truth may lie anywhere in the range.")  # fmt: skip
 
 
 # ---- how sure, what is not known, who took part ------------------------------------------------------
@@ -235,7 +243,7 @@ def how_sure(planned: list[Finding]) -> list[str]:
     whole = f"{len(planned)} things" if len(planned) > 1 else "1 thing"
     lines = [f"We looked at {whole}. Of these, {listed(said)}."]
     if count["suggests"]:
-        lines.append('"Suggests" means that it points one way, but the comparison has a weak spot.')
+        lines.append('"Suggests" means that the comparison has a weak spot.')
     return lines
 
 
@@ -267,5 +275,4 @@ def who_took_part(review: Review) -> list[str]:
     else:
         many = "1 person" if involvement.people == 1 else f"{involvement.people} people"
         lines = [f"{many} with lived experience took part."]
-    names = "Their names are" if involvement.credits else "No names are recorded. More is"
-    return [*lines, f"{names} under [Who took part](#who-took-part)."]
+    return [*lines, f"{'Their names are' if involvement.credits else 'More is'} under [Who took part](#who-took-part)."]

@@ -276,15 +276,30 @@ def _change_words(finding: Finding) -> str:
     return f"about {signed_money(finding.value)} for each person every 3 months"
 
 
-def worst_case(finding: Finding, *, service: str) -> str:
-    """The harm that the range of doubt leaves possible, in one sentence; empty where it leaves none."""
+def counted_change(change: float, observed: float, base: int) -> int:
+    """A difference in risk as people out of `base`, so that it is what the two rounded counts differ by.
+
+    `observed` is the risk seen with the service; where it is not known the difference itself is rounded.
+    """
+    if not math.isfinite(observed):
+        return as_count(change, base)
+    return as_count(observed, base) - as_count(min(max(observed - change, 0.0), 1.0), base)
+
+
+def worst_case(finding: Finding, *, service: str, observed: float = math.nan) -> str:
+    """The harm that the range of doubt leaves possible, in one sentence; empty where it leaves none.
+
+    `observed` is the risk seen with the service, as for `effect_sentences`.
+    """
     if not finding.has_range or finding.outcome.better == "neither" or finding.certainty == "not_evidence":
         return ""
     end = finding.upper if finding.outcome.better == "lower" else finding.lower
     if (end > finding.null) != (finding.outcome.better == "lower") or end == finding.null:
         return ""
     if finding.outcome.scale == "risk_difference":
-        size = f"{_more(end, risk_base(end))} out of {risk_base(end):,} people"
+        base = risk_base(end)
+        count = counted_change(end, observed, base)
+        size = f"{_more((count or round(base * end)) / base, base)} out of {base:,} people"
     elif finding.outcome.scale == "rate_ratio":
         base = ratio_base(finding.value, finding.lower, finding.upper)
         least = "as few as" if end < 1 else "as many as"

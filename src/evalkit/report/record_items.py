@@ -44,7 +44,7 @@ ITEMS = (
     Item("6.1", "Participants", "How people were selected, with codes or algorithms", _people,
          "Codes are in the protocol and the code, named by their digests."),
     Item("6.2", "Participants", "Whether the way of selecting them was validated", nowhere),
-    Item("6.3", "Participants", "If databases were linked: a diagram of the linkage, with numbers at each stage", nowhere),
+    Item("6.3", "Participants", "If databases were linked: a diagram of it, with numbers at each stage", nowhere),
     Item("7.1", "Variables", "Every code or algorithm by which exposure, outcomes and confounders were classified",
          always("Protocol and estimands", "tab-definitions"),
          "Outcomes in words; codes are in the protocol and the code, named by their digests."),

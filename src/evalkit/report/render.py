@@ -52,8 +52,9 @@ def render_report(
         blocks = read_blocks(document)
         labels = build_labels(blocks, review or Review(), report=document.report, version=version)
         labelled = with_labels(document, labels)
+        changes = [(block, labels[block.id]) for block in blocks if block.id in labels]
         written = [
-            write_html(labelled, media, templates, version=version),
+            write_html(labelled, media, templates, version=version, changes=changes),
             write_docx(labelled, media, templates),
             write_pdf(labelled, media, templates),
         ]

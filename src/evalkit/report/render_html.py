@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from evalkit.report.comments import SCRIPT_PLACE, page_variables
+from evalkit.report.comments import SCRIPT_PLACE, Change, page_variables
 from evalkit.report.document import Document, run_pandoc
 from evalkit.report.tree import shared_arguments, titled, with_top_level
 
 
-def write_html(document: Document, media: Path, templates: Path, *, version: int) -> Path:
+def write_html(document: Document, media: Path, templates: Path, *, version: int, changes: Sequence[Change]) -> Path:
+    """Write the page; `changes` are the blocks that it lists as changed, each with its label."""
     out = media / "report.html"
     script = (templates / "comments.js").read_text(encoding="utf-8")
+    variables = page_variables(document, script=script, version=version, changes=changes)
     source = titled(document, with_top_level(document.tree["blocks"], 2))
     run_pandoc(
         source, "html5", "json", "--standalone", "--embed-resources", "--mathml", "--toc", "--toc-depth=2",
         f"--template={templates / 'report.html'}", f"--css={templates / 'report.css'}",
-        f"--css={templates / 'comments.css'}", f"--variable-json=comments:{page_variables(document, script, version)}",
+        f"--css={templates / 'comments.css'}", f"--variable-json=comments:{variables}",
         *shared_arguments(media), out=out,
     )  # fmt: skip
     text = out.read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 """TARGET for this release: each of 21 items with their parts, for the emulated trial of people alone.
 
-Cashin and others (2025), BMJ 390:e087179; what each item asks is told in our own words. The guideline is for emulations
+Cashin and others (2025), BMJ, doi 10.1136/bmj-2025-087179. What each item asks is in our own words. It is for emulations
 of trials that randomise persons; it is answered only where the release has such a part.
 """
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 N_ITEMS = 21
 _PATHWAYS = "Pathways"
-_SCOPE = ("TARGET is about emulated trials that randomise persons, with adjustment at baseline. The list is answered for "
-          "the analysis of pathways alone, whose assignment is by area and whose contrast is a difference in "
+_SCOPE = ("TARGET is about emulated trials that randomise persons, with adjustment at baseline. The list is answered "
+          "for the analysis of pathways alone, whose assignment is by area and whose contrast is a difference in "
           "differences: it lies at the edge of the guideline's scope, and the other analyses outside it.")  # fmt: skip
 
 
@@ -105,7 +105,8 @@ ITEMS = (
          all_of(_METHOD, always("Limitations", "text-limitations"))),
     Item("17", "Ethics", "Who approved the study", nowhere),
     Item("18", "Registration", "Where study and protocol are registered, or that they are not",
-         always("Protocol and estimands", "text-protocol"), "The protocol is named by its digest; it is not registered."),
+         always("Protocol and estimands", "text-protocol"), 
+         "The protocol is named by its digest; whether it is registered is not said."),
     Item("19", "Data and code", "Whether data and code can be had", always("Provenance", "tab-provenance"),
          "Each is named by its digest; where it can be had is not said."),
     Item("20", "Funding", "Who paid, and their part in it", nowhere),

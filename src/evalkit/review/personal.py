@@ -61,9 +61,9 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern, re.IGNORECASE))
     for kind, pattern in (
         ("e-mail address",
-         r"[\w.+'-]+\s*(?:@|[\[(]\s*at\s*[\])])\s*[\w-]+(?:\s*(?:\.|[\[(]\s*dot\s*[\])])\s*[\w-]+)+"),
+         r"(?<![\w.+'-])[\w.+'-]+\s*(?:@|[\[(]\s*at\s*[\])])\s*[\w-]+(?:\s*(?:\.|[\[(]\s*dot\s*[\])])\s*[\w-]+)+"),
         ("web address",
-         r"\bhttps?:\S*|\bwww\.\S+|(?<![@\w])[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|uk|info|io|eu|me|co)\b(?:/\S*)?"),
+         r"\bhttps?:\S*|\bwww\.\S+|(?<![@\w-])[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|uk|info|io|eu|me|co)\b(?:/\S*)?"),
         ("handle of an account", r"(?<![\w@.])@\w{2,}"),
         ("National Insurance number",
          r"\b[a-ceghj-prstw-z][a-ceghj-nprstw-z]\s?\d{2}\s?\d{2}\s?\d{2}\s?[a-d]\b"),

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-_SIGNS = re.compile(r"([!-/:-@\[-`{-~])")
+from evalkit.review.record import Comment
+
+_WORDS = ("text", "quote", "name", "reply", "reason", "decided_by", "second", "analysis")
+_ANYWHERE = re.compile(r"([\\`*_{}\[\]<>#|~^$@&])")
+_FIRST_SIGN = re.compile(r"^([-+=:%(])")
+_LIST_MARK = re.compile(r"^(\w{1,9})([.)])")
 
 
 def plain_markdown(text: str) -> str:
     """Markdown that shows exactly this text: no markup, HTML, link, picture, formula or citation comes of it.
 
-    Every sign of ASCII is escaped (pandoc reads each such escape as the sign itself). Lines stay lines.
+    Signs that mean something to pandoc are escaped, those of lists and tables where a line begins. Lines stay lines.
 
-    >>> print(plain_markdown("<b>1. [x](y)</b>"))
-    \\<b\\>1\\. \\[x\\]\\(y\\)\\<\\/b\\>
+    >>> print(plain_markdown("1. <b>[x](y)</b> well-known."))
+    1\\. \\<b\\>\\[x\\](y)\\</b\\> well-known.
     """
-    return "\n".join(_SIGNS.sub(r"\\\1", line.strip()) for line in text.splitlines())
+    return "\n".join(_plain_line(line.strip()) for line in text.splitlines())
+
+
+def _plain_line(line: str) -> str:
+    line = _ANYWHERE.sub(r"\\\1", line)
+    return _LIST_MARK.sub(r"\1\\\2", _FIRST_SIGN.sub(r"\\\1", line))
+
+
+def plain_comment(comment: Comment) -> Comment:
+    """The comment with all that people wrote in it made safe for Markdown (see `plain_markdown`)."""
+    return replace(comment, **{name: plain_markdown(getattr(comment, name)) for name in _WORDS})

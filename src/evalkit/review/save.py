@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
@@ -128,11 +129,12 @@ def answer_comment(
                                 next_step="Change the file by hand if that was wrong."))  # fmt: skip
     texts = {"reply": reply, "reason": reason, "analysis": analysis, "decided_by": by, "second": second}
     texts = {name: clean_text(text) for name, text in texts.items()}
-    answered = replace(before, status=status, changed=tuple(changed), **texts)
+    places = tuple(name.removeprefix(f"{before.report}/") for name in changed)
+    answered = replace(before, status=status, changed=places, **texts)
     faults = [fault for name, text in texts.items() for fault in text_faults(where, name, text, limit=TEXT_LIMIT)]
     faults += [Fault(where, "an answer needs another status than open")] if status == "open" else []
     faults += answer_faults(where, answered) + _personal_faults(where, texts)
-    faults += _block_faults(where, answered.changed, blocks)
+    faults += _block_faults(where, answered, blocks)
     if faults:
         raise ReviewError(faults)
     _write_beside(Path(folder) / COMMENTS / f"{id}.yaml", dump_comment(answered))
@@ -146,14 +148,17 @@ def _personal_faults(where: str, texts: Mapping[str, str]) -> list[Fault]:
     ]  # fmt: skip
 
 
-def _block_faults(where: str, changed: Iterable[str], blocks: Blocks | None) -> list[Fault]:
+def _block_faults(where: str, answered: Comment, blocks: Blocks | None) -> list[Fault]:
     if blocks is None:
         return []
-    there = {name for found in blocks.values() for name in found}
+    there = blocks.get(answered.report, {})
+    parts = {
+        re.sub(r"-\d+$", "", name) for name in there
+    }  # a part may be named as a whole, without a paragraph's number
     return [
-        Fault(where, "changed names a block that is not in the report", got=name[:80],
+        Fault(where, f"changed names a block that is not in the {answered.report} report", got=name[:80],
               next_step=suggest_name(name, sorted(there)))
-        for name in changed if name not in there
+        for name in answered.changed if name not in there and name not in parts
     ]  # fmt: skip
 
 

@@ -154,6 +154,7 @@
     (button.closest("p, .comment-place") || button).after(form);
     open = { form, part, back, edited, text };
     document.body.classList.add("writing");
+    status.textContent = "Choose what fits, write, and press Keep.";
     reserve();
     const checked = form.querySelector("input[type=radio]:checked");
     (checked || form.querySelector("input[type=radio]")).focus({ preventScroll: true });
@@ -219,7 +220,8 @@
       if (part) about.append("On ", make("a", { href: `#${comment.block}` }, nameOf(part)));
       else about.append("On a part that this version does not have");
       const head = make("p");
-      head.append(make("strong", {}, kindWords(comment.kind)), `: ${comment.text}`);
+      const label = kindWords(comment.kind);
+      head.append(make("strong", {}, label), comment.text === `${label}.` ? "." : `: ${comment.text}`);
       const row = make("p", { class: "form-buttons" });
       const change = make("button", { type: "button" }, "Change");
       const remove = make("button", { type: "button" }, "Remove");
