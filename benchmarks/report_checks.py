@@ -38,6 +38,8 @@ VIEWS = {
 
 def make_reports(release: Path, folder: Path) -> nbformat.NotebookNode:
     """The peer report of a release in every form, in `folder`; the executed notebook."""
+    from evalkit.disclose import load_release
+    from evalkit.report.explore import render_explore
     from evalkit.report.render import render_report
     from evalkit.report.variants import render_variants
     from tests.report_run import run_report
@@ -46,6 +48,7 @@ def make_reports(release: Path, folder: Path) -> nbformat.NotebookNode:
     nbformat.write(executed, folder / "executed.ipynb")
     render_report(folder / "executed.ipynb", folder / "peer", title="Peer report")
     render_variants(folder / "executed.ipynb", folder, title="Peer report")
+    render_explore(load_release(release), folder / "peer_explore.html", title="Peer report")
     return executed
 
 
@@ -80,8 +83,9 @@ def check_world(browser: Any, release: Path, folder: Path) -> tuple[dict[str, li
         found[name] = find_pdf_faults(folder / name) + find_lone_headings(folder / name)
     for name in ("peer.docx", "peer_easy_read.docx"):
         found[name] = find_docx_faults(folder / name)
-    easy = check_page(browser, folder / "peer_easy_read.html")
-    found["peer_easy_read.html"] = [fault for faults in easy.values() for fault in faults]
+    for name in ("peer_easy_read.html", "peer_explore.html"):
+        views = check_page(browser, folder / name)
+        found[name] = [f"{view}: {fault}" for view, faults in views.items() for fault in faults]
     return found, measure_plain_language(read_report_text(executed.cells).whole).describe()
 
 

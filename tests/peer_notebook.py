@@ -6,9 +6,10 @@ from typing import Any
 
 import nbformat
 import pytest
+from matplotlib.figure import Figure
 
 from evalkit.disclose import Release
-from evalkit.report import display
+from evalkit.report import display, figures, figures_budget, figures_risk
 from evalkit.review.record import Review
 from tests.report_factory import ROOT
 
@@ -19,7 +20,7 @@ _GIVEN = ("source =", "record =", "from evalkit.review.load")
 def run_peer_notebook(
     release: Release, review: Review, monkeypatch: pytest.MonkeyPatch, *, pictures: bool = True
 ) -> list[dict[str, Any]]:
-    """Cells in the form of an executed notebook. Without `pictures` figures are drawn but not made into PNG files."""
+    """Cells in the form of an executed notebook. Without `pictures` nothing is drawn: alt texts are made all the same."""
     seen: list[dict[str, Any]] = []
 
     def keep(data: dict, *, raw: bool, metadata: dict) -> None:
@@ -28,6 +29,9 @@ def run_peer_notebook(
     monkeypatch.setattr(display, "display", keep)
     if not pictures:
         monkeypatch.setattr(display, "_png", lambda _: b"")
+        for module in (figures, figures_budget, figures_risk):
+            for name in [n for n in dir(module) if n.startswith("plot_")]:
+                monkeypatch.setattr(module, name, lambda *_, **__: Figure(figsize=(1, 1)))
     names: dict[str, Any] = {"source": release, "record": review}
     cells = []
     for cell in nbformat.read(NOTEBOOK, as_version=4).cells:

@@ -16,7 +16,7 @@ from evalkit.pipeline.plan import ANALYSIS_PARAMETERS, DEFAULT_PLAN, REPORT_PARA
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "notebooks"
 REPORT_NOTEBOOKS = {report.notebook for report in DEFAULT_PLAN.reports}
-ALLOWED_IN_REPORTS = ("evalkit.report", "evalkit.disclose", "evalkit.core")
+ALLOWED_IN_REPORTS = ("evalkit.report", "evalkit.disclose", "evalkit.review", "evalkit.core")
 MAX_NOTEBOOK_BYTES = 2_000_000
 MAX_REPORT_BYTES = 4_000_000  # the academic one has some 70 figures (decision 9)
 

@@ -108,9 +108,13 @@ def changes(before: Release, after: Release, exact: tuple[Results, Results], pol
     n, place = len(names), {name: i for i, name in enumerate(names)}
     ranges = [told_ranges(before, names, policy, earlier=None), told_ranges(after, names, policy, earlier=before)]
     sums = np.zeros((len(sets), n))
+    twins = [(a, b) for a in names for b in names if a.startswith("attrition/group.")
+             and b == a.replace("attrition/group.", "table1/all/").removesuffix("/people")]  # fmt: skip
     for k, (total, parts) in enumerate(sets):
         sums[k, place[total]] -= 1
         sums[k, [place[p] for p in parts]] += 1
+    same = np.array([np.eye(n)[place[a]] - np.eye(n)[place[b]] for a, b in twins]).reshape(-1, n)
+    sums = np.vstack([sums, same])
     both = np.block([[sums, np.zeros_like(sums)], [np.zeros_like(sums), sums]])
     steps = np.hstack([-np.eye(n), np.eye(n)])
     bounds = Bounds([r.low for rs in ranges for r in rs], [r.high for rs in ranges for r in rs])
@@ -136,6 +140,8 @@ def changes(before: Release, after: Release, exact: tuple[Results, Results], pol
 def told_too_closely(found: list[Change], policy: Policy) -> list[Change]:
     """Changes of fewer than the threshold that are known more closely than that; that there was one may be known."""
     few = policy.threshold - 1 - policy.least
+    held = [c for c in found if c.of != "change" and not (c.range.low <= 1 and c.range.high >= policy.threshold - 1)]
+    found = [c for c in found if c.of == "change"]
     gained = [c for c in found if 1 <= c.true <= few and not (c.range.low <= 1 and c.range.high >= few)]
-    lost = [c for c in found if -few <= c.true <= -1 and not (c.range.high >= -1 and c.range.low <= -few)]
-    return gained + lost
+    lost = [c for c in found if c.supposed == "any change" and -few <= c.true <= -1 and not (c.range.high >= -1 and c.range.low <= -few)]
+    return gained + lost + held

@@ -45,8 +45,8 @@ def build_chosen(tables: Tables, protocol: Protocol, *, windows: tuple[Window, .
     Areas are those of go-live: intention to treat. Records of days on which nobody answered for the person are left
     out, and of several records in a window the last counts, so that more records are no more chances of a yes.
 
-    Raises NotEstimable where there is no table people, somebody stands in it twice, or nobody of one of the two groups is
-    in the cohort.
+    Raises NotEstimable where there is no table people, somebody stands in it twice, or nobody of one of the two
+    groups is in the cohort.
     """
     if not tables.has("people"):
         raise NotEstimable(Fault("tables", "there is no table people"))

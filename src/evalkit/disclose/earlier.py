@@ -41,6 +41,7 @@ class Told:
     high: float
     shown: float = math.nan
     why: str = WHY_DIFFERENCING
+    rule: str = "differencing"
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,8 @@ def _tell_same(name: str, value: float, past: Past, policy: Policy) -> Told | No
     """The same data under other rules: nothing of a count may be told that its earlier cell did not tell."""
     low, high = past.ranges[name]
     if past.rows[name]["status"] != "shown":
-        return Told("held", low, high, why=past.withheld.get(name, ("", WHY_DIFFERENCING))[1])
+        rule, why = past.withheld.get(name, ("differencing", WHY_DIFFERENCING))
+        return Told("held", low, high, why=why, rule=rule)
     if not low <= value <= high:  # the code counts otherwise, so that the difference is of people again
         return _tell_other(name, value, past, policy)
     now = _own_range(value, policy)

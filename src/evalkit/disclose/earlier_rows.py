@@ -123,7 +123,7 @@ def _still_withheld(frame: pd.DataFrame, rulings: Mapping[str, Ruling], kept: se
         if row is None or row["kind"] == "count" or (name in rulings and not past.same):
             continue
         if past.same:
-            new[name] = Ruling("differencing", why)
+            new[name] = Ruling(rule, why)
         elif rule in ("primary", "differencing"):
             sizes = [float(row[c]) for c in _COUNTS if math.isfinite(row[c])]
             sizes += [float(row["value"])] if is_count_check(row) else []

@@ -93,7 +93,7 @@ def suppress_counts(
         "complementary": Ruling("complementary", WHY_COMPLEMENTARY),
         "grouped": Ruling("complementary", WHY_GROUPED),
     }
-    held = {at: Ruling("differencing", found.why) for at, found in counts.told.items() if counts.states[at] == "held"}
+    held = {at: Ruling(found.rule, found.why) for at, found in counts.told.items() if counts.states[at] == "held"}
     return {
         name: held.get(at) or words[counts.states[at]] for name, at in counts.position.items()
         if at in held or counts.states[at] in words

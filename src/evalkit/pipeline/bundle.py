@@ -141,7 +141,8 @@ def _scan_faults(out: Path, released: Release) -> list[Fault]:
     folder = out / WORKINGS / "results"
     parts = sorted(folder.glob("*.parquet"))
     if not parts:
-        return [Fault(str(folder), "the numbers before disclosure control are not there to be searched for", next_step=_AGAIN)]  # fmt: skip
+        what = "the numbers before disclosure control are not there to be searched for"
+        return [Fault(str(folder), what, next_step=_AGAIN)]
     exact = Results.concat([Results.load(path) for path in parts])
     found = scan_files(out, unreleased=find_unreleased(exact, released))
     return [Fault(leak.file, f"{leak.what} in {leak.place}", next_step=leak.next_step) for leak in found]

@@ -80,10 +80,7 @@ def evaluate(
     earlier
         The folder of a release that the same readers have: what both would tell together is withheld.
 
-    Returns
-    -------
-    Path
-        The output folder. It is replaced in one step at the very end, or not at all.
+    Returns the output folder. It is replaced in one step at the very end, or not at all.
 
     Raises
     ------
@@ -100,15 +97,8 @@ def evaluate(
         Path(protocol), Path(data), out, Path(notebooks or default_notebooks()), plan, jobs=jobs,
         reviews=Path(reviews) if reviews else None, earlier=Path(earlier) if earlier else None,
     )  # fmt: skip
-    digests = {
-        "protocol": inputs.protocol.digest,
-        "data": inputs.tables.digest,
-        "code": package_digest(),
-        "environment": "; ".join(f"{name} {version}" for name, version in environment_versions().items()),
-    }
-    stems = tuple(report.stem for report in plan.reports)
     steps = len(plan.analysis) + 1 + 2 * len(plan.reports)
-    with open_staging(out, digests, start=start) as (staging, said), show_progress(steps, console) as progress:
+    with open_staging(out, _digests(inputs), start=start) as (staging, said), show_progress(steps, console) as progress:
         if said:
             progress.note(said)
         _analyse(inputs, staging, n_jobs=jobs, progress=progress)
@@ -117,8 +107,18 @@ def evaluate(
             staging, plan=plan, protocol=inputs.protocol, notebooks=inputs.notebooks, reviews=inputs.reviews,
             review=inputs.review, n_jobs=jobs, progress=progress,
         )  # fmt: skip
-        publish(staging, stems, more=more)
+        publish(staging, tuple(report.stem for report in plan.reports), more=more)
     return out
+
+
+def _digests(inputs: _Inputs) -> dict[str, str]:
+    """What must be the same for a run that stopped to be resumed."""
+    return {
+        "protocol": inputs.protocol.digest,
+        "data": inputs.tables.digest,
+        "code": package_digest(),
+        "environment": "; ".join(f"{name} {version}" for name, version in environment_versions().items()),
+    }
 
 
 def _checked(

@@ -75,7 +75,7 @@ def assess_claim(release: Release, claim: Claim) -> ClaimFinding:
         )  # fmt: skip
     finding = facts.finding(release, release.protocol.outcome(claim.outcome))
     if finding is None:
-        return _without(claim, "cannot", "No estimate of this outcome was planned in this run.")
+        return _without(claim, "cannot", "No estimate of this was planned in this run.")
     if finding.certainty == "not_released":
         return _without(claim, "cannot", "The estimate is not released, because too few people are behind it.")
     if not finding.has_number:

@@ -29,6 +29,7 @@ from evalkit.report.words import LADDER, LADDER_SHORT, Certainty
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
+_MOST_IN_A_ROW = 40
 _RUNGS: tuple[Certainty, ...] = ("too_uncertain", "suggests", "likely", "strong")
 
 
@@ -77,7 +78,7 @@ def build_page(release: Release, *, title: str) -> str:
         "ladder": "".join(f"<li>{html.escape(text)}</li>" for text in LADDER.values()),
         "choices": _json(_choices(topics)),
         "contents": _contents(topics),
-        "answers": "".join(_topic(topic) for topic in topics),
+        "answers": "".join(_topic(topic) for topic in topics) or "<p>This release holds nothing to look at.</p>",
     })  # fmt: skip
 
 
@@ -167,7 +168,7 @@ def _pair(pair: Pair) -> str:
     )  # fmt: skip
     used = [mark for mark in MARKS if mark == "full" or any(getattr(a, mark) for a in pair.arrays)]
     marks = "".join(f"<li>{draw_key(mark)} {html.escape(getattr(pair, mark))}</li>" for mark in used)
-    look = "grid" if any(a.none for a in pair.arrays) else "rows"
+    look = "grid" if any(a.none or a.whole > _MOST_IN_A_ROW for a in pair.arrays) else "rows"
     return f'<div class="pair {look}">{arrays}</div><ul class="key">{marks}</ul>'
 
 

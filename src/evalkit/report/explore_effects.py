@@ -105,28 +105,27 @@ def answers_years(release: Release, outcome: Outcome, names: Names) -> list[tupl
 
 def _check_year(outcome: Outcome, row: pd.Series, names: Names) -> Answer:
     """A year before the start: a clear difference there is a warning about the comparison."""
-    base = answer_without(row)
-    if row["status"] != "shown":
-        return base
-    base_count = ratio_base(row["value"], row["lower"], row["upper"])
+    if not shown(row):
+        return answer_without(row)
+    base = ratio_base(row["value"], row["lower"], row["upper"])
     unit, ranged = count_unit(outcome), bool(pd.notna(row["lower"]) and pd.notna(row["upper"]))
+    seen = f"{round(base * row['value']):,}"
     sentences = [f"{names.service} had not begun. So there should be no difference in this year.",
-                 f"For every {base_count} {unit} that other areas led us to expect, there were about "
-                 f"{round(base_count * row['value']):,}."]  # fmt: skip
-    span = None
-    warning = "There is no range of doubt. So we cannot say if that is a warning."
+                 f"For every {base} {unit} that other areas led us to expect, there were about {seen}."]  # fmt: skip
+    span, warning = None, "There is no range of doubt. So we cannot say if that is a warning."
     if ranged:
-        low, high = range_ends(row["lower"], row["upper"], base_count)
+        low, high = range_ends(row["lower"], row["upper"], base)
         sentences.append(f"It could be as few as {low} or as many as {high}.")
-        off = row["lower"] > 1 or row["upper"] < 1
-        warning = ("That is a warning: even then, this area was not changing like the others." if off
-                   else "The range includes no difference. So we see no warning here.")  # fmt: skip
-        span = Span(row["lower"], row["value"], row["upper"], 1.0, tuple(f"{x} for every {base_count}" for x in (low, f"{round(base_count * row['value']):,}", high)),
-                    log=True, level=float(row["level"]), none="no difference")  # fmt: skip
+        warning = "The range includes no difference. So we see no warning here."
+        if row["lower"] > 1 or row["upper"] < 1:
+            warning = "That is a warning: even then, this area was not changing like the others."
+        words = tuple(f"{x} for every {base}" for x in (low, seen, high))
+        span = Span(row["lower"], row["value"], row["upper"], 1.0, words, log=True, level=float(row["level"]),
+                    none="no difference")  # fmt: skip
     own = Row("Seen, compared with what other areas led us to expect (ratio)", number(row["value"], "ratio"),
               f"{number(row['lower'], 'ratio')} to {number(row['upper'], 'ratio')}" if ranged else "",
               str(row["id"]), float(row["value"]))  # fmt: skip
-    pair = _ratio_pair((row["value"], row["lower"], row["upper"]), unit, base_count,
+    pair = _ratio_pair((row["value"], row["lower"], row["upper"]), unit, base,
                        ("Expected from other areas", f"Seen in {names.treated}"))  # fmt: skip
     return Answer("", "", "seen", (*sentences, warning), pair, span,
                   limits=(f"What {names.service} did. It had not begun.",

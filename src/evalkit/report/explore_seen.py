@@ -30,7 +30,7 @@ from evalkit.report.explore_data import (
 )  # fmt: skip
 from evalkit.report.explore_effects import money_pair
 from evalkit.report.figures_style import period_date, start_place
-from evalkit.report.phrases import count_unit, number, starts_with_capital
+from evalkit.report.phrases import count_unit, listed, number, starts_with_capital
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release

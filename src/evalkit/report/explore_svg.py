@@ -95,12 +95,13 @@ def draw_span(span: Span, *, alt: str) -> str:
     low, width = min(points), (max(points) - min(points)) or 1.0
     x0, x1, x2, xn = (_EDGE + (p - low) / width * (_WIDE - 2 * _EDGE) for p in points)
     left, best, right = (_clamp(x, words) for x, words in zip((x0, x1, x2), span.words, strict=True))
+    nought = _clamp(xn, span.none)
     apart = right - left > _half(span.words[0]) + _half(span.words[2])
     rows = (88, 88) if apart else (88, 106)
     return (
         f'<svg class="span" role="img" aria-label="{html.escape(alt)}" viewBox="0 0 {_WIDE:g} {rows[1] + 8}">'
         f'<text class="best" x="{best:.1f}" y="14" text-anchor="middle">{html.escape(span.words[1])}</text>'
-        f'<text class="soft" x="{_clamp(xn, span.none):.1f}" y="34" text-anchor="middle">{html.escape(span.none)}</text>'
+        f'<text class="soft" x="{nought:.1f}" y="34" text-anchor="middle">{html.escape(span.none)}</text>'
         f'<line class="nought" x1="{xn:.1f}" y1="39" x2="{xn:.1f}" y2="71"/>'
         f'<line class="range" x1="{x0:.1f}" y1="55" x2="{x2:.1f}" y2="55"/>'
         f'<path class="end" d="M{x0:.1f} 47v16M{x2:.1f} 47v16"/>'

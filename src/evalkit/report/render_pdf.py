@@ -50,7 +50,7 @@ def write_pdf(document: Document, media: Path, templates: Path, *, look: Look = 
     if not peer:
         blocks = _with_floats(blocks)
     blocks = _with_contents(blocks, first=1 if peer else 0, depth=1 if peer or look == "large_print" else 2)
-    meta = {"base": "18" if look == "large_print" else "9.6" if peer else "10"}
+    meta = {"base": "18" if look == "large_print" else "10"}
     meta |= {"large": "yes"} if look == "large_print" else {}
     meta |= {} if peer or look == "large_print" else {"serif": "yes"}
     source = run_pandoc(

@@ -106,6 +106,7 @@
     for (var i = 0; i < tables.length; i++) { tables[i].open = open; }
   }
 
+  if (topics.length === 0) { return; }
   document.documentElement.classList.add("live");
   openTables(false);
   byId("chooser").hidden = false;
