@@ -20,7 +20,7 @@ _GIVEN = ("source =", "record =", "from evalkit.review.load")
 def run_peer_notebook(
     release: Release, review: Review, monkeypatch: pytest.MonkeyPatch, *, pictures: bool = True
 ) -> list[dict[str, Any]]:
-    """Cells in the form of an executed notebook. Without `pictures` nothing is drawn: alt texts are made all the same."""
+    """Cells in the form of an executed notebook. Without `pictures` none is drawn; alt texts are made all the same."""
     seen: list[dict[str, Any]] = []
 
     def keep(data: dict, *, raw: bool, metadata: dict) -> None:

@@ -13,6 +13,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from evalkit.core.result import Results
 from evalkit.disclose import Policy, Release
+from evalkit.disclose import policy as make_policy
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,14 @@ def told_ranges(released: Release, names: list[str], policy: Policy, *, earlier:
     rows = {r["id"]: r for r in released.results.frame.to_dict("records")}
     rulings = {s["id"]: (s["rule"], s["why"]) for s in released.manifest["suppressed"]}
     kept = set(released.manifest.get("earlier", {}).get("kept", ()))
+    same = released.manifest.get("earlier", {}).get("data") == "the same"
+    old = {s["id"]: (s["rule"], s["why"]) for s in earlier.manifest["suppressed"]} if earlier and same else {}
     told = []
     for name in names:
         rule, why = rulings.get(name, ("", ""))
+        if old.get(name) == (rule, why):  # said again as it was said, by the rules of that time
+            told.append(known_range(rows[name], rule, why, make_policy(earlier.protocol.disclosure.profile)))
+            continue
         if name in kept:
             told.append(kept_range(rows[name]["value"], policy))
         elif rule == "differencing" and why.startswith("fewer than"):
@@ -143,5 +149,9 @@ def told_too_closely(found: list[Change], policy: Policy) -> list[Change]:
     held = [c for c in found if c.of != "change" and not (c.range.low <= 1 and c.range.high >= policy.threshold - 1)]
     found = [c for c in found if c.of == "change"]
     gained = [c for c in found if 1 <= c.true <= few and not (c.range.low <= 1 and c.range.high >= few)]
-    lost = [c for c in found if c.supposed == "any change" and -few <= c.true <= -1 and not (c.range.high >= -1 and c.range.low <= -few)]
+    lost = [
+        c
+        for c in found
+        if c.supposed == "any change" and -few <= c.true <= -1 and not (c.range.high >= -1 and c.range.low <= -few)
+    ]
     return gained + lost + held

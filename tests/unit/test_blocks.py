@@ -20,6 +20,7 @@ from evalkit.report.changes import build_labels, with_labels
 from evalkit.report.comments import FORM_COLUMNS, QUOTE_LENGTH, READERS, write_comment_form
 from evalkit.report.document import read_document
 from evalkit.report.render import Rendered, render_report
+from evalkit.review.from_csv import read_csv
 from evalkit.review.record import KINDS, Comment, Review, Version
 
 TEXT = """### A heading
@@ -214,6 +215,18 @@ def test_the_form_has_a_line_for_every_block_and_no_formula(rendered, tmp_path):
     assert len(rows[-1]["quote"]) <= QUOTE_LENGTH
     with pytest.raises(OutputError, match="cannot be written"):
         write_comment_form(rendered.blocks, tmp_path / "nowhere" / "form.csv")
+
+
+def test_a_line_of_the_form_that_a_reader_filled_in_is_read_back(rendered, tmp_path):
+    path = write_comment_form(rendered.blocks, tmp_path / "peer_comments.csv")
+    rows = path.read_text(encoding="utf-8-sig").replace(
+        "prose-2,,,,,,", "prose-2,This is wrong,It was three.,Sam,yes,peer,"
+    )
+    parsed = read_csv(path.name, rows.encode("utf-8-sig"))
+    assert parsed.faults == ()
+    (comment,) = parsed.comments
+    assert (comment.block, comment.text, comment.name, comment.consent) == ("prose-2", "It was three.", "Sam", True)
+    assert (comment.reader, comment.quote) == ("peer", "Two.")
 
 
 def test_the_page_offers_every_kind_and_every_reader(rendered):

@@ -187,7 +187,7 @@ def _allowed(released, names: list[str]) -> set[float]:
     for row in counts:
         people = released.loc[f"{row['table']}/{row['row']}/people", "value"]
         values.append(row["value"] / people)
-    allowed = {1.0, 10.0, 100.0, 1000.0, 365.0, 3.0, 2.0, 5.0}
+    allowed = {1.0, 10.0, 100.0, 1000.0, 365.0, 3.0, 2.0, 5.0} | {row["n_people"] for row in rows}
     for value in map(abs, values):
         for scale in (0.01, 0.1, 1, 10, 100, 1000):
             allowed |= {round(value * scale, digits) for digits in (0, 1, 2, 3)}
@@ -238,7 +238,8 @@ def test_words_follow_the_world(worlds, topics):
     assert "better" in " ".join(entry.answers["with-and-without", "all"].sure)
     harm = answer("harm", "residential-entry")
     assert "worse" in " ".join(harm.sure)
-    assert harm.worst or harm.certainty != "too_uncertain"
+    assert "How bad it could be" in harm.worst
+    assert "cannot rule out" in answer("thin", "residential-entry").worst
     for world in ("none", "thin"):
         unsure = answer(world, "residential-entry")
         assert unsure.certainty == "too_uncertain"

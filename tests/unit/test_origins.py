@@ -22,7 +22,8 @@ from pathlib import Path
 
 folder = Path("results")
 folder.mkdir()
-parts = [Results.from_cells(t, [Cell("r", "c", 1.0, "statistic")]) for t in ("shown", "by_name.b", "by_name.c", "unseen")]
+names = ("shown", "by_name.b", "by_name.c", "unseen")
+parts = [Results.from_cells(t, [Cell("r", "c", 1.0, "statistic")]) for t in names]
 parts = Results.concat([*parts, Results.from_cells("not_saved", [Cell("r", "c", 1.0, "statistic")])])
 rows = parts.frame
 Results(rows[rows["table"] != "not_saved"]).save(folder / "one.parquet")
@@ -30,7 +31,8 @@ results = follow_results(parts, notebook="one", workings=".")
 early = results.table("shown")
 """
 CELLS = {
-    "setup": "name = 'b'", "making": MAKE, "silent": "len(results.table('shown')) ; None", "first": "results.table('shown')",
+    "setup": "name = 'b'", "making": MAKE, "silent": "len(results.table('shown')) ; None",
+    "first": "results.table('shown')",
     "later": "results.table('shown')", "named": "print(results.table(f'by_name.{name}')['value'].iloc[0])",
     "other": "results.table('not_saved')",
 }  # fmt: skip

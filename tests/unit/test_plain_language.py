@@ -147,7 +147,7 @@ def test_the_first_page_says_which_way_it_went(cells, world, worse, better) -> N
     assert f"**For the worse:** {worse}" in first
     assert f"**For the better:** {better}" in first
     assert ("**We cannot tell**" in first) is (world in ("none", "thin"))
-    for harm in ("**Deaths:**", "held under the Mental Health Act", "harming themselves"):
+    for harm in ("**Deaths:**", "held under the Mental Health Act", "harming oneself"):
         assert harm in first
     table = shown(cells[world], "tab-summary")
     assert ("for the worse" in table) is (world == "harm")

@@ -72,7 +72,7 @@ def _kept_rows(frame: pd.DataFrame, rulings: Mapping[str, Ruling], told: Mapping
         if _is_kept(row, old, counts, past, policy, quiet=quiet):
             kept.add(name)
     for row in rows:
-        if row["kind"] == "check" and checked_by(row) in past.rows and str(row["id"]) in past.rows:
+        if row["kind"] == "check" and checked_by(row) in past.rows and _was_shown(past, str(row["id"])):
             same = checked_by(row) in kept
             (kept.add if same else kept.discard)(str(row["id"]))
     return sorted(kept)

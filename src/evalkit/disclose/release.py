@@ -207,6 +207,9 @@ def _manifest(
     released: Results, rulings: Mapping[str, Ruling], policy: Policy, protocol: Protocol, provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
     frame = released.frame
+    gone = frame[(frame["status"] == "suppressed") & ~frame["id"].isin(list(rulings))]
+    later = {n: Ruling("linked", w) for n, w in zip(gone["id"], gone["reason"], strict=True)}  # by `align_changes`
+    rulings = {**rulings, **later}
     withheld = [(name, rulings[name]) for name in frame["id"] if name in rulings]
     rules = [ruling.rule for _, ruling in withheld]
     statuses = frame["status"].value_counts().to_dict()

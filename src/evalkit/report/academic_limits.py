@@ -102,7 +102,7 @@ def show_limitations(release: Release) -> None:
         lines.append(
             f"{held} numbers are withheld by disclosure control; small groups cannot be read from this report."
         )
-    show_text("\n".join(f"- {line}" for line in lines), id="text-limitations")
+    show_text("\n".join(f"- {line}" for line in dict.fromkeys(lines)), id="text-limitations")
 
 
 def _failed_checks(release: Release) -> list[str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FIXED: Mapping[str, tuple[str, ...]] = {
     "text-abstract": ("effects",),
     "tab-data": ("data_tables",), "fig-flow": ("attrition",), "tab-one": ("table1",), "tab-missing": ("data_missing",),
-    "fig-balance": ("balance",), "tab-balance": ("balance",),
+    "fig-balance": ("balance",), "tab-balance": tuple(BALANCES),
     "fig-forest-risk": ("effects",), "fig-forest-ratio": ("effects",), "fig-forest-cost": ("effects",),
     "tab-effects": ("effects",), "tab-not-estimable": ("effects",), "tab-exploratory": ("effects",),
     "tab-readmission": ("readmission_counts",), "fig-curve": ("readmission_curve",),

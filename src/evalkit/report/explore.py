@@ -209,7 +209,7 @@ def _sure(answer: Answer) -> str:
         lines = "".join(f"<li>{inline(full_stop(w))}</li>" for w in answer.weak)
         parts.append(f"<p>Why we are not surer:</p><ul>{lines}</ul>")
     if answer.worst:
-        parts.append(f'<p class="worst"><strong>A harm that we cannot rule out.</strong> {inline(answer.worst)}</p>')
+        parts.append(f'<p class="worst">{inline(answer.worst)}</p>')
     return "".join(parts)
 
 
@@ -224,8 +224,7 @@ def _table(rows: tuple[Row, ...]) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
     body = "".join(_row(row, spread=spread) for row in rows)
     return (f'<details class="numbers" open><summary>The same numbers as a table</summary>'
-            f'<div class="scroll" tabindex="0" role="region" aria-label="Table of the numbers">'
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>")  # fmt: skip
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></details>")  # fmt: skip
 
 
 def _row(row: Row, *, spread: bool) -> str:

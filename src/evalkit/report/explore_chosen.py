@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 
 from evalkit.core.chosen import ChosenOutcome
 from evalkit.report import facts
-from evalkit.report.explore_data import Answer, Array, Choice, Names, Pair, Row, Span, answer_without, cells_of, shown
+from evalkit.report.explore_data import (
+    Answer,
+    Array,
+    Choice,
+    Names,
+    Pair,
+    Row,
+    Span,
+    answer_without,
+    cells_of,
+    harm_words,
+    shown,
+)
 from evalkit.report.explore_effects import change_words
 from evalkit.report.explore_seen import place_words
 from evalkit.report.peer_chosen import ChosenFinding, read_chosen
@@ -62,7 +74,8 @@ def _answer(release: Release, finding: ChosenFinding, names: Names, source: str)
         spread = f"{number(finding.lower)} to {number(finding.upper)}"
     rows.append(Row("Difference between the two changes, out of 100 people", number(finding.value), spread, source,
                     finding.value))  # fmt: skip
-    worst = _worst(finding, names)
+    found = finding.certainty != "too_uncertain" and _is_worse(finding)
+    worst = harm_words(_worst(finding, names), standing="found" if found else "possible")
     return Answer(
         "", "", "effect", tuple(sentences),
         Pair(tuple(arrays), f"{finding.item.plain}", "did not") if len(arrays) in (2, 4) else None,
@@ -109,8 +122,11 @@ def _sure(finding: ChosenFinding, names: Names) -> tuple[str, ...]:
     lead = f"The figures suggest that {names.service} {'raised' if finding.value > 0 else 'lowered'} this."
     if finding.item.better == "neither":
         return (lead, "That is not good or bad by itself.")
-    good = (finding.value > 0) == (finding.item.better == "higher")
-    return (lead, f"That is a change for the {'better' if good else 'worse'}.")
+    return (lead, f"That is a change for the {'worse' if _is_worse(finding) else 'better'}.")
+
+
+def _is_worse(finding: ChosenFinding) -> bool:
+    return finding.item.better != "neither" and (finding.value > 0) != (finding.item.better == "higher")
 
 
 def _weak(release: Release, finding: ChosenFinding) -> tuple[str, ...]:

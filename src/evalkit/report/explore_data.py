@@ -234,6 +234,18 @@ def by_cell(rows: pd.DataFrame) -> dict[tuple[str, str], pd.Series]:
     return {(str(row["row"]), str(row["column"])): row for _, row in rows.iterrows()}
 
 
+def harm_words(sentence: str, *, standing: Literal["possible", "found"]) -> str:
+    """The worst end of a range with what it is; empty where there is none."""
+    lead = {"possible": "A harm that we cannot rule out.", "found": "How bad it could be."}[standing]
+    return f"**{lead}** {sentence}" if sentence else ""
+
+
+def people_behind(row: pd.Series) -> tuple[Row, ...]:
+    """How many people stand behind a number, where that is released."""
+    count = float(row["n_people"])
+    return (Row("People behind this number", f"{count:,.0f}"),) if math.isfinite(count) else ()
+
+
 def shown(row: pd.Series | None) -> bool:
     """Whether there is a number to tell."""
     return row is not None and row["status"] == "shown" and math.isfinite(row["value"])

@@ -20,6 +20,8 @@ from evalkit.report.explore_data import (
     Span,
     answer_without,
     cells_of,
+    harm_words,
+    people_behind,
     range_array,
     shown,
 )  # fmt: skip
@@ -74,13 +76,15 @@ def answer_finding(release: Release, finding: Finding, row: pd.Series, names: Na
     service = names.service
     sentences = effect_sentences(finding, service=service, observed=observed)
     worked = _worked_out(finding, observed, names)
+    found = finding.valence == "worse" and finding.certainty in ("suggests", "likely", "strong")
+    harm = harm_words(worst_case(finding, service=service), standing="found" if found else "possible")
     own = Row(_effect_name(finding, names), number(finding.value, str(row["unit"])),
               _interval_words(finding, str(row["unit"])), str(row["id"]), float(row["value"]))  # fmt: skip
     return Answer(
         "", "", "effect", tuple(sentences), _pair(release, finding, observed, names), _span(finding),
         certainty=finding.certainty, sure=tuple(confidence_sentences(finding, service=service)),
-        weak=finding.weaknesses, worst=worst_case(finding, service=service),
-        limits=limits_of(release, finding, names), rows=(*more, *worked, own),
+        weak=finding.weaknesses, worst=harm,
+        limits=limits_of(release, finding, names), rows=(*more, *worked, own, *people_behind(row)),
     )  # fmt: skip
 
 

@@ -21,7 +21,9 @@ from evalkit.report.explore_data import (
     Span,
     answer_without,
     cells_of,
+    harm_words,
     key_of,
+    people_behind,
     range_array,
     shown,
 )  # fmt: skip
@@ -47,6 +49,11 @@ if TYPE_CHECKING:
 
 _YEAR_DAYS = 365
 _FEW_AREAS = "If something else happened in one of the areas. Only a few are compared."
+_VALENCES = {
+    "better": "That is a change for the better.",
+    "worse": "That is a change for the worse.",
+    "neither": "That is not good or bad by itself.",
+}
 _NOT_WISHED = "If people were where they wanted to be."
 
 
@@ -193,16 +200,18 @@ def _change_answer(effect: Effect, row: pd.Series, names: Names, sentences: list
                 _valence(better, effect.value))  # fmt: skip
     end, worst = {"lower": (effect.upper, ends[2]), "higher": (effect.lower, ends[0])}.get(better, (0.0, ""))
     harm = effect.has_range and (end > 0 if better == "lower" else end < 0)
-    worst = f"With {names.service} it could have been {worst} {unit}." if harm else ""
+    found = effect.certainty != "too_uncertain" and sure[1] == _VALENCES["worse"]
+    worst = harm_words(f"With {names.service} it could have been {worst} {unit}." if harm else "",
+                       standing="found" if found else "possible")  # fmt: skip
+    rows = [*rows, own, *people_behind(row)]
     return Answer("", "", "effect", tuple(said), pair, span, certainty=effect.certainty, sure=sure,
-                  weak=effect.weaknesses, worst=worst, limits=limits, rows=(*rows, own))  # fmt: skip
+                  weak=effect.weaknesses, worst=worst, limits=limits, rows=tuple(rows))  # fmt: skip
 
 
 def _valence(better: str, value: float) -> str:
     if better == "neither" or value == 0:
-        return "That is not good or bad by itself."
-    good = (value < 0) == (better == "lower")
-    return "That is a change for the better." if good else "That is a change for the worse."
+        return _VALENCES["neither"]
+    return _VALENCES["better" if (value < 0) == (better == "lower") else "worse"]
 
 
 def _more(amount: float) -> str:
@@ -262,4 +271,4 @@ def answer_subgroup(release: Release, key: str, names: Names) -> Answer:
                   Span(effect.lower, effect.value, effect.upper, 0.0, ends, none="no difference")
                   if effect.has_range else None,
                   certainty=effect.certainty, sure=(sure,), weak=effect.weaknesses, limits=limits,
-                  rows=tuple(rows))  # fmt: skip
+                  rows=(*rows, *people_behind(row)))  # fmt: skip

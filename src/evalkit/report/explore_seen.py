@@ -271,7 +271,7 @@ def recurrence_whos(release: Release, names: Names) -> list[tuple[Choice, list[t
     for kind in sorted(kinds, key=lambda k: ({"group": 0, "all": 2}.get(k, 1), k)):
         rows = sorted(kinds[kind], key=lambda pair: pair[1] != names.treated) if kind == "group" else kinds[kind]
         words = {"group": names.side_by_side, "all": "Everybody"}.get(
-            kind, f"{starts_with_capital(', '.join(name.lower() for _, name in rows))}, side by side"
+            kind, f"{starts_with_capital(listed([name.lower() for _, name in rows]))}, side by side"
         )
         found.append((Choice({"group": "side-by-side", "all": "everybody"}.get(kind, key_of(kind)), words), rows))
     return found

@@ -16,7 +16,7 @@ from evalkit.core.chosen import CHOSEN_BY_LABELS, ChosenOutcome
 from evalkit.report import chosen_facts, facts, figures
 from evalkit.report.display import show_figure, show_table, show_text
 from evalkit.report.phrases import full_stop, service_short, starts_with_capital
-from evalkit.report.words import LADDER_SHORT, Certainty, Told
+from evalkit.report.words import LADDER_SHORT, Certainty, Told, Valence
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
@@ -172,10 +172,15 @@ def _sure(finding: ChosenFinding, service: str) -> list[str]:
     if finding.certainty not in _CLEAR:
         return [f"So we cannot tell if {service} changed this."]
     lead = f"The figures suggest that {service} {'raised' if finding.value > 0 else 'lowered'} this."
-    if finding.item.better == "neither":
-        return [lead]
-    good = (finding.value > 0) == (finding.item.better == "higher")
-    return [lead, "That is for the better." if good else "**That is for the worse.**"]
+    return {"neither": [lead], "better": [lead, "That is for the better."],
+            "worse": [lead, "**That is for the worse.**"]}[valence_word(finding)]  # fmt: skip
+
+
+def valence_word(finding: ChosenFinding) -> Valence:
+    """Whether the difference is for the better or the worse, by what the plan says people want."""
+    if finding.item.better == "neither" or not finding.value:
+        return "neither"
+    return "better" if (finding.value > 0) == (finding.item.better == "higher") else "worse"
 
 
 def _missing(release: Release, finding: ChosenFinding) -> list[str]:

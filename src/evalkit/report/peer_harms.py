@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 # Harms of mental health care that people name first and no outcome can count yet, and the table that records them.
 _HARMS: tuple[tuple[str, str], ...] = (
-    ("people being held under the Mental Health Act", "ward_stays"),
-    ("people being held down or shut in alone", ""),
-    ("people harming themselves", ""),
+    ("being held under the Mental Health Act", "ward_stays"),
+    ("being held down or shut in alone", ""),
+    ("harming oneself", ""),
 )
-_HOME = "people losing their home"
+_HOME = "losing a home"
 OTHER_PLACES = "the other places"
 
 

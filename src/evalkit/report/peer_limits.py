@@ -12,7 +12,7 @@ from evalkit.report.display import show_figure, show_table, show_text
 from evalkit.report.peer_pathway import WHO_PAIRS
 from evalkit.report.people_effects import SUBGROUPS, read_people_effects
 from evalkit.report.phrases import headline, service_short, starts_with_capital
-from evalkit.report.plain import empty_by_nature, glossary, plain_column, plain_reason
+from evalkit.report.plain import empty_by_nature, glossary, plain_column, plain_reason, word_anchor
 
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
@@ -87,14 +87,9 @@ def _missing_words(release: Release, rows: pd.DataFrame) -> str:
         parts.append(f"The records hold {start:,.0f} people. We followed {kept:,.0f} of them one by one. "
                      f"So about {_of_100((start - kept) / start)} were left out. The picture says why.")  # fmt: skip
     lines = ["People who were never offered help, or who stayed away, are in no record."]
-    gaps = [(str(r.row), float(r.value)) for r in release.table("data_missing").itertuples()
-            if str(r.row).startswith("people.") and r.column == "percent" and math.isfinite(r.value)
-            and not empty_by_nature(str(r.row))]  # fmt: skip
-    lines += [f"For {_of_100(share / 100)} people nobody wrote down {plain_column(row)}." for row, share in gaps
-              if share > 0]  # fmt: skip
     for name in _hidden_groups(release):
         lines.append(f"{starts_with_capital(name)}: too few to say anything about them alone.")
-    return "\n\n".join([*parts, "**Who is missing?**", "\n".join(f"- {line}" for line in lines)])
+    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in lines)])
 
 
 def _of_100(share: float) -> str:
@@ -196,7 +191,8 @@ def naive_table(release: Release) -> pd.DataFrame:
 def show_glossary(release: Release) -> None:
     """Words and what they mean."""
     words = glossary(release.protocol, service=service_short(release.protocol.study))
-    show_text("\n\n".join(f"**{word}.** {meaning}" for word, meaning in words), id="text-glossary")
+    lines = [f"[**{word}.**]{{#{word_anchor(word)}}} {meaning}" for word, meaning in words]
+    show_text("\n\n".join(lines), id="text-glossary")
 
 
 def show_questions(release: Release) -> None:

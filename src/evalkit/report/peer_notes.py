@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
 Part = Literal["bad-news", "places", "risk"]
-SUPPORT = "Whom you can talk to: [If you need support](#if-you-need-support)"
+SUPPORT = "[whom you can talk to](#if-you-need-support)"
 
 
 def show_content_note(release: Release) -> None:
     """What may be hard to read in the whole report, where notes stand, and where support is listed."""
     hard = hard_things(release)
     if hard:
-        text = (f"**Before you read.** This report speaks of {listed(hard)}. A note with a link past it stands before "
-                f"each hard part. {SUPPORT}.")  # fmt: skip
+        text = (f"**Before you read.** This report speaks of {listed(hard)}. Each hard part has a note with a link "
+                f"past it. Support: {SUPPORT}.")  # fmt: skip
     else:
         told = [o.plain for o in release.protocol.outcomes]
         what = listed(told) if 0 < len(told) <= 2 else "illness, care and leaving home"
@@ -35,7 +35,7 @@ def hard_things(release: Release) -> list[str]:
     if facts.release_has(release, "description.recurrence") or facts.release_has(release, "attrition"):
         hard.append("deaths")
     if uncounted_harms(release):
-        hard += ["being held in hospital", "force"]
+        hard += ["being held", "force"]
     if _has_prison(release):
         hard.append("prison")
     return hard
@@ -44,7 +44,7 @@ def hard_things(release: Release) -> list[str]:
 def show_note(release: Release, *, part: Part, past: str, link: str) -> None:
     """A note before one part: what is in it, and a link past it to the heading `past`, whose anchor is `link`."""
     what = {
-        "bad-news": ["deaths", *(["people being held or hurt"] if uncounted_harms(release) else [])],
+        "bad-news": ["deaths", *(["being held or hurt"] if uncounted_harms(release) else [])],
         "places": ["deaths", *(["prison"] if _has_prison(release) else [])],
         "risk": ["guessing who will be ill again"],
     }[part]  # fmt: skip

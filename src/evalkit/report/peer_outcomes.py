@@ -21,7 +21,7 @@ from evalkit.report.phrases import (
     starts_with_capital,
     times_right,
 )  # fmt: skip
-from evalkit.report.plain import plain_resource
+from evalkit.report.plain import explained, plain_resource
 from evalkit.report.tables import plain_money_table, recurrence_table
 from evalkit.report.words import Finding
 
@@ -44,11 +44,22 @@ def slug(outcome: Outcome) -> str:
 def show_outcomes(release: Release) -> None:
     """Every planned outcome but money and displacement; plain counts where no effect could be worked out."""
     kept = [o for o in release.protocol.outcomes if o.role == "primary" and o.kind != "cost"]
+    show_text(_how_to_read(service_short(release.protocol.study)), id="text-how-to-read")
     for outcome in kept:
         show_outcome(release, outcome)
     found = [facts.finding(release, o) for o in kept]
     if not any(f is not None and f.has_number for f in found):
         show_description(release)
+
+
+def _how_to_read(service: str) -> str:
+    return " ".join([
+        f"Each part says what there was with {service}, and what we think there would have been without it.",
+        explained("The second is an estimate, from comparison areas.", "estimate", "comparison areas"),
+        explained("It has a range of doubt.", "range of doubt"),
+        "In the pictures a circle is sure. A diamond is in our best answer. A triangle is up to the top of the range.",
+        "How sure we are is said in the same few words each time: see [How sure is sure](#how-sure-is-sure).",
+    ])  # fmt: skip
 
 
 def show_outcome(release: Release, outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from evalkit.report import facts
 from evalkit.report.display import show_table, show_text
-from evalkit.report.peer_chosen import read_chosen
+from evalkit.report.peer_chosen import read_chosen, valence_word
 from evalkit.report.peer_harms import OTHER_PLACES, death_rates, uncounted_harms
 from evalkit.report.phrases import (
     counted_change,
@@ -49,15 +49,14 @@ def show_summary(release: Release, review: Review = NO_REVIEW) -> None:
     parts = [f"**What was asked.** {study.plain_question}", "**What changed.**"]
     parts.append("\n".join(f"- {line}" for line in changes(release, planned, service)))
     if study.synthetic:
-        parts.insert(0, "**Simulated records.** No real person is in this report, and nothing in it is about the real "
-                        "service.")  # fmt: skip
+        parts.insert(0, "**Simulated records.** No real person is in this report.")
     show_text("\n\n".join(parts), id="text-summary")
     table = summary_table(release, planned)
     if len(table):
         show_table(table, id="tab-summary", caption=f"Each change with {service}, beside what we would have expected",
                    note=_note(planned))  # fmt: skip
-    ending = [f"**How sure we are.** {' '.join(how_sure(planned))}", "**What we do not know.**",
-              "\n".join(f"- {line}" for line in unknown(release, planned, service)),
+    ending = [f"**How sure we are.** {' '.join(how_sure(planned))}",
+              f"**What we do not know.** {' '.join(unknown(release, planned, service))}",
               f"**Who took part.** {' '.join(who_took_part(review))}"]  # fmt: skip
     show_text("\n\n".join(ending), id="text-summary-sure")
 
@@ -79,9 +78,7 @@ def _place(finding: Finding) -> tuple[int, int]:
 
 def changes(release: Release, planned: list[Finding], service: str) -> list[str]:
     """One line for what got worse, what got better, what cannot be told, and the harms that were not asked about."""
-    if not planned:
-        return ["Nothing was planned that these records can answer."]
-    lines = []
+    lines = [] if planned else ["Nothing was planned that these records can answer."]
     for valence, name in _GROUPS:
         group = [f for f in planned if f.valence == valence and f.certainty in _CLEAR]
         if group:
@@ -98,11 +95,12 @@ def _chosen_line(release: Release) -> list[str]:
     if not found:
         return []
     said = []
-    for f in found:
-        if f.certainty in _CLEAR:
-            good = "" if f.item.better == "neither" else (
-                " (better)" if (f.value > 0) == (f.item.better == "higher") else " (worse)")  # fmt: skip
-            said.append(f"the figures suggest {'more' if f.value > 0 else 'fewer'} people who {f.item.plain}{good}")
+    for word in ("worse", "better", "neither"):
+        names = [f.item.plain for f in found if f.certainty in _CLEAR and valence_word(f) == word]
+        if names:
+            who = f"people who {listed(names)}" if len(names) < 3 else f"{len(names)} of {len(found)} things"
+            what = "a change" if word == "neither" else f"a change for the {word}"
+            said.append(f"the figures suggest {what} for {who}")
     unsure = sum(f.certainty == "too_uncertain" for f in found)
     silent = sum(f.certainty in ("cannot_tell", "not_released") for f in found)
     said += [f"we cannot tell for {unsure} of {len(found)}"] * bool(unsure)
@@ -165,9 +163,10 @@ def summary_table(release: Release, planned: list[Finding]) -> pd.DataFrame:
     ]
     rates = death_rates(release)
     if rates:
-        said = "; ".join(f"{share} in 100 {'elsewhere' if name == OTHER_PLACES else f'in {name}'}"
-                         for name, share in rates)  # fmt: skip
-        rows.append(("Deaths after a stay in hospital", starts_with_capital(said), "A count, not an effect"))
+        others = [f"elsewhere {share} in 100" for name, share in rates if name == OTHER_PLACES]
+        own = [f"{share} in 100" for name, share in rates if name != OTHER_PLACES]
+        said = f"{'; '.join(own) or 'not released'}{f' ({others[0]})' if others else ''}"
+        rows.append(("Deaths after a stay in hospital", said, "A count, not an effect"))
     return pd.DataFrame(rows, columns=list(_HEAD))
 
 
@@ -185,9 +184,7 @@ def change_cell(finding: Finding, *, observed: float = math.nan) -> str:
     else:
         base = ratio_base(*ends) if finding.outcome.scale == "rate_ratio" else finding_base(finding)
         told = [_more(x - finding.null, base, observed) for x in ends]
-        lead = f"{told[0]} in {base:,}" if told[0][0].isdigit() else "about the same"
-        if lead == "about the same" and finding.has_range:
-            return f"{lead} ({told[1]} to {told[2]} in {base:,})"
+        lead = f"{told[0] if told[0][0].isdigit() else 'the same'} in {base:,}"
     if not finding.has_range:
         return f"{lead} (no range)"
     return f"{lead} ({_shorter(told[1], told[2])})"
@@ -222,7 +219,7 @@ def _note(planned: list[Finding]) -> str:
     if first is None:
         return "The true answer may lie anywhere in the range."
     base = ratio_base(first.value, first.lower, first.upper)
-    return (f'How to read it: "{_more(first.value - 1, base)} in {base}" means {round(base * first.value):,} where we '
+    return (f'"{_more(first.value - 1, base)} in {base}" means {round(base * first.value):,} where we '
             f"expected {base:,}. The truth may lie anywhere in the range.")  # fmt: skip
 
 
@@ -234,17 +231,14 @@ def how_sure(planned: list[Finding]) -> list[str]:
     if not planned:
         return ["We looked at nothing."]
     words: dict[Certainty, str] = {
-        "strong": "there is strong evidence for {}", "likely": "a change is likely for {}",
-        "suggests": "the figures suggest a change for {}", "too_uncertain": "we cannot tell for {}",
-        "cannot_tell": "{} could not be worked out", "not_released": "{} cannot be shown",
+        "strong": "{} with strong evidence", "likely": "{} likely",
+        "suggests": "{} suggested (the comparison has a weak spot)", "too_uncertain": "{} where we cannot tell",
+        "cannot_tell": "{} with no answer", "not_released": "{} not released",
     }  # fmt: skip
     count = {rung: sum(f.certainty == rung for f in planned) for rung in words}
     said = [text.format(count[rung]) for rung, text in words.items() if count[rung]]
-    whole = f"{len(planned)} things" if len(planned) > 1 else "1 thing"
-    lines = [f"We looked at {whole}. Of these, {listed(said)}."]
-    if count["suggests"]:
-        lines.append('"Suggests" means that the comparison has a weak spot.')
-    return lines
+    whole = f"{len(planned)} things that we looked at" if len(planned) > 1 else "1 thing that we looked at"
+    return [f"Of {whole}: {listed(said)}. See [How sure is sure](#how-sure-is-sure)."]
 
 
 def unknown(release: Release, planned: list[Finding], service: str) -> list[str]:
@@ -254,14 +248,13 @@ def unknown(release: Release, planned: list[Finding], service: str) -> list[str]
     if planned and not any(f.certainty in _CLEAR for f in planned):
         lines.append("We have no clear answer to the question.")
     if any(f.has_number for f in planned):
-        if len(protocol.areas.treated) == 1:
-            lines.append(
-                f"Only {protocol.areas.treated[0]} had {service}. Something else there may have made a change."
-            )
+        place = protocol.areas.treated[0] if len(protocol.areas.treated) == 1 else ""
+        if place:
+            lines.append(f"Only {place} had {service}. Something else there may have made a change.")
         else:
             lines.append(f"Something else may have changed where {service} came in.")
-    lines.append("We do not know what it was like for people. Records do not say. See [What this cannot tell "
-                 "us](#what-this-cannot-tell-us).")  # fmt: skip
+    lines.append("Records do not say what it was like for people. "
+                 "See [What this cannot tell us](#what-this-cannot-tell-us).")  # fmt: skip
     return lines
 
 

@@ -123,6 +123,21 @@ def plain_resource(row: str) -> str:
     return _RESOURCES.get(row, row.replace("_", " ").capitalize())
 
 
+def word_anchor(word: str) -> str:
+    """The anchor of a word in the glossary: `word-range-of-doubt`."""
+    return f"word-{word.lower().replace(' ', '-')}"
+
+
+def explained(text: str, *words: str) -> str:
+    """Markdown in which the first mention of each glossary word leads to what it means."""
+    for word in words:
+        place = text.lower().find(word.lower())
+        if place >= 0:
+            said = text[place : place + len(word)]
+            text = f"{text[:place]}[{said}](#{word_anchor(word)}){text[place + len(word) :]}"
+    return text
+
+
 def glossary(protocol: Protocol, *, service: str) -> list[tuple[str, str]]:
     """Words of the peer report and what they mean, in the order of the alphabet."""
     words = [

@@ -137,7 +137,8 @@ def _with_floats(blocks: list[Block]) -> list[Block]:
 def _with_contents(blocks: list[Block], *, first: int, depth: int) -> list[Block]:
     """The contents, with `first` sections alone on the page before: peers are promised the whole in one page."""
     sections = [i for i, block in enumerate(blocks) if block["t"] == "Header" and block["c"][0] == 1]
-    contents = _typst(f"#outline(title: [Contents], depth: {depth}, indent: 1.2em)")
+    outline = f"outline(title: [Contents], depth: {depth}, indent: 1.2em)"
+    contents = _typst(f"#{outline}" if depth == 1 else f"#columns(2, gutter: 1.1cm, {outline})")
     if len(sections) < 2:
         return blocks
     turn = _typst("#pagebreak()")

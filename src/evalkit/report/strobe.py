@@ -76,7 +76,8 @@ def _bias(release: Release) -> list[str]:
 
 def _placebos(release: Release) -> list[str]:
     sized = facts.tables_like(release, "placebo_size.")
-    return [place("Rates by area: other designs and honest bounds", "tab-placebo-size")] if sized else []
+    shown = sized and _designs(release)
+    return [place("Rates by area: other designs and honest bounds", "tab-placebo-size")] if shown else []
 
 
 def _missing_methods(release: Release) -> list[str]:
