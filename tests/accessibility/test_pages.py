@@ -91,3 +91,12 @@ def test_the_academic_page_has_no_violation_and_does_not_overflow(page, academic
     open_at(page, academic / "academic.html", width=320)
     assert find_overflow(page) == []
     assert find_violations(page) == []
+
+
+def test_every_link_inside_the_page_leads_somewhere(page, peer):
+    open_at(page, peer / "peer.html", width=768)
+    lost = page.evaluate(
+        "() => [...document.querySelectorAll('a[href^=\"#\"]')].map(a => decodeURIComponent(a.hash.slice(1)))"
+        ".filter(id => !document.getElementById(id))"
+    )
+    assert lost == []

@@ -26,6 +26,7 @@ from evalkit.analysis.costs import CostFindings, find_cost_effect
 from evalkit.analysis.study import Study, is_held, open_study
 from evalkit.analysis.worth import evaluate_findings
 from evalkit.cohort.features import PERSON_FEATURES
+from evalkit.core.dominance import is_dominated
 from evalkit.core.errors import NotEstimable
 from evalkit.core.result import Results
 from evalkit.disclose import Release, policy, release
@@ -213,6 +214,10 @@ def test_what_is_thin() -> None:
     assert is_thin(np.r_[np.ones(50), 51.0])
     assert is_thin(np.r_[np.full(20, 0.001), 10.0, 9.9])  # whoever has the second most knows the most
     assert is_thin(np.zeros(30))
+    # Two have nine tenths, each less than half and the rest more than a tenth of the larger (nk, 2 and 90%).
+    assert is_thin(np.r_[np.full(20, 0.5), 48.0, 46.0])
+    assert not is_thin(np.r_[np.full(20, 0.5), 40.0, 40.0])
+    assert not is_dominated(np.zeros(30))
 
 
 def test_parts_of_few_are_withheld_wherever_they_stand(worlds) -> None:

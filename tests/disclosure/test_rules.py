@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 from counts_factory import PROTOCOL, PROVENANCE, estimate, make_results, under_profile
 
+from evalkit.core.dominance import LEFT_BESIDE_TWO, MOST_OF_TWO
 from evalkit.core.errors import DisclosureError, ParameterError
 from evalkit.core.result import Cell, Check, Results, not_estimable
+from evalkit.core.sections import DisclosureProfile
 from evalkit.disclose import policy, release
 
 
@@ -30,6 +33,8 @@ def one(cell: Cell, profile: str = "strict") -> pd.Series:
         *[("strict", n, s) for n, s in [(0, None), (1, None), (9, None), (10, 10), (12, 10), (13, 15), (17, 15)]],
         *[("acro", n, s) for n, s in [(0, None), (9, None), (10, 10)]],
         *[("nhse_sde", n, s) for n, s in [(0, None), (9, None), (10, 10)]],
+        *[("ons_srs", n, s) for n, s in [(0, None), (9, None), (10, 10)]],
+        *[("nes", n, s) for n, s in [(0, 0), (1, None), (9, None), (10, 10)]],
         *[("opensafely", n, s) for n, s in [(0, None), (7, None), (8, 10), (12, 10)]],
         *[("mhsds_publication", n, s) for n, s in [(0, None), (4, None), (5, 5), (7, 5), (8, 10)]],
         *[("hes", n, s) for n, s in [(0, 0), (1, None), (7, None), (8, 10)]],
@@ -46,10 +51,18 @@ def test_a_count_is_withheld_below_the_threshold_and_rounded_above(profile: str,
 
 
 def test_every_profile_of_the_protocol_has_a_policy_with_a_source_and_no_other_has() -> None:
-    for name in ("strict", "acro", "nhse_sde", "opensafely", "mhsds_publication", "hes"):
-        assert policy(name).name == name
-        assert len(policy(name).source) > 20
-        assert policy("strict").threshold >= policy(name).threshold
+    strict = policy("strict")
+    for name in get_args(DisclosureProfile):
+        one = policy(name)
+        assert one.name == name
+        assert len(one.source) > 20
+        assert strict.threshold >= one.threshold
+        assert strict.base >= one.base
+        assert strict.least <= one.least
+        assert strict.least_freedom >= one.least_freedom
+        assert strict.most_of_two <= one.most_of_two
+        assert strict.left_beside_two >= one.left_beside_two
+    assert (strict.most_of_two, strict.left_beside_two) == (MOST_OF_TWO, LEFT_BESIDE_TWO)
     with pytest.raises(ParameterError, match='Did you mean "strict"'):
         policy("stict")
 
@@ -226,3 +239,15 @@ def test_rounding_and_withholding_leave_names_links_and_order_alone() -> None:
     counts = pd.concat([after.loc[after["kind"] == "count", "value"], after["n_people"], after["n_events"]]).dropna()
     assert (counts % 5 == 0).all()
     assert counts.min() >= 10
+
+
+@pytest.mark.parametrize(
+    ("profile", "freedom", "status"),
+    [("strict", 9.0, "suppressed"), ("strict", 10.0, "shown"), ("acro", 9.0, "suppressed"), ("hes", 2.0, "shown")],
+)
+def test_an_estimate_with_few_residual_degrees_of_freedom_is_withheld(
+    profile: str, freedom: float, status: str
+) -> None:
+    check = Check("residual_degrees_of_freedom", None, freedom, "People less parameters.")
+    frame = let_out(Results.from_estimates([estimate(checks=(check,))]), profile)
+    assert frame["status"].tolist() == [status, status]

@@ -189,9 +189,12 @@ def test_a_mean_of_the_same_people_over_other_years_is_told_anew() -> None:
 
 def test_a_percentage_and_a_rate_follow_the_counts_as_they_are_shown() -> None:
     def shares(top: int, whole: int) -> Results:
-        cells = [Cell("whole", "n", whole, "count"), Cell("top", "n", top, "count"),
-                 Cell("rate", "n", top / 4.0, "rate", numerator="top/n"),
-                 Cell("share", "n", 100 * top / whole, "percent", numerator="top/n", denominator="whole/n")]  # fmt: skip
+        cells = [
+            Cell("whole", "n", whole, "count"),
+            Cell("top", "n", top, "count"),
+            Cell("rate", "n", top / 4.0, "rate", numerator="top/n"),
+            Cell("share", "n", 100 * top / whole, "percent", numerator="top/n", denominator="whole/n"),
+        ]
         return Results.from_cells("description.shares", cells)
 
     before = let_out(shares(40, 200))

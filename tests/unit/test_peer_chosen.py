@@ -12,9 +12,11 @@ import pytest
 from evalkit.core.protocol import Protocol, load_protocol
 from evalkit.core.result import GLOSSARY
 from evalkit.report import display, peer_chosen
+from evalkit.report.peer_harms import other_harms
 from evalkit.report.peer_summary import changes
 from tests.plain_language import measure_plain_language
 from tests.report_factory import ROOT
+from tests.unit.test_report_people import people_release
 
 PROTOCOL = load_protocol(ROOT / "protocols" / "ipsa.toml")
 KEYS = [item.key for item in PROTOCOL.chosen]
@@ -126,3 +128,12 @@ def test_the_first_page_has_it_in_one_line(difference, words) -> None:
     line = next(x for x in changes(made(difference, 6.0), [], "IPSA") if "What matters" in x)
     assert words in line
     assert "not recorded" in line
+
+
+def test_a_change_for_the_worse_stands_among_the_harms() -> None:
+    assert len([h for h in other_harms(made(-12.0, 6.0)) if h.startswith("fewer people who")]) == 6
+    assert other_harms(made(12.0, 6.0)) == other_harms(made(1.0, 6.0)) == []
+    places = other_harms(people_release("harm"))
+    assert "more time in a care home" in places
+    assert "more returns to hospital" in places
+    assert other_harms(people_release("benefit")) == []

@@ -205,7 +205,7 @@ def test_an_end_that_rounding_puts_on_the_promise_says_on_which_side_it_lies(mon
 @pytest.mark.parametrize(
     ("original", "actual", "counter", "words"),
     [(10.0, 8.0, 9.0, "So part of the fall"), (10.0, 9.0, 8.0, "So all of the fall"),
-     (10.0, 11.0, 9.0, "makes the extra spending look smaller"), (10.0, 9.0, 12.0, "hide part of what was saved"),
+     (10.0, 11.0, 9.0, "makes any extra spending look smaller"), (10.0, 9.0, 12.0, "hide part of any saving"),
      (10.0, 11.0, 12.0, "too low to compare"), (10.0, NAN, 12.0, "")],
 )  # fmt: skip
 def test_what_the_old_budget_hides(original, actual, counter, words) -> None:

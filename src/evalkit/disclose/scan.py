@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
 
+import pandas as pd
+
 from evalkit.core.result import Results
 from evalkit.disclose.decode import Piece, decode_file
 from evalkit.disclose.release import MANIFEST_FILE, RESULTS_FILE, Release
 
 LEAST = 100
+_YEAR = 365
 _MOST = 1e9
 _NOT_SEARCHED = {RESULTS_FILE, MANIFEST_FILE, ".DS_Store"}  # the release itself, which `load_release` checks
 # A whole number that stands alone: no part of a decimal, a date, a range of pages, an address, a colour or a name.
@@ -117,6 +120,7 @@ def _released_numbers(released: Release) -> set[int]:
         for value in frame[column].dropna().abs():
             if LEAST <= value < _MOST:
                 numbers |= {math.floor(value), math.ceil(value)}
+    numbers |= _said_of_a_whole(frame)
     for column in ("row", "column", "label", "reason"):
         for text in frame[column].unique():
             numbers |= {int(found.replace(",", "")) for found in _NUMBER.findall(text)}
@@ -127,6 +131,17 @@ def _released_numbers(released: Release) -> set[int]:
             numbers.add(round(math.expm1(float(at))))
     for keys in (["table"], ["status"], ["table", "status"], ["kind"]):
         numbers |= set(frame.groupby(keys).size().astype(int))
+    return numbers
+
+
+def _said_of_a_whole(frame: pd.DataFrame) -> set[int]:
+    """Ratios as so many for every 100, and days of a year there as days of it elsewhere."""
+    numbers: set[int] = set()
+    for column in ("value", "lower", "upper"):
+        for ratio in frame.loc[frame["unit"] == "ratio", column].dropna():
+            numbers |= {math.floor(100 * ratio), math.ceil(100 * ratio)} if ratio < _MOST else set()
+        for days in frame.loc[frame["unit"] == "days per person", column].dropna().abs():
+            numbers |= {_YEAR - math.floor(days), _YEAR - math.ceil(days)}
     return numbers
 
 

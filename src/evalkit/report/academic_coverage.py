@@ -91,7 +91,7 @@ def coverage_table(rows: pd.DataFrame, release: Release) -> pd.DataFrame:
     return pd.DataFrame({
         "Outcome": [labels[e] for e in rows["estimand"]],
         "Role": [_ROLES[role] for role in rows["role"]],
-        "Estimator": [estimator_words(row) for _, row in rows.assign(label=rows["estimator"]).iterrows()],
+        "Estimator": [_estimator_words(release, r.estimand, r.estimator) for r in rows.itertuples()],
         "Worlds": [f"{n}" for n in rows["worlds"]],
         "No estimate": [f"{100 * share:.1f}%" for share in rows["refused"]],
         "Mean truth": [_signed(v, v) for v in rows["truth"]],
@@ -99,6 +99,14 @@ def coverage_table(rows: pd.DataFrame, release: Release) -> pd.DataFrame:
         "Coverage": [f"{100 * r.coverage:.1f}% ({100 * r.coverage_mcse:.1f}%)"
                      + (", too low" if falls_short(r.coverage, r.coverage_mcse) else "") for r in rows.itertuples()],
     })  # fmt: skip
+
+
+def _estimator_words(release: Release, estimand: str, estimator: str) -> str:
+    """As the table of estimates calls it, where the release holds that estimate."""
+    effects = release.table("effects")
+    own = effects[(effects["estimand"] == estimand) & (effects["estimator"] == estimator)]
+    named = own.iloc[0] if len(own) else pd.Series({"estimator": estimator, "label": estimator.replace("_", " ")})
+    return estimator_words(named)
 
 
 def _signed(value: float, scale: float) -> str:

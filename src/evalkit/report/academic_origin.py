@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from evalkit.report import facts
-from evalkit.report.academic_checks import more_checks
+from evalkit.report.academic_checks import BALANCES, more_checks
 from evalkit.report.academic_risk import calibrated
 from evalkit.report.display import show_table, show_text
+from evalkit.report.phrases import listed
 from evalkit.report.sources import show_sources
 
 if TYPE_CHECKING:
@@ -95,7 +96,6 @@ ELSEWHERE: Mapping[str, str] = {
     "tab-strobe": "this release and its protocol", "tab-record": "this release and its protocol",
     "tab-target": "this release and its protocol", "tab-cheers": "this release and its protocol",
     "tab-tripod": "this release and its protocol", "tab-gripp2": "the review record",
-    "tab-deviations": "the protocol and this release",
     "tab-chosen-items": "the protocol",
 }  # fmt: skip
 
@@ -104,7 +104,7 @@ def build_sources(release: Release) -> dict[str, tuple[str, ...]]:
     """For each block that a report of this release may hold, the released tables that its numbers were taken from."""
     held = set(release.results.frame["table"])
     found = dict(FIXED)
-    for outcome in release.protocol.outcomes:
+    for outcome in release.protocol.outcomes_of("rate"):
         for name, table in OF_RATES.items():
             found[name.format(outcome.key.replace("_", "-"))] = (table.format(outcome.key),)
     economics = release.protocol.economics
@@ -116,10 +116,19 @@ def build_sources(release: Release) -> dict[str, tuple[str, ...]]:
         found[f"fig-risk-calibration-{model.replace('_', '-')}"] = (f"calibration.{model}", f"risk_curve.{model}")
     found["fig-risk-calibration-others"] = tuple(f"risk_curve.{model}" for model in models[1:])
     found["tab-placebo-size"] = tuple(facts.tables_like(release, "placebo_size."))
+    found["tab-deviations"] = ("effects", *facts.tables_like(release, "designs."))
     found["tab-more-checks"] = tuple(more_checks(release))
     found["text-limitations"] += tuple(facts.tables_like(release, "event_study."))
     kept = {name: tuple(t for t in tables if t in held) for name, tables in found.items()}
-    return {name: tables for name, tables in kept.items() if tables}
+    return {name: tables for name, tables in kept.items() if tables and _is_shown(release, name)}
+
+
+def _is_shown(release: Release, block: str) -> bool:
+    """Whether a block that shows only some rows of the estimates has any to show."""
+    rows = release.table("effects")
+    if block == "tab-exploratory":
+        return bool((rows["role"] == "exploratory").any())
+    return block != "tab-not-estimable" or bool((rows["status"] != "shown").any())
 
 
 def read_cells(release: Release) -> dict[str, dict[str, dict[str, str]]]:
@@ -130,6 +139,8 @@ def read_cells(release: Release) -> dict[str, dict[str, dict[str, str]]]:
 def source_lines(release: Release) -> dict[str, str]:
     """One line a table or figure: its tables, each with `notebook#cell`."""
     lines = {name: f"Source: {where}." for name, where in ELSEWHERE.items()}
+    lines |= {name: f"Source: {listed(list(tables))}, of which this release holds no number."
+              for name, tables in FIXED.items() if name.startswith(("fig-", "tab-"))}  # fmt: skip
     for name, tables in build_sources(release).items():
         if name.startswith(("fig-", "tab-")):
             lines[name] = f"Source: {'; '.join(_told(release, table, name) for table in tables)}."
@@ -151,6 +162,9 @@ def _notebooks(release: Release, table: str, block: str) -> list[str]:
     if block in ONE_KIND:
         keys = [o.key for o in release.protocol.outcomes_of(ONE_KIND[block])]
         rows = rows[rows["outcome"].isin(keys)]
+    own = [o.key for o in release.protocol.outcomes if block == f"text-{o.key.replace('_', '-')}"]
+    if own:
+        rows = rows[rows["outcome"].isin(own)]
     return sorted(set(rows["notebook"]) - {""})
 
 

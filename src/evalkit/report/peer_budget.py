@@ -91,7 +91,7 @@ def _budget_words(release: Release, service: str) -> list[str]:
     if abs(gap) < 0.005 * original.value:
         return [f"{told} Here the two are about the same."]
     actual = read_amount(release, "budget", "all", "actual")
-    return [f"{told} That is {plain_pounds(gap)} {'less' if gap < 0 else 'more'}. "
+    return [f"{told} That is about {plain_pounds(gap)} {'less' if gap < 0 else 'more'}. "
             f"{_yardstick_words(original.value, actual.value, counter.value)}".strip()]  # fmt: skip
 
 
@@ -101,11 +101,11 @@ def _yardstick_words(original: float, actual: float, counter: float) -> str:
         return ""
     if counter < original:
         if actual >= original:
-            return "So the old budget makes the extra spending look smaller than it was."
+            return "So the old budget makes any extra spending look smaller."
         how = "all" if counter <= actual else "part"
         return f"So {how} of the fall below the old budget seems to have come anyway."
     if actual < original:
-        return "So the old budget seems to hide part of what was saved."
+        return "So the old budget would hide part of any saving."
     return "So the old budget was too low to compare with."
 
 
@@ -113,7 +113,8 @@ def _share_words(share: Amount, claim: Claim | None) -> str:
     """`16 pounds saved, out of every 100 pounds. It could be 9 pounds saved, or 23 pounds saved.`"""
     if not share.has_number:
         return no_number(share)
-    text = f"{_of_hundred(share.value)}, out of every 100 pounds."
+    found = _of_hundred(share.value)
+    text = "about the same." if found == "no change" else f"{found}, out of every 100 pounds."
     if share.has_range:
         promised = None if claim is None else -float(claim.relative_change or 0.0)
         text += f" It could be {_end(share.lower, promised)}, or {_end(share.upper, promised)}."

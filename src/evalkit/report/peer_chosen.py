@@ -152,7 +152,9 @@ def _item_text(release: Release, finding: ChosenFinding, service: str) -> str:
         ends = [_cell(release, finding, group, period) for period in ("before", "after")]
         if all(map(math.isfinite, ends)):
             sentences.append(f"Out of 100 people in {name}, {ends[0]:.0f} did before and {ends[1]:.0f} after.")
-    sentences.append(f"So {place} had about {_more(finding.value)} out of 100 than we would have expected.")
+    found = _more(finding.value)
+    about = "about " if found[0].isdigit() else ""
+    sentences.append(f"So {place} had {about}{found} out of 100 than we would have expected.")
     if finding.has_range:
         sentences.append(f"It could be {_more(finding.lower)}, or {_more(finding.upper)}.")
     sentences += [*_sure(finding, service), *_missing(release, finding)]

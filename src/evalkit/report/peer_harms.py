@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from evalkit.report import facts
 from evalkit.report.display import show_text
-from evalkit.report.peer_pathway import list_possible_harms
+from evalkit.report.peer_chosen import read_chosen, valence_word
+from evalkit.report.peer_pathway import list_possible_harms, list_worse
 from evalkit.report.phrases import (
     confidence_sentences,
     effect_sentences,
@@ -43,11 +44,29 @@ def show_bad_news(release: Release) -> None:
 
 def _seen(release: Release, found: list[Finding], service: str) -> list[str]:
     worse = [f for f in found if f.valence == "worse" and f.certainty in ("strong", "likely", "suggests")]
+    parts = []
     if worse:
-        return ["**These got worse:**", "\n".join(f"- {_worse_line(release, f, service)}" for f in worse)]
-    if any(f.has_number for f in found):
-        return ["We found no clear harm. That does not mean there was none."]
-    return ["We could not work out whether there was harm."]
+        parts += ["**These got worse:**", "\n".join(f"- {_worse_line(release, f, service)}" for f in worse)]
+    more = other_harms(release)
+    if more:
+        parts += [f"{'The figures also' if worse else '**The figures**'} suggest a change for the worse here:",
+                  "\n".join(f"- {starts_with_capital(m)}." for m in more)]  # fmt: skip
+    if not parts:
+        known = any(f.has_number for f in found)
+        parts.append("We found no clear harm. That does not mean there was none." if known else
+                     "We could not work out whether there was harm.")  # fmt: skip
+    silent = sum(not f.has_number for f in found)
+    if silent:
+        parts.append(f"For {silent} of {len(found)} things there is no number. There may be harm that we cannot see.")
+    return parts
+
+
+def other_harms(release: Release) -> list[str]:
+    """What seems to have got worse beside the planned outcomes: where people live, returns, what matters to people."""
+    chosen = [read_chosen(release, item) for item in release.protocol.chosen]
+    clear = [f for f in chosen if f.certainty in ("strong", "likely", "suggests") and valence_word(f) == "worse"]
+    return [*list_worse(release),
+            *(f"{'more' if f.value > 0 else 'fewer'} people who {f.item.plain}" for f in clear)]  # fmt: skip
 
 
 def _worse_line(release: Release, finding: Finding, service: str) -> str:

@@ -205,6 +205,27 @@ def list_possible_harms(release: Release) -> list[str]:
     return [f"- {starts_with_capital(plain[_state(e)])}: up to {days}." for e in told if (days := _worst(release, e))]
 
 
+def list_worse(release: Release) -> list[str]:
+    """What seems to have got worse in places and returns: `more time in a care home`, `more returns to hospital`."""
+    found = []
+    if release.protocol.pathway is not None:
+        plain = _plain_names(release)
+        for effect in _wanted_less_or_more(release, read_people_effects(release, DAYS)):
+            better = "lower" if effect.value < 0 else "higher"
+            if effect.certainty in ("strong", "likely", "suggests") and better != _better(release, effect):
+                found.append(f"{'less' if effect.value < 0 else 'more'} time {plain[_state(effect)]}")
+    if release.protocol.after_discharge is not None:
+        effects = read_people_effects(release, AFTER)
+        for key, unit, words in (
+            (RECURRENCE, "events per person", "more returns to hospital"),
+            (DAYS_IN_HOSPITAL, "days per person", "more days in hospital after leaving a ward"),
+        ):
+            effect = find_effect(effects, key, unit)
+            if effect is not None and effect.value > 0 and effect.certainty in ("strong", "likely", "suggests"):
+                found.append(words)
+    return found
+
+
 def _wanted_less_or_more(release: Release, effects: list[PeopleEffect]) -> list[PeopleEffect]:
     return [e for e in effects if not _is_new(release, _state(e)) and _better(release, e) != "neither"]
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _MONTH_DAYS = 30
 
 
+_COUNT_ALONE = "prior_admissions"  # the simplest rule, and the predictor that it is made of
+
+
 def show_risk(release: Release) -> None:
     """Everything that peers are told of risk models, in order."""
     if not release.protocol.risk_model:
@@ -69,10 +72,21 @@ def show_what(release: Release) -> None:
     parts = [
         f"Some hospitals use a sum to guess who will come back {when(release)}. The sum is called a risk model. "
         "It looks at what was written down when a person leaves. It compares that with people who left before.",
+        *_in_place_of(release),
         f"**The answer.** {' '.join(answer(release))}",
         *_own_people(release),
     ]
     show_text("\n\n".join(parts), id="text-risk-what")
+
+
+def _in_place_of(release: Release) -> list[str]:
+    """That the planned model could not be made and another is told of, where that is so."""
+    if state_of(release) != "shown" or told_model(release) == plan(release).primary:
+        return []
+    other = "a bare count of earlier stays" if told_model(release) == _COUNT_ALONE else "another one"
+    few = any(who == plan(release).primary and said in ("refuse", "recalibrate") for who, said, _ in verdicts(release))
+    why = " Too few people came back to learn from." if few else ""
+    return [f"The model that was planned could not be made.{why} So this part tells of {other}."]
 
 
 def answer(release: Release) -> list[str]:
@@ -114,6 +128,8 @@ def _own_people(release: Release) -> list[str]:
     """What the service's own people can bear, where that was asked."""
     found = {who: verdict for who, verdict, _ in verdicts(release)}
     verdict = found.get("service", "")
+    if _in_place_of(release):
+        return []
     if verdict == "refuse":
         return [
             "The people of this service alone are too few to make a model from. They are too few even to adjust one."
@@ -145,15 +161,18 @@ def _wrong_level(release: Release) -> list[str]:
 
 def show_looks_at(release: Release) -> None:
     """All that the model knows of a person, and what of it counts, by how much worse it gets without it."""
-    keys = list(plan(release).predictors)
+    bare = told_model(release) == _COUNT_ALONE
+    keys = [_COUNT_ALONE] if bare else list(plan(release).predictors)
+    things = f"{len(keys)} thing{'' if len(keys) == 1 else 's'}"
+    made = state_of(release) == "shown"
+    lead = f"It knows {things} about a person." if made else f"The plan named {things} for a model to look at."
     parts = [
         "### What does it look at?",
-        f"It knows {len(keys)} thing{'' if len(keys) == 1 else 's'} about a person. They were named before we saw any "
-        "result:",
+        f"{lead} {'This was' if len(keys) == 1 else 'They were'} chosen before we saw any result:",
         "\n".join(f"- {starts_with_capital(plain_predictor(key))}." for key in keys),
-        "It knows nothing else. It does not know what a person wants, who helps them, or what their home is like.",
+        "There is nothing else in it: not what a person wants, who helps them, or what their home is like.",
     ]
-    if state_of(release) == "shown":
+    if made and not bare:
         parts.append(" ".join(_counts_most(release, keys)))
     show_text("\n\n".join(parts), id="text-risk-looks-at")
 
@@ -258,6 +277,8 @@ def _use_words(release: Release) -> list[str]:
     if not found or set(found) == {"unknown"}:
         return ["We do not know if it is worth acting on."]
     helps, harms = found.count("helps"), found.count("harms")
+    if helps and not harms and _no_skill(release):
+        return ["We cannot tell if it is worth acting on."]
     if helps and not harms:
         return ["It can be worth acting on, if help works and does no harm. This does not tell us if it does."]
     if harms and not helps:

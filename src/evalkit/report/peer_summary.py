@@ -11,6 +11,7 @@ from evalkit.report import facts
 from evalkit.report.display import show_table, show_text
 from evalkit.report.peer_chosen import read_chosen, valence_word
 from evalkit.report.peer_harms import OTHER_PLACES, death_rates, uncounted_harms
+from evalkit.report.peer_pathway import list_worse
 from evalkit.report.phrases import (
     counted_change,
     finding_base,
@@ -84,7 +85,8 @@ def changes(release: Release, planned: list[Finding], service: str) -> list[str]
         if group:
             lines.append(f"**{name}:** {_told(group)}")
         elif valence != "neither" and any(f.has_number for f in planned):
-            lines.append(f"**{name}:** nothing that we can be sure of.")
+            hidden = " There may be harm that we cannot see." if valence == "worse" else ""
+            lines.append(f"**{name}:** nothing that we can be sure of.{hidden}")
     lines += _untold(planned, service)
     return [*lines, *_chosen_line(release), *_harm_lines(release, service)]
 
@@ -123,22 +125,24 @@ def _untold(planned: list[Finding], service: str) -> list[str]:
     lines = []
     unsure = [f for f in planned if f.certainty == "too_uncertain"]
     if unsure:
-        every = "all" if len(unsure) == len(planned) else f"{len(unsure)} of the"
-        lines.append(f"**We cannot tell** if {service} changed {every} {_things(planned)}.")
+        lines.append(f"**We cannot tell** if {service} changed {_share_of(unsure, planned)}.")
     none = [f for f in planned if f.certainty in ("cannot_tell", "not_released")]
     if none:
-        every = "any" if len(none) == len(planned) else f"{len(none)} of the"
-        lines.append(f"**There is no number** for {every} {_things(planned)}. The table says why.")
+        lines.append(f"**There is no number** for {_share_of(none, planned)}. The table says why.")
     return lines
 
 
-def _things(planned: list[Finding]) -> str:
-    return f"{len(planned)} things that we looked at" if len(planned) > 1 else "the one thing that we looked at"
+def _share_of(some: list[Finding], planned: list[Finding]) -> str:
+    """`3 of the 11 things that we looked at`, `any of the 11 things`, `the one thing`."""
+    if len(planned) == 1:
+        return "the one thing that we looked at"
+    return f"{'any' if len(some) == len(planned) else len(some)} of the {len(planned)} things that we looked at"
 
 
 def _harm_lines(release: Release, service: str) -> list[str]:
     """Deaths, and harms that nobody planned to count: on the first page whatever else is there."""
-    lines = []
+    more = list_worse(release)
+    lines = [f"**Also for the worse,** the figures suggest: {listed(more)}."] if more else []
     if facts.release_has(release, "description.recurrence"):
         lines.append(f"**Deaths:** the plan did not ask if {service} changed them. They are counted under "
                      "[Bad news](#bad-news).")  # fmt: skip
@@ -184,7 +188,7 @@ def change_cell(finding: Finding, *, observed: float = math.nan) -> str:
     else:
         base = ratio_base(*ends) if finding.outcome.scale == "rate_ratio" else finding_base(finding)
         told = [_more(x - finding.null, base, observed) for x in ends]
-        lead = f"{told[0] if told[0][0].isdigit() else 'the same'} in {base:,}"
+        lead = f"{told[0] if told[0][0].isdigit() else 'about the same'} in {base:,}"
     if not finding.has_range:
         return f"{lead} (no range)"
     return f"{lead} ({_shorter(told[1], told[2])})"

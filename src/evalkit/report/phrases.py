@@ -255,9 +255,7 @@ def headline(finding: Finding, *, service: str) -> str:
     if finding.certainty == "too_uncertain":
         return f"we cannot tell if {service} changed this."
     change = _change_words(finding)
-    good = {"better": " That is for the better.", "worse": " **That is for the worse.**", "neither": ""}[
-        finding.valence
-    ]
+    good = _FOR_WHOM[finding.valence]
     return {
         "strong": f"there is strong evidence of a change: {change}.{good}",
         "likely": f"it is likely that this changed: {change}.{good}",

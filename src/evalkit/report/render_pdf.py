@@ -111,7 +111,8 @@ def _with_leads(blocks: list[Block]) -> list[Block]:
         before = next((b for b in reversed(blocks[:place]) if not _is_label(b)), {"t": ""})
         after = next((b for b in blocks[place + 1 :] if not _is_label(b)), {"t": ""})
         follows = "Figure" if _is_figure(after) else after["t"]
-        sticky = is_lead(block, before=before["t"], after=follows)
+        # A note belongs to what stands above it; and a block within a block within a paragraph is left out by typst.
+        sticky = not _is_wrapped(block) and is_lead(block, before=before["t"], after=follows)
         out.append(_wrapped(block, "#block(sticky: true)[#par[", "]]") if sticky else block)
     return out
 
@@ -157,6 +158,10 @@ def _is_label(block: Block) -> bool:
 
 def _is_figure(block: Block) -> bool:
     return block["t"] == "RawBlock" and block["c"][1].startswith("#figure(")
+
+
+def _is_wrapped(block: Block) -> bool:
+    return block["t"] == "Para" and bool(block["c"]) and block["c"][0]["t"] == "RawInline"
 
 
 def _wrapped(block: Block, before: str, after: str) -> Block:

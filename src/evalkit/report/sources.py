@@ -20,13 +20,15 @@ def show_sources(lines: Mapping[str, str]) -> None:
 
 
 def with_sources(blocks: list[Node], lines: Mapping[str, str]) -> list[Node]:
-    """The tree with its line under each table and figure that has one, after the table's own note."""
+    """The tree with its line at the end of a figure's caption and under a table, after the table's own note."""
     return [_with_line(node, lines) for node in blocks]
 
 
 def _with_line(node: Node, lines: Mapping[str, str]) -> Node:
     name = _name(node)
     if name in lines:
+        if node["t"] == "Figure":
+            return _captioned(node, lines[name])
         return {"t": "Div", "c": [_PLAIN, [node, _line(name, lines[name])]]}
     if node["t"] != "Div":
         return node
@@ -41,9 +43,22 @@ def _name(node: Node) -> str:
     return str(node["c"][0][0]) if node["t"] in ("Figure", "Table") else ""
 
 
+def _captioned(node: Node, text: str) -> Node:
+    """A figure whose caption ends with its source: no page or window can part the two."""
+    attributes, (short, (first, *rest)), content = node["c"]
+    said = first["c"]
+    stop = [] if said and str(said[-1].get("c", "")).endswith((".", "?", "!")) else [{"t": "Str", "c": "."}]
+    words = [*said, *stop, {"t": "Space"}, *_inlines(text)]
+    return {"t": "Figure", "c": [attributes, [short, [{"t": first["t"], "c": words}, *rest]], content]}
+
+
 def _line(name: str, text: str) -> Node:
+    attributes = ["", ["note", "source"], []]
+    return {"t": "Div", "c": [attributes, [{"t": "Para", "c": [identified(_inlines(text), f"{name}-source")]}]]}
+
+
+def _inlines(text: str) -> list[Node]:
     words: list[Node] = []
     for word in text.split():
         words += ([{"t": "Space"}] if words else []) + [{"t": "Str", "c": word}]
-    attributes = ["", ["note", "source"], []]
-    return {"t": "Div", "c": [attributes, [{"t": "Para", "c": [identified(words, f"{name}-source")]}]]}
+    return words

@@ -1,6 +1,6 @@
 """TARGET for this release: each of 21 items with their parts, for the emulated trial of people alone.
 
-Cashin and others (2025), BMJ, doi 10.1136/bmj-2025-087179. What each item asks is in our own words. It is for emulations
+Cashin and others (2025), BMJ, doi 10.1136/bmj-2025-087179; each item is told in our own words. It is for emulations
 of trials that randomise persons; it is answered only where the release has such a part.
 """
 
