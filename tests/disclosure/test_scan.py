@@ -151,6 +151,14 @@ def test_a_part_of_another_number_or_word_is_no_alarm(words: str, tmp_path: Path
     assert scan_files(tmp_path, unreleased=PLANTED) == ()
 
 
+def test_parts_of_a_picture_are_no_alarm_if_they_make_up_the_whole(tmp_path: Path) -> None:
+    unreleased = Unreleased({278: ("a/b/c",)})
+    _html(tmp_path / "a.html", '<svg aria-label="Picture of 365. 87 discs: there. 278 rings: elsewhere."></svg>')
+    assert scan_files(tmp_path, unreleased=unreleased) == ()
+    _html(tmp_path / "a.html", '<svg aria-label="Picture of 365. 97 discs: there. 278 rings: elsewhere."></svg>')
+    assert len(scan_files(tmp_path, unreleased=unreleased)) == 1
+
+
 def test_only_counts_that_nothing_printed_are_searched_for() -> None:
     exact = make_results(5)
     released = release(exact, policy=policy("strict"), protocol=PROTOCOL, provenance=PROVENANCE)

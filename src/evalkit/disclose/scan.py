@@ -20,7 +20,6 @@ from evalkit.disclose.decode import Piece, decode_file
 from evalkit.disclose.release import MANIFEST_FILE, RESULTS_FILE, Release
 
 LEAST = 100
-_YEAR = 365
 _MOST = 1e9
 _NOT_SEARCHED = {RESULTS_FILE, MANIFEST_FILE, ".DS_Store"}  # the release itself, which `load_release` checks
 # A whole number that stands alone: no part of a decimal, a date, a range of pages, an address, a colour or a name.
@@ -28,6 +27,7 @@ _BEFORE, _THOUSAND = r"(?<![\w.,:/#&@%=+\u2013\u2212-])", r"[,\u00a0\u202f]\d{3}
 _ALONE = re.compile(
     rf"{_BEFORE}(?<!\d[ \u00a0\u202f])\d{{1,3}}(?:{_THOUSAND})+(?![\w,]|[.]\d)|{_BEFORE}\d{{3,9}}(?![\w%/:-]|[.,]\d)"
 )
+_PICTURE = re.compile(r"Picture of (100|365|1,?000)[.:]")
 _NUMBER = re.compile(r"\d{3,9}|\d{1,3}(?:,\d{3})+")
 _PATH = re.compile(r"(?<![\w./])/(?:home|root|Users|tmp|var|work|mnt|opt|private|srv)/[\w.+-]+|\b[A-Z]:\\+\w|file://")
 _CLOCK = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d|\bD:\d{12}|\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
@@ -90,7 +90,7 @@ def scan_files(folder: Path | str, *, unreleased: Unreleased) -> tuple[Leak, ...
 
 def _search(file: str, piece: Piece, unreleased: Unreleased, user: str) -> list[Leak]:
     leaks = []
-    for found in _ALONE.findall(piece.text):
+    for found in _ALONE.findall("" if _is_of_a_whole(piece.text) else piece.text):
         number = int(re.sub(r"\D", "", found))
         if number in unreleased.counts:
             names = unreleased.counts[number]
@@ -103,6 +103,15 @@ def _search(file: str, piece: Piece, unreleased: Unreleased, user: str) -> list[
     if piece.is_property and len(user) > 3 and re.search(rf"\b{re.escape(user)}\b", piece.text):
         leaks.append(Leak(file, piece.place, "the name of a user"))
     return leaks
+
+
+def _is_of_a_whole(text: str) -> bool:
+    """Whether a text tells the parts of a picture of 100, of 365 days or of 1,000, and these make up the whole."""
+    whole = _PICTURE.match(text)
+    if whole is None:
+        return False
+    parts = re.findall(r"\d+(?:,\d{3})*", text[whole.end() :])
+    return sum(int(found.replace(",", "")) for found in parts) == int(whole[1].replace(",", ""))
 
 
 def _has_user() -> bool:
@@ -135,13 +144,11 @@ def _released_numbers(released: Release) -> set[int]:
 
 
 def _said_of_a_whole(frame: pd.DataFrame) -> set[int]:
-    """Ratios as so many for every 100, and days of a year there as days of it elsewhere."""
+    """Ratios as so many for every 100."""
     numbers: set[int] = set()
     for column in ("value", "lower", "upper"):
         for ratio in frame.loc[frame["unit"] == "ratio", column].dropna():
             numbers |= {math.floor(100 * ratio), math.ceil(100 * ratio)} if ratio < _MOST else set()
-        for days in frame.loc[frame["unit"] == "days per person", column].dropna().abs():
-            numbers |= {_YEAR - math.floor(days), _YEAR - math.ceil(days)}
     return numbers
 
 

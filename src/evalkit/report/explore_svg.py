@@ -20,7 +20,7 @@ _MARKS = (("o", "line-1"), ("s", "line-2"), ("t", "line-3"), ("d", "line-4"))
 
 
 def draw_array(array: Array, pair: Pair) -> str:
-    """One icon array: discs, then filled and empty diamonds within the range of doubt, then small rings."""
+    """One icon array as in the report: discs, diamonds and triangles within the range of doubt, then small rings."""
     across = _across(pair)
     rows = max(math.ceil(array.whole / across), 1)
     parts, start = [], 0
@@ -62,7 +62,7 @@ def _rectangle(column: int, row: int, columns: int, rows: int, mark: str) -> str
 
 def describe_array(array: Array, pair: Pair) -> str:
     """What an array shows, counted: `Picture of 100. 9 discs: went back. 91 rings: did not go back.`"""
-    shapes = {"full": "discs", "best": "filled diamonds", "maybe": "empty diamonds", "none": "rings"}
+    shapes = {"full": "discs", "best": "diamonds", "maybe": "triangles", "none": "rings"}
     counts = {mark: getattr(array, mark) for mark in MARKS}
     parts = [f"{counts[mark]:,} {shapes[mark]}: {getattr(pair, mark)}" for mark in MARKS if counts[mark]]
     return f"Picture of {array.whole:,}. {'. '.join(parts)}."
@@ -78,7 +78,7 @@ def draw_defs() -> str:
     marks = {
         "full": '<circle class="full" cx="1" cy="1" r=".8"/>',
         "best": '<path class="best-mark" d="M1 .2 1.8 1 1 1.8 .2 1Z"/>',
-        "maybe": '<path class="maybe" d="M1 .25 1.75 1 1 1.75 .25 1Z"/>',
+        "maybe": '<path class="maybe" d="M1 .3 1.75 1.6H.25Z"/>',
         "none": '<circle class="none" cx="1" cy="1" r=".45"/>',
     }
     return '<svg class="defs" aria-hidden="true" focusable="false" width="0" height="0"><defs>' + "".join(
