@@ -11,7 +11,7 @@ def test_no_attack_recovers_anything_and_some_would() -> None:
     table = attack_table(range(1), moves=((0, 3),))
     assert [row.name for row in table if row.recovered] == []
     assert all(row.tried_on for row in table)
-    assert sum(row.unguarded or 0 for row in table) > 5
+    assert sum(row.unguarded or 0 for row in table) > 0
     assert render_attacks(table).count("\n") == len(table) + 2
 
 

@@ -36,5 +36,5 @@ def is_dominated(amounts: np.ndarray) -> bool:
 
 
 def is_thin(amounts: np.ndarray, *, fewest: int = FEWEST) -> bool:
-    """Whether a sum over people, shape (n,), would tell of few: fewer than `fewest` have any of it, or it is dominated."""
+    """Whether a sum over people, shape (n,), tells of few: fewer than `fewest` have any of it, or it is dominated."""
     return bool((np.abs(np.asarray(amounts, dtype=float)) > 0).sum() < fewest) or is_dominated(amounts)

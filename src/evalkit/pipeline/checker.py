@@ -191,8 +191,7 @@ def _traces() -> Answer:
     return Answer(
         "Are there unreleased counts, paths, names of users or times in the files?",
         "None was found. Every file was decoded (text, attributes, embedded data, properties, metadata) and searched "
-        "for "
-        "every exact count of three digits or more that is not released.",
+        "for every exact count of three digits or more that neither the release nor the reports' fixed words print.",
     )
 
 
