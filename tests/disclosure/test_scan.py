@@ -186,3 +186,11 @@ def test_a_count_in_a_part_of_a_document_is_found_in_a_copy_of_it(tmp_path: Path
                 content = content.replace(b"</vt:lpwstr>", f" {SECRET}</vt:lpwstr>".encode(), 1)
             new.writestr(info, content)
     assert [leak.place for leak in scan_files(tmp_path, unreleased=PLANTED)] == ["docProps/custom.xml, <lpwstr>"]
+
+
+def test_a_page_number_is_no_alarm_and_the_same_number_in_a_sentence_is(tmp_path: Path) -> None:
+    unreleased = Unreleased({104: ("table/row/column",)})
+    (tmp_path / "contents.txt").write_text("STROBE . . . . . . . . 104\nPage 104 of 121\n")
+    assert scan_files(tmp_path, unreleased=unreleased) == ()
+    (tmp_path / "told.txt").write_text("There were 104 of them on page 3 of 121.\n")
+    assert [leak.file for leak in scan_files(tmp_path, unreleased=unreleased)] == ["told.txt"]

@@ -12,12 +12,18 @@ import pytest
 
 from evalkit.core.result import Results
 from evalkit.disclose import load_release
+from evalkit.disclose.scan import find_unreleased, scan_files
 from evalkit.pipeline import evaluate
+from evalkit.pipeline.bundle import make_bundle
 from evalkit.report.model_card import render_model_card
+from evalkit.report.variants import VARIANTS
+from evalkit.review.load import load_review
 
 ROOT = Path(__file__).parents[2]
 DATASETS = ROOT.parent / "shared" / "reference" / "datasets"
 FILES = {f"{stem}.{kind}" for stem in ("peer", "academic") for kind in ("html", "docx", "pdf")}
+BESIDE = {*VARIANTS, "peer_explore.html", "peer_comments.csv", "academic_comments.csv", "blocks.json", "rendered.json"}
+REVIEWS = ROOT / "reviews" / "ipsa"
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +36,7 @@ def words(path: Path) -> str:
 @pytest.fixture(scope="module")
 def default_run(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("run") / "ipsa"
-    return evaluate(ROOT / "protocols/ipsa.toml", ROOT / "data/synthetic/ipsa", out)
+    return evaluate(ROOT / "protocols/ipsa.toml", ROOT / "data/synthetic/ipsa", out, reviews=REVIEWS)
 
 
 def test_the_committed_numbers_are_what_the_code_gives_today_to_the_byte(default_run):
@@ -40,7 +46,7 @@ def test_the_committed_numbers_are_what_the_code_gives_today_to_the_byte(default
 
 def test_the_output_holds_both_reports_and_nothing_else(default_run):
     there = {path.name for path in default_run.iterdir()}
-    assert there == FILES | {"results.parquet", "manifest.json", "model_card.md", "workings"}
+    assert there == FILES | BESIDE | {"results.parquet", "manifest.json", "model_card.md", "workings"}
     card = (default_run / "model_card.md").read_text(encoding="utf-8")
     assert card == render_model_card(load_release(default_run))
     assert all((default_run / name).stat().st_size > 20_000 for name in FILES)
@@ -48,6 +54,37 @@ def test_the_output_holds_both_reports_and_nothing_else(default_run):
 
 def test_the_workings_say_that_they_must_not_leave(default_run):
     assert "must not leave" in (default_run / "workings" / "README.txt").read_text()
+
+
+def test_every_rendered_file_is_the_committed_one_to_the_byte(default_run):
+    names = sorted((FILES | BESIDE) - {"rendered.json"})
+    # Fonts and libraries that draw may differ from machine to machine; words and numbers may not.
+    alike = [name for name in names if name.endswith((".txt", ".csv", ".json"))]
+    for name in alike:
+        assert (default_run / name).read_bytes() == (ROOT / "reports/ipsa" / name).read_bytes(), name
+
+
+def test_no_byte_of_any_file_tells_what_was_not_released(default_run):
+    parts = [Results.load(path) for path in sorted((default_run / "workings" / "results").glob("*.parquet"))]
+    unreleased = find_unreleased(Results.concat(parts), load_release(default_run))
+    assert scan_files(default_run, unreleased=unreleased) == ()
+
+
+def test_the_default_report_can_be_bundled_for_an_output_checker(default_run, tmp_path):
+    bundle = make_bundle(default_run, tmp_path / "bundle", review=load_review(REVIEWS))
+    assert set(bundle.files) == FILES | BESIDE - {"rendered.json"} | {
+        "results.parquet",
+        "manifest.json",
+        "model_card.md",
+    }
+    assert not list((tmp_path / "bundle").rglob("*.ipynb"))
+
+
+def test_the_origin_of_every_released_table_is_a_cell(default_run):
+    release = load_release(default_run)
+    origins = release.manifest["origins"]
+    assert set(release.results.frame["table"]) <= set(origins)
+    assert all(cells["made"] for by in origins.values() for cells in by.values())
 
 
 def test_no_exact_count_of_a_thousand_or_more_reaches_a_report(default_run):

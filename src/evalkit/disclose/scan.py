@@ -27,6 +27,7 @@ _BEFORE, _THOUSAND = r"(?<![\w.,:/#&@%=+\u2013\u2212-])", r"[,\u00a0\u202f]\d{3}
 _ALONE = re.compile(
     rf"{_BEFORE}(?<!\d[ \u00a0\u202f])\d{{1,3}}(?:{_THOUSAND})+(?![\w,]|[.]\d)|{_BEFORE}\d{{3,9}}(?![\w%/:-]|[.,]\d)"
 )
+_PAGE_NUMBER = re.compile(r"\bPage \d+ of \d+|(?:\. ){3,}\s*\d{1,3}\b")  # at the foot, and after dots in the contents
 _PICTURE = re.compile(r"Picture of (100|365|1,?000)[.:]")
 _NUMBER = re.compile(r"\d{3,9}|\d{1,3}(?:,\d{3})+")
 _PATH = re.compile(r"(?<![\w./])/(?:home|root|Users|tmp|var|work|mnt|opt|private|srv)/[\w.+-]+|\b[A-Z]:\\+\w|file://")
@@ -90,7 +91,7 @@ def scan_files(folder: Path | str, *, unreleased: Unreleased) -> tuple[Leak, ...
 
 def _search(file: str, piece: Piece, unreleased: Unreleased, user: str) -> list[Leak]:
     leaks = []
-    for found in _ALONE.findall("" if _is_of_a_whole(piece.text) else piece.text):
+    for found in _ALONE.findall("" if _is_of_a_whole(piece.text) else _PAGE_NUMBER.sub(" ", piece.text)):
         number = int(re.sub(r"\D", "", found))
         if number in unreleased.counts:
             names = unreleased.counts[number]
@@ -153,11 +154,11 @@ def _said_of_a_whole(frame: pd.DataFrame) -> set[int]:
 
 
 def _own_texts() -> str:
-    """What evalkit's reports say whatever the data are: templates, references, words."""
+    """What evalkit's reports say whatever the data are: templates, references, words, findings on other worlds."""
     root = package_files("evalkit")
     texts = []
-    for part in ("report", "report/templates"):
+    for part in ("report", "report/templates", "report/data"):
         for entry in root.joinpath(part).iterdir():
-            if entry.name.endswith((".py", ".bib", ".html", ".css", ".js", ".typ", ".txt")):
+            if entry.name.endswith((".py", ".bib", ".html", ".css", ".js", ".typ", ".txt", ".csv")):
                 texts.append(entry.read_text(encoding="utf-8"))
     return " ".join(texts)

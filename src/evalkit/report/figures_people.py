@@ -163,6 +163,9 @@ def describe_risk_icons(*, without: tuple[float, float, float], seen: float, hap
     ])  # fmt: skip
 
 
+_MOST_IN_A_ROW = 48  # more shapes than this cannot be told apart
+
+
 def plot_ratio_icons(
     *, ratio: tuple[float, float, float], unit: str, titles: tuple[str, str], base: int = 10
 ) -> Figure:
@@ -174,6 +177,8 @@ def plot_ratio_icons(
     ax = axes[0, 0]
     ax.set_axis_off()
     step = 1 if base == 10 else base / 20
+    while most / step > _MOST_IN_A_ROW:
+        step *= 2
     size = min(13.0, 260.0 / max(most / step, 1))
     _row(ax, 0, base / step, base / step, base / step, size)
     ends = (low, high) if ranged else (value, value)

@@ -163,6 +163,8 @@ def _days_reading(release: Release, effects: list[PeopleEffect], service: str) -
         lines = [f"- {starts_with_capital(plain[_state(e)])}: the figures suggest {'less' if e.value < 0 else 'more'} "
                  f"time there.{_valence(_better(release, e), e.value)}" for e in clear]  # fmt: skip
         parts += [f"**What {service} seems to have changed.**", "\n".join(lines)]
+        if len(told) > 1:
+            parts.append(f"We looked at {len(told)} places. Of many places one can stand out by chance alone.")
     unsure = [e for e in told if e.certainty == "too_uncertain"]
     if unsure:
         rest, many = "other " if clear else "", "s" if len(unsure) > 1 else ""
