@@ -64,6 +64,11 @@ def show_disclosure(release: Release) -> None:
             f"withheld count go with it; further numbers are withheld so that none can be had by subtraction. Of "
             f"{counts.get('numbers', len(release.results))} numbers, {counts.get('suppressed', 0)} are "
             "withheld.")  # fmt: skip
+    kept = facts.kept_from_before(release)
+    if kept is not None:
+        text += (f" An earlier release was given to the gate, and the two guarded together: {kept} numbers "
+                 "are shown as they were there, because too few people or events changed to tell of them, and may lag "
+                 "behind by fewer than that.")  # fmt: skip
     show_text(text, id="text-disclosure")
     table = tables.suppression_table(release)
     if len(table):

@@ -44,6 +44,12 @@ def threshold(release: Release) -> int:
     return int(profile.get("threshold", 10)) if isinstance(profile, dict) else 10
 
 
+def kept_from_before(release: Release) -> int | None:
+    """How many numbers are shown as an earlier release had them, though few people changed; None without one."""
+    earlier = release.manifest.get("earlier")
+    return None if earlier is None else len(earlier["kept"])
+
+
 def effects(release: Release, *, roles: tuple[str, ...] = ("primary", "sensitivity", "naive")) -> pd.DataFrame:
     """Rows of the effects table in the order of the protocol's outcomes and then of `roles`."""
     rows = release.table("effects")

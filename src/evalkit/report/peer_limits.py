@@ -75,6 +75,9 @@ def show_missing(release: Release) -> None:
                 "rounded.")  # fmt: skip
     else:
         text = f"No number had to be held back. Any count below {limit} would have been. Counts are rounded."
+    if facts.kept_from_before(release):
+        text += (" Some numbers are the same as in the last report. Only a few people changed, and a new number "
+                 "could point at them.")  # fmt: skip
     show_text(text, id="text-withheld")
 
 
