@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from evalkit.report import facts
 from evalkit.report.display import show_text
 from evalkit.report.peer_chosen import read_chosen, valence_word
-from evalkit.report.peer_pathway import list_possible_harms, list_worse
+from evalkit.report.peer_pathway import list_possible_harms, list_possible_returns, list_worse
 from evalkit.report.phrases import (
     confidence_sentences,
     effect_sentences,
@@ -51,11 +51,12 @@ def _seen(release: Release, found: list[Finding], service: str) -> list[str]:
     if more:
         parts += [f"{'The figures also' if worse else '**The figures**'} suggest a change for the worse here:",
                   "\n".join(f"- {starts_with_capital(m)}." for m in more)]  # fmt: skip
-    if not parts:
-        known = any(f.has_number for f in found)
-        parts.append("We found no clear harm. That does not mean there was none." if known else
-                     "We could not work out whether there was harm.")  # fmt: skip
     silent = sum(not f.has_number for f in found)
+    if not parts:
+        known = sum(f.has_range for f in found)
+        parts.append("We found no clear harm. That does not mean there was none." if 2 * known > len(found) else
+                     "We know too little to say if there was harm." if known else
+                     "We could not work out whether there was harm.")  # fmt: skip
     if silent:
         parts.append(f"For {silent} of {len(found)} things there is no number. There may be harm that we cannot see.")
     return parts
@@ -85,10 +86,28 @@ def _possible(release: Release, found: list[Finding], service: str) -> list[str]
         parts += ["**We cannot rule out these harms.** Each is the worst end of the range of doubt.",
                   "\n".join(f"- {starts_with_capital(f.outcome.plain)}: {text[:1].lower() + text[1:]}"
                             for f, text in possible)]  # fmt: skip
+    after = list_possible_returns(release)
+    if after:
+        parts += ["The same goes for the time after leaving a ward:", "\n".join(after)]
     places = list_possible_harms(release)
     if places:
         parts += ["The same goes for days in a year that a person spent in these places:", "\n".join(places)]
+    chosen = list_possible_losses(release)
+    if chosen:
+        parts += ["And for what matters to people. Out of 100 people, it could have been:", "\n".join(chosen)]
     return parts
+
+
+def list_possible_losses(release: Release) -> list[str]:
+    """`- 10 fewer who took part in paid work.` for each outcome that people chose whose range holds a harm."""
+    lines = []
+    for item in release.protocol.chosen:
+        found = read_chosen(release, item)
+        end = {"higher": found.lower, "lower": found.upper}.get(item.better, math.nan)
+        if math.isfinite(end) and (end < 0 if item.better == "higher" else end > 0):
+            count = abs(round(end))
+            lines.append(f"- {count or 'less than 1'} {'fewer' if end < 0 else 'more'} who {item.plain}.")
+    return lines
 
 
 def death_rates(release: Release) -> list[tuple[str, str]]:
@@ -119,6 +138,9 @@ def _deaths(release: Release, service: str) -> list[str]:
         f"The plan did not ask if {service} changed deaths. So this is a count and not an effect.",
         "It takes in the time before the start. The people in the places may differ in age and health.",
     ]
+    days = facts.table_row(release, "pathway.days", "pathway_dead.days_per_person")
+    if len(days) and not (days["status"] == "shown").any():
+        sentences.insert(1, "Where people live looks at days lost to death. It cannot tell us either.")
     for row, name in groups:
         people = facts.cell_value(release, "description.recurrence", row, "people")
         deaths = facts.cell_value(release, "description.recurrence", row, "deaths")
@@ -129,7 +151,11 @@ def _deaths(release: Release, service: str) -> list[str]:
                 f"{where}, {share} people who left hospital died during the study ({deaths:,.0f} of {people:,.0f})."
             )
         else:
-            sentences.append(f"{where}, the number of deaths is not released.")
+            row_of = facts.cell(release, "description.recurrence", row, "deaths")
+            few = row_of is not None and "fewer than" in str(row_of["reason"])
+            held = f"fewer than {facts.threshold(release)} people who left hospital died" if few else (
+                "the number of deaths is not released")  # fmt: skip
+            sentences.append(f"{where}, {held}.")
     return sentences
 
 

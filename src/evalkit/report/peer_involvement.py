@@ -13,7 +13,7 @@ import pandas as pd
 
 from evalkit.report.display import show_table, show_text
 from evalkit.report.phrases import full_stop, listed, service_short
-from evalkit.review.plain import plain_comment
+from evalkit.review.plain import plain_comment, plain_markdown
 from evalkit.review.record import KINDS, STATUSES, Comment, Gripp2, Kind, Principle, Review, Status
 
 if TYPE_CHECKING:
@@ -138,8 +138,12 @@ def _credits(review: Review) -> str:
     if not credits:
         return ("### Who wrote it\n\nNo names are recorded. Some people do not want to be named. So we do not know if "
                 "somebody is missing here.")  # fmt: skip
-    lines = "\n".join(f"- {full_stop(c)}" for c in credits)
-    return f"### Who wrote it\n\nEach person chose how to be named, and what to say of themselves.\n\n{lines}"
+    return f"### Who wrote it\n\nEach person chose how to be named, and what to say of themselves.\n\n{_lines(credits)}"
+
+
+def _lines(entries: Sequence[str]) -> str:
+    """A list of what somebody typed into the record: one line each, as plain words."""
+    return "\n".join(f"- {full_stop(plain_markdown(' '.join(entry.split())))}" for entry in entries)
 
 
 # ---- you said, we did --------------------------------------------------------------------------------
@@ -151,8 +155,11 @@ def show_said_and_done(release: Release, review: Review) -> None:
     real = [c for c in comments if c.reader != "example"]
     parts = [f"You can comment on every part of this report on {service_short(release.protocol.study)}. Each comment "
              "gets an answer, and both stand here.", _version(review), *_tally(real)]  # fmt: skip
-    parts += [f"{len(review.held)} more came in with personal details and wait for an answer. They are not stored "
-              "here."] * bool(review.held)  # fmt: skip
+    held = sum(entry.report == "peer" for entry in review.held)
+    parts += [f"{held} more came in with what looks like personal details and wait for an answer. Their words are not "
+              "stored."] * bool(held)  # fmt: skip
+    parts += [f"Taken out of the record, with all that was said there: {listed(review.taken_out)}."
+              ] * bool(review.taken_out)  # fmt: skip
     show_text("\n\n".join(parts), id="text-said-and-done")
     for comment in [*real, *(c for c in comments if c.reader == "example")]:
         show_text(_exchange(comment), id=f"text-said-{comment.id}")
@@ -217,7 +224,7 @@ def _answer(comment: Comment) -> str:
     elif comment.decided_by:
         said.append(f"Decided by: {full_stop(comment.decided_by)}")
     if comment.changed:
-        said.append(f"We changed {_places(len(comment.changed))}. It is marked there.")
+        said.append(f"We changed {_places(len(set(comment.changed)))}. What still stands in the report is marked.")
     if comment.analysis:
         said.append(f"New work: {full_stop(comment.analysis)}")
     if comment.kind == "question" and comment.after_results:
@@ -232,8 +239,8 @@ def show_support(release: Release, review: Review) -> None:
     """Whom a reader can talk to: the contacts of the record, which the people who make the report must give."""
     contacts = review.involvement.support
     if contacts:
-        lines = "\n".join(f"- {full_stop(c)}" for c in contacts)
-        text = f"Reading this can be hard. You can stop at any time. Here is whom you can talk to:\n\n{lines}"
+        text = "Reading this can be hard. You can stop at any time. Here is whom you can talk to:"
+        text += f"\n\n{_lines(contacts)}"
     else:
         text = ("Reading this can be hard. You can stop at any time. **No contacts are recorded** for this report. "
                 "Those who give it to you should add some. In the United Kingdom, Samaritans answer day and night on "

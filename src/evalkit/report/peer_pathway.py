@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
@@ -171,7 +171,10 @@ def _days_reading(release: Release, effects: list[PeopleEffect], service: str) -
         parts += [f"**What we cannot tell.** For {len(unsure)} {rest}place{many} we cannot tell if {service} made a "
                   "difference. The range goes from less time there to more. That does not mean that nothing changed:",
                   "\n".join(f"- {starts_with_capital(plain[_state(e)])}." for e in unsure)]  # fmt: skip
-    few = [e for e in told if e.certainty in ("cannot_tell", "not_released")]
+    silent = [e for e in told if e.certainty in ("cannot_tell", "not_released")]
+    few = [e for e in silent if _state(e) != "dead"]
+    if len(few) < len(silent):
+        parts.append("We cannot tell if the number of people who died was changed. [Bad news](#bad-news) says more.")
     if few:
         parts += ["Too few people were in some places, or moved in or out, to say anything about them:",
                   "\n".join(f"- {starts_with_capital(plain[_state(e)])}." for e in few)]  # fmt: skip
@@ -207,24 +210,52 @@ def list_possible_harms(release: Release) -> list[str]:
     return [f"- {starts_with_capital(plain[_state(e)])}: up to {days}." for e in told if (days := _worst(release, e))]
 
 
+def list_possible_returns(release: Release) -> list[str]:
+    """`- Up to 13 more returns to hospital, out of 100 people.` where the ranges after leaving a ward hold a harm."""
+    if release.protocol.after_discharge is None:
+        return []
+    effects = read_people_effects(release, AFTER)
+    lines = []
+    for key, unit, scale, words in (
+        (RECURRENCE, "events per person", _EVERY, f"returns to hospital, for every {_EVERY} people"),
+        (DAYS_IN_HOSPITAL, "days per person", 1, "days in hospital, for each person"),
+    ):
+        effect = find_effect(effects, key, unit)
+        if effect is not None and effect.has_range and effect.upper > 0:
+            lines.append(f"- Up to {_end(scale * effect.upper)} {words}.")
+    return lines
+
+
+def list_better(release: Release) -> list[str]:
+    """What seems to have got better in places and returns, in the words of `list_worse`."""
+    return _list_changes(release, "better")
+
+
 def list_worse(release: Release) -> list[str]:
     """What seems to have got worse in places and returns: `more time in a care home`, `more returns to hospital`."""
+    return _list_changes(release, "worse")
+
+
+def _list_changes(release: Release, wanted: Literal["better", "worse"]) -> list[str]:
     found = []
     if release.protocol.pathway is not None:
         plain = _plain_names(release)
         for effect in _wanted_less_or_more(release, read_people_effects(release, DAYS)):
             better = "lower" if effect.value < 0 else "higher"
-            if effect.certainty in ("strong", "likely", "suggests") and better != _better(release, effect):
+            is_better = better == _better(release, effect)
+            if effect.certainty in ("strong", "likely", "suggests") and is_better == (wanted == "better"):
                 found.append(f"{'less' if effect.value < 0 else 'more'} time {plain[_state(effect)]}")
     if release.protocol.after_discharge is not None:
         effects = read_people_effects(release, AFTER)
         for key, unit, words in (
-            (RECURRENCE, "events per person", "more returns to hospital"),
-            (DAYS_IN_HOSPITAL, "days per person", "more days in hospital after leaving a ward"),
+            (RECURRENCE, "events per person", "returns to hospital"),
+            (DAYS_IN_HOSPITAL, "days per person", "days in hospital after leaving a ward"),
         ):
             effect = find_effect(effects, key, unit)
-            if effect is not None and effect.value > 0 and effect.certainty in ("strong", "likely", "suggests"):
-                found.append(words)
+            if effect is None or effect.certainty not in ("strong", "likely", "suggests"):
+                continue
+            if (effect.value < 0) == (wanted == "better"):
+                found.append(f"{'fewer' if effect.value < 0 else 'more'} {words}")
     return found
 
 
@@ -346,14 +377,15 @@ def show_for_whom(release: Release) -> None:
         better = release.protocol.outcome(spec.subgroups_of).better
         parts += ["The figures suggest a difference here:", "\n".join(f"- {_whom(e, better)}" for e in clear)]
     elif shown:
-        parts.append("We found no clear difference between groups. That does not mean that all were helped alike.")
+        parts.append("We found no clear difference between groups. That does not mean that it was the same for all.")
     if len(shown) < len(effects):
-        parts.append("For some groups there were too few people to say anything.")
+        which = "some of these groups" if shown else "these groups"
+        parts.append(f"For {which} there were too few people to say anything.")
     show_text("\n\n".join(parts), id="text-whom")
     if shown:
         show_text("Each line in the picture compares two kinds of people. The dot is our best answer. The bar is the "
-                  f"range of doubt. Left of the middle, {service} helped the first kind more to stay out of hospital. "
-                  "Right of it, the second kind. A bar that crosses the middle means that we cannot tell.",
+                  "range of doubt. Left of the middle, the change was better for the first kind of people. Right of "
+                  "it, for the second. A bar that crosses the middle means that we cannot tell.",
                   id="text-whom-picture")  # fmt: skip
         rows = release.table(SUBGROUPS)
         hundred = {c: (_EVERY * rows[c]).round() + 0.0 for c in ("value", "lower", "upper")}

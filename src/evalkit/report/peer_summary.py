@@ -11,7 +11,7 @@ from evalkit.report import facts
 from evalkit.report.display import show_table, show_text
 from evalkit.report.peer_chosen import read_chosen, valence_word
 from evalkit.report.peer_harms import OTHER_PLACES, death_rates, uncounted_harms
-from evalkit.report.peer_pathway import list_worse
+from evalkit.report.peer_pathway import list_better, list_worse
 from evalkit.report.phrases import (
     counted_change,
     finding_base,
@@ -33,7 +33,7 @@ SIMULATED = "Simulated records: no real person is in this report, and it says no
 NO_REVIEW = Review()
 _CLEAR: tuple[Certainty, ...] = ("strong", "likely", "suggests")
 _LEAD: dict[Certainty, str] = {
-    "strong": "There is strong evidence for", "likely": "It is likely for", "suggests": "The figures suggest it for",
+    "strong": "there is strong evidence of", "likely": "it is likely that there was", "suggests": "the figures suggest",
 }  # fmt: skip
 _GROUPS: tuple[tuple[Valence, str], ...] = (
     ("worse", "For the worse"), ("better", "For the better"), ("neither", "Changed, but not good or bad by itself"),
@@ -111,14 +111,18 @@ def _chosen_line(release: Release) -> list[str]:
 
 
 def _told(group: list[Finding]) -> str:
-    """`The figures suggest it for moving into a care home and days spent on a rehabilitation ward.`"""
+    """`the figures suggest less of this: moving into a care home and days spent on a rehabilitation ward.`"""
     said = []
     for rung, lead in _LEAD.items():
-        named = [f.outcome.plain for f in group if f.certainty == rung]
-        if named:
-            said.append(f"{lead} {listed(named) if len(named) < 4 else f'{len(named)} things in the table'}.")
-    text = " ".join(said)
-    return text[:1].lower() + text[1:]
+        found = [f for f in group if f.certainty == rung]
+        if len(found) > 3:
+            said.append(f"{lead} a change in {len(found)} things in the table.")
+            continue
+        for direction, way in (("lower", "less"), ("higher", "more")):
+            named = [f.outcome.plain for f in found if f.direction == direction]
+            if named:
+                said.append(f"{lead} {way} of this: {listed(named)}.")
+    return " ".join([*said[:1], *map(starts_with_capital, said[1:])])
 
 
 def _untold(planned: list[Finding], service: str) -> list[str]:
@@ -143,12 +147,15 @@ def _harm_lines(release: Release, service: str) -> list[str]:
     """Deaths, and harms that nobody planned to count: on the first page whatever else is there."""
     more = list_worse(release)
     lines = [f"**Also for the worse,** the figures suggest: {listed(more)}."] if more else []
+    good = list_better(release)
+    if good:
+        lines.append(f"**Also for the better,** the figures suggest: {listed(good)}.")
     if facts.release_has(release, "description.recurrence"):
-        lines.append(f"**Deaths:** the plan did not ask if {service} changed them. They are counted under "
-                     "[Bad news](#bad-news).")  # fmt: skip
+        told = "They are counted under" if death_rates(release) else "Their number is not released. See"
+        lines.append(f"**Deaths:** the plan did not ask if {service} changed them. {told} [Bad news](#bad-news).")
     missing = uncounted_harms(release)
     if missing:
-        lines.append(f"**Nobody counted:** {listed(missing)}.")
+        lines.append(f"**Nobody counted:** {'; '.join(missing)}.")
     return lines
 
 
@@ -175,7 +182,10 @@ def summary_table(release: Release, planned: list[Finding]) -> pd.DataFrame:
 
 
 def change_cell(finding: Finding, *, observed: float = math.nan) -> str:
-    """`4 fewer in 10 (5 to 2 fewer)`; why there is none. `observed` is the risk seen, as for `effect_sentences`."""
+    """`4 fewer in 10 (5 to 2 fewer)`, `1 fewer in 100 people (…)`; why there is none.
+
+    `observed` is the risk seen, as for `effect_sentences`.
+    """
     if finding.certainty == "not_released":
         return "Not released"
     if not finding.has_number:
@@ -186,9 +196,13 @@ def change_cell(finding: Finding, *, observed: float = math.nan) -> str:
         told = ["no change" if t == "no different" else t for t in told]
         lead = "about the same" if told[0] == "no change" else told[0]
     else:
-        base = ratio_base(*ends) if finding.outcome.scale == "rate_ratio" else finding_base(finding)
+        people = finding.outcome.scale == "risk_difference"
+        base = finding_base(finding) if people else ratio_base(*ends)
         told = [_more(x - finding.null, base, observed) for x in ends]
-        lead = f"{told[0] if told[0][0].isdigit() else 'about the same'} in {base:,}"
+        of = f" in {base:,}{' people' if people else ''}"
+        if not told[0][0].isdigit():
+            return f"About the same ({_shorter(told[1], told[2])}{of})" if finding.has_range else "About the same"
+        lead = f"{told[0]}{of}"
     if not finding.has_range:
         return f"{lead} (no range)"
     return f"{lead} ({_shorter(told[1], told[2])})"
@@ -219,12 +233,15 @@ def _sure_cell(finding: Finding) -> str:
 
 
 def _note(planned: list[Finding]) -> str:
-    first = next((f for f in planned if f.has_number and f.outcome.scale == "rate_ratio"), None)
+    first = next((f for f in planned if f.has_number and f.outcome.scale == "rate_ratio"
+                  and change_cell(f)[0].isdigit()), None)  # fmt: skip
     if first is None:
         return "The true answer may lie anywhere in the range."
     base = ratio_base(first.value, first.lower, first.upper)
-    return (f'"{_more(first.value - 1, base)} in {base}" means {round(base * first.value):,} where we '
-            f"expected {base:,}. The truth may lie anywhere in the range.")  # fmt: skip
+    note = f'"{_more(first.value - 1, base)} in {base}" means {round(base * first.value):,} where we expected {base:,}.'
+    if any(f.has_number and f.outcome.scale == "risk_difference" for f in planned):
+        note += ' "In 100 people" means of 100 people who left hospital.'
+    return f"{note} The truth may lie anywhere in the range."
 
 
 # ---- how sure, what is not known, who took part ------------------------------------------------------

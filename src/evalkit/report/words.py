@@ -27,7 +27,7 @@ LADDER: dict[Certainty, str] = {
     "strong": "Strong evidence. Even the end of the range nearest to no change is a clear change.",
     "likely": "Likely. The whole range of doubt is on one side of no change.",
     "suggests": "Suggests. The range is on one side of no change, but the comparison has a known weakness.",
-    "too_uncertain": "Too uncertain to tell. The range of doubt includes no change.",
+    "too_uncertain": "Too uncertain to tell. The range of doubt includes no change, or there is no range.",
     "not_evidence": "Not evidence of effect. A before and after comparison with nothing to compare with.",
     "cannot_tell": "Cannot be worked out from these records.",
     "not_released": "Not released, because too few people are behind the number.",

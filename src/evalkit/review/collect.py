@@ -15,9 +15,10 @@ from evalkit.review.from_csv import read_csv
 from evalkit.review.from_docx import read_docx
 from evalkit.review.from_html import read_html
 from evalkit.review.incoming import (
+    COMMENTS_LIMIT,
     NAME_LIMIT,
     QUOTE_LIMIT,
-    READERS,
+    SENDERS,
     TEXT_LIMIT,
     Incoming,
     Parsed,
@@ -37,7 +38,6 @@ from evalkit.review.save import save_comments
 
 SIZE_LIMIT = 50 * 2**20  # bytes of a file
 TEXT_SIZE_LIMIT = 10 * 2**20  # bytes of one that is not zipped
-COMMENTS_LIMIT = 5_000  # comments of a file
 
 Flags = Literal["hold", "blank", "accept"]
 SameWords = Literal["repeated", "another"]
@@ -245,8 +245,8 @@ def _choice_faults(incoming: Incoming) -> list[Fault]:
     faults = []
     if incoming.kind and not known_kind(incoming.kind):
         faults.append(choice_fault(incoming.where, "its kind", tuple(KINDS), incoming.kind))
-    if incoming.reader and incoming.reader not in READERS:
-        faults.append(choice_fault(incoming.where, "who the reader is", READERS, incoming.reader))
+    if incoming.reader and incoming.reader not in SENDERS:
+        faults.append(choice_fault(incoming.where, "who the reader is", SENDERS, incoming.reader))
     if incoming.report and incoming.report not in REPORTS:
         faults.append(choice_fault(incoming.where, "the report", REPORTS, incoming.report))
     return faults

@@ -7,7 +7,9 @@ before it is parsed. Namespaces are left aside, so that both kinds of Open XML (
 from __future__ import annotations
 
 import io
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -16,7 +18,7 @@ from typing import Any
 
 from evalkit.core.errors import Fault, ReviewError
 from evalkit.review.blocks import REPORTS, WHOLE_REPORT, Known, bookmark_name
-from evalkit.review.incoming import Incoming, Parsed, refuse_file, shortened
+from evalkit.review.incoming import COMMENTS_LIMIT, Incoming, Parsed, refuse_file, shortened
 
 PART_LIMIT = 64 * 2**20  # bytes of one part, unpacked
 MAX_PARTS = 5_000
@@ -55,6 +57,8 @@ def read_docx(where: str, content: bytes, known: Known) -> Parsed:
         return Parsed(faults=error.faults)
     if _COMMENTS not in parts:
         return refuse_file(where, "there are no comments in it", "Comment with Word's own comments, not in the text.")
+    if sum(1 for node in parts[_COMMENTS] if _tag(node) == "comment") > COMMENTS_LIMIT:
+        return refuse_file(where, "it holds too many comments", allowed=f"{COMMENTS_LIMIT:,}")
     written = _written(parts[_COMMENTS])
     if not any(comment.text for comment in written):
         return refuse_file(where, "there are no comments in it", "Comment with Word's own comments, not in the text.")
@@ -78,6 +82,7 @@ def _parsed(
         ordered.append(((first, comment.id != root, place), comment, anchor))
     ordered.sort(key=lambda entry: entry[0])
     comments = []
+    numbers = {comment.id: number for number, (_, comment, _) in enumerate(ordered, 1)}
     for number, (_, comment, anchor) in enumerate(ordered, 1):
         here = f"{where}, comment {number}"
         if not comment.text:
@@ -88,7 +93,8 @@ def _parsed(
             block = WHOLE_REPORT
             notes.append(f"{here}: it stands at no block, so it counts as about the report as a whole.")
         if comment.id in parents:
-            quote = f"In reply to: {texts.get(parents[comment.id], '')}"
+            # Its words are another reader's: they are no quote from the report.
+            notes.append(f"{here}: it answers comment {numbers.get(parents[comment.id], '(not known)')} of that file.")
         if comment.id in resolved:
             notes.append(f"{here}: it is marked as resolved in Word; it still needs an answer here.")
         comments.append(Incoming(here, "docx", block=block, text=comment.text, report=report, quote=shortened(quote)))
@@ -110,7 +116,8 @@ def _read_parts(where: str, content: bytes) -> dict[str, Any]:
             if len(listed) > MAX_PARTS or any(listed.count(name) > 1 for name in wanted):
                 raise ReviewError(Fault(where, "its list of parts is not that of a Word document", next_step=_SAVE))
             return {name: _parse(where, name, _unpacked(where, archive, name)) for name in wanted}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError,
+            OSError, ValueError, struct.error) as error:
         # RuntimeError is what zipfile raises for a part that is locked with a password.
         if isinstance(error, ReviewError):
             raise
@@ -176,11 +183,20 @@ def _written(comments: Any) -> list[_WordComment]:
     for node in comments:
         if _tag(node) != "comment":
             continue
-        paragraphs = [p for p in node.iter() if _tag(p) == "p"]
+        paragraphs = list(_outer_paragraphs(node))
         text = "\n".join("".join(_words(p)) for p in paragraphs).strip()
         last = _attribute(paragraphs[-1], "paraId") if paragraphs else ""
         found.append(_WordComment(_attribute(node, "id"), text, last))
     return found
+
+
+def _outer_paragraphs(node: Any) -> Iterator[Any]:
+    """The paragraphs in reading order; those of a text box are part of the one that holds it."""
+    for child in node:
+        if _tag(child) == "p":
+            yield child
+        else:
+            yield from _outer_paragraphs(child)
 
 
 def _threads(threads: Any | None, written: list[_WordComment]) -> tuple[dict[str, str], frozenset[str]]:
@@ -254,7 +270,7 @@ def _anchors(document: Any, names: Mapping[str, str]) -> dict[str, _Anchor]:
         elif what == "words" and value.strip():
             words = words or inside
             settle()
-            quotes |= {comment: quotes[comment] + value for comment in open_now}
+            quotes |= {comment: quotes[comment] + value[:_ENOUGH] for comment in open_now}
             open_now -= {comment for comment in open_now if len(quotes[comment]) > _ENOUGH}
     settle()
     return {comment: _Anchor(block, quotes[comment], order) for comment, (block, order) in places.items()}

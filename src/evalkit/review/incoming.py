@@ -12,7 +12,9 @@ from evalkit.core.errors import Fault, suggest_name
 from evalkit.review.record import KINDS, Kind, Reader, Route
 
 TEXT_LIMIT, NAME_LIMIT, QUOTE_LIMIT = 4_000, 60, 200
+COMMENTS_LIMIT = 5_000  # comments of a file
 READERS: tuple[Reader, ...] = get_args(Reader)
+SENDERS = tuple(reader for reader in READERS if reader != "example")  # an example is written by its makers, not sent
 YES, NO = ("yes", "y", "true", "1", "x", "✓"), ("no", "n", "false", "0", "")
 _KIND_WORDS: dict[str, Kind] = {
     **{kind: kind for kind in KINDS},
@@ -21,6 +23,7 @@ _KIND_WORDS: dict[str, Kind] = {
     "upset": "upsetting", "my experience": "experience", "new question": "question",
 }  # fmt: skip
 _LINE_END = re.compile("\r\n|[\r\v\f\u2028\u2029]")
+_BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # letters by their class that show as nothing
 _FIRST_WORD = re.compile(r"\s*([^\W\d][\w' ]{2,30}?)\s*(?:[:–—]|\s-)\s+", re.UNICODE)
 
 
@@ -66,7 +69,7 @@ def clean_text(text: str) -> str:
 
 def _invisible(letter: str) -> bool:
     # Joiners (200C, 200D) are spelling in some scripts and in emoji; the rest only hides or reorders what is there.
-    return unicodedata.category(letter) == "Cf" and letter not in "\u200c\u200d"
+    return letter in _BLANKS or (unicodedata.category(letter) == "Cf" and letter not in "\u200c\u200d")
 
 
 def text_faults(where: str, what: str, text: str, *, limit: int) -> list[Fault]:
@@ -75,7 +78,7 @@ def text_faults(where: str, what: str, text: str, *, limit: int) -> list[Fault]:
     bad = sorted({f"U+{ord(c):04X}" for c in text if c != "\n" and _unprintable(c)})
     if bad:
         allowed, step = "letters, signs and line ends", "Type it again as plain text."
-        faults.append(Fault(where, f"{what} holds control characters", ", ".join(bad[:5]), allowed, step))
+        faults.append(Fault(where, f"{what} holds control or invisible characters", ", ".join(bad[:5]), allowed, step))
     if len(text) > limit:
         got, step = f"{len(text):,} characters", "Cut it into several comments."
         faults.append(Fault(where, f"{what} is too long", got, f"{limit:,}", step))
@@ -83,7 +86,7 @@ def text_faults(where: str, what: str, text: str, *, limit: int) -> list[Fault]:
 
 
 def _unprintable(letter: str) -> bool:
-    return unicodedata.category(letter) in ("Cc", "Cs") or (ord(letter) & 0xFFFE) == 0xFFFE
+    return unicodedata.category(letter) in ("Cc", "Cs") or (ord(letter) & 0xFFFE) == 0xFFFE or _invisible(letter)
 
 
 def shortened(text: str, limit: int = QUOTE_LIMIT) -> str:

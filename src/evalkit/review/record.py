@@ -120,6 +120,12 @@ class Review:
         return tuple(c for c in self.comments if not c.answered)
 
     @property
+    def taken_out(self) -> tuple[str, ...]:
+        """Ids that were given once and whose comment is gone; the last ones given cannot be told."""
+        numbers = {int(c.id[1:]) for c in self.comments if c.id[1:].isdecimal()}
+        return tuple(f"c{n:04d}" for n in range(1, max(numbers, default=0)) if n not in numbers)
+
+    @property
     def number(self) -> int:
         """The version that is being written now: one more than the last one released."""
         return 1 + max((v.number for v in self.versions), default=0)
