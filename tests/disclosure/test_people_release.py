@@ -22,7 +22,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from evalkit.analysis.after_discharge import estimate_from_discharges, estimate_subgroups
 from evalkit.analysis.pathway import MIN_PEOPLE, WHY_ALONE, estimate_from_pathways
-from evalkit.analysis.study import Study, is_held
+from evalkit.analysis.readmission import describe_recurrence
+from evalkit.analysis.study import Study, is_held, open_study
 from evalkit.cohort.after_discharge import AfterDischarge, build_after_discharge
 from evalkit.cohort.features import PERSON_FEATURES
 from evalkit.cohort.pathway import Pathways, build_pathways
@@ -531,3 +532,14 @@ def test_nothing_held_is_released_and_no_text_counts(worlds) -> None:
         assert not tables & {"occupancy", "transitions"}
         assert not [t for t in every_text(world.released) if re.search(r"\b\d+ (people|persons|events)\b", t)
                     and not re.search(r"[Ff]ewer than 10 ", t)]  # fmt: skip
+
+
+def test_numbers_of_returns_by_area_and_by_sex_both_say_what_they_add_up_to() -> None:
+    """Undeclared, 25 of everybody less 15 elsewhere told that a withheld count of the service area is 6 to 9."""
+    study = open_study(ROOT / "protocols/ipsa.toml", ROOT / "data/synthetic/ipsa")
+    (found,) = describe_recurrence(study)
+    counts = found.frame[found.frame["kind"] == "count"]
+    parts = counts[counts["row"] != "all"]
+    assert {row.split(".")[0] for row in parts["row"]} == {"group", "sex"}
+    expected = [f"description.recurrence/all/{column}" for column in parts["column"]]
+    assert parts["totals"].tolist() == expected

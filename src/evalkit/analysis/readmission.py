@@ -174,7 +174,7 @@ def describe_recurrence(study: Study) -> list[Results]:
         }
         days = float(inside["days_at_risk"].sum())
         for column, count in top.items():
-            part = (f"all/{column}",) if row.startswith("sex.") else ()
+            part = () if row == "all" else (f"all/{column}",)
             cells.append(Cell(row, column, count, "count", totals=part, label=label))
         cells.append(Cell(row, "days_at_risk", days, "statistic", unit="days", n_people=len(inside), label=label))
         if days > 0:

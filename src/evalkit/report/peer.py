@@ -56,6 +56,7 @@ def show_claims(release: Release) -> None:
         "We did not ask whether a saying was meant well. We asked whether it fits the records.",
         id="text-claims",
     )  # fmt: skip
+    table["What was said"] = table["What was said"].str.rstrip(".")  # they head their rows
     note = "These are simulated records. So the table shows how we test a saying, not whether it is true."
     show_table(table, id="tab-claims", caption="What was said, and what we found",
                note=note if release.protocol.study.synthetic else "")  # fmt: skip

@@ -83,8 +83,8 @@ def _intro(release: Release, found: list[ChosenFinding]) -> str:
     ]
     if any(f.has_number for f in found):
         parts.append(f"We looked at the year before the start and the year after it. We did so in {place} and in the "
-                     "other places. A change in both is not because of the service. So we set one beside the "
-                     "other.")  # fmt: skip
+                     "other places. A change that came in both need not be because of the service. So we set one "
+                     "beside the other. Numbers are rounded. So a sum of them may be out by 1 or 2.")  # fmt: skip
         parts.append("**Read with care.** Staff asked people, and wrote it down for some only. People who are not well "
                      "may be asked less often. So those who are missing may be worse off.")  # fmt: skip
     return "\n\n".join(parts)
@@ -153,8 +153,10 @@ def _item_text(release: Release, finding: ChosenFinding, service: str) -> str:
         if all(map(math.isfinite, ends)):
             sentences.append(f"Out of 100 people in {name}, {ends[0]:.0f} did before and {ends[1]:.0f} after.")
     found = _more(finding.value)
-    about = "about " if found[0].isdigit() else ""
-    sentences.append(f"So {place} had {about}{found} out of 100 than we would have expected.")
+    if found[0].isdigit():
+        sentences.append(f"So {place} had about {found} out of 100 than we would have expected.")
+    else:
+        sentences.append(f"So {place} had about as many as we would have expected.")
     if finding.has_range:
         sentences.append(f"It could be {_more(finding.lower)}, or {_more(finding.upper)}.")
     sentences += [*_sure(finding, service), *_missing(release, finding)]

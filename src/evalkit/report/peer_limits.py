@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from evalkit.report import facts, figures
+from evalkit.report.chosen_facts import read_chosen
 from evalkit.report.display import show_figure, show_table, show_text
 from evalkit.report.peer_pathway import WHO_PAIRS
 from evalkit.report.people_effects import SUBGROUPS, read_people_effects
@@ -40,7 +41,8 @@ def show_limits(release: Release) -> None:
             lines.append(f"{starts_with_capital(outcome.plain)}: there is no number. {why}")
     if protocol.exposure.by == "area" and facts.any_number(release):
         lines.append("Nobody drew lots for who got the service. So the places may differ in ways we cannot see.")
-        lines.append("We looked at everybody in the area, whether or not they met the service.")
+        lines.append("We counted people whether or not they met the service. "
+                     "So it cannot say what the service did for those who met it.")  # fmt: skip
         lines.append(f"It cannot say what would happen if another place set up {service}.")
     asked = {_CHOSEN_TABLES[c.record] for c in protocol.chosen if c.record in _CHOSEN_TABLES}
     held = [words for table, words in _NOT_PLANNED.items()
@@ -48,7 +50,10 @@ def show_limits(release: Release) -> None:
     lines += [f"Nobody asked if people {c.plain}. It is not recorded." for c in protocol.chosen if c.record == "none"]
     if held:
         lines += [f"The plan did not ask about {words}. Records of it are there." for words in held]
-    lines.append("It does not say what people wanted, how they felt, or if they had a choice.")
+    if any(c.record == "answers" for c in protocol.chosen):
+        lines.append("It says little of what people wanted or how they felt: only answers that staff wrote down.")
+    else:
+        lines.append("It does not say what people wanted, how they felt, or if they had a choice.")
     lines.append("Records were made for running services. They leave out what nobody wrote down.")
     show_text("\n".join(f"- {line}" for line in lines), id="text-limits")
 
@@ -56,7 +61,7 @@ def show_limits(release: Release) -> None:
 def show_missing(release: Release) -> None:
     """Who was left out, what was not recorded, and how many numbers are held back."""
     limit = facts.threshold(release)
-    rows = facts.attrition(release)
+    rows = _plain_flow(facts.attrition(release))
     show_text(_missing_words(release, rows), id="text-missing")
     if len(rows):
         show_figure(figures.plot_flow(rows, threshold=limit), id="fig-flow", caption="Who was counted and who was not",
@@ -81,6 +86,12 @@ def show_missing(release: Release) -> None:
     show_text(text, id="text-withheld")
 
 
+def _plain_flow(rows: pd.DataFrame) -> pd.DataFrame:
+    """The steps of the flow chart in words for everybody."""
+    words = {"People in the tables": "People in the records", "go-live": "the start", "Comparators": "The other places"}
+    return rows.assign(label=rows["label"].astype(str).replace(words, regex=True))
+
+
 def _missing_words(release: Release, rows: pd.DataFrame) -> str:
     """Who was counted, who was left out and why, who is in no record, and whom the numbers cannot speak for."""
     parts = []
@@ -89,10 +100,22 @@ def _missing_words(release: Release, rows: pd.DataFrame) -> str:
     if math.isfinite(start) and math.isfinite(kept):
         parts.append(f"The records hold {start:,.0f} people. We followed {kept:,.0f} of them one by one. "
                      f"So about {_of_100((start - kept) / start)} were left out. The picture says why.")  # fmt: skip
-    lines = ["People who were never offered help, or who stayed away, are in no record."]
+    lines = ["People who were never offered help, or who stayed away, may be in no record.", *_not_asked(release)]
     for name in _hidden_groups(release):
         lines.append(f"{starts_with_capital(name)}: too few to say anything about them alone.")
     return "\n\n".join([*parts, "\n".join(f"- {line}" for line in lines)])
+
+
+def _not_asked(release: Release) -> list[str]:
+    """Of how many people nobody wrote down what matters to them, where that is released."""
+    missing = [100 - cell for fact in read_chosen(release) for group in (fact.service, fact.comparators)
+               for cell in (group.recorded_before, group.recorded_after) if math.isfinite(cell)]  # fmt: skip
+    if not missing or round(max(missing)) < 1:
+        return []
+    ends = sorted({round(min(missing)), round(max(missing))})
+    size = f"up to {ends[-1]}" if len(ends) > 1 else f"about {ends[0]}"
+    return [f"[What matters to people](#what-matters-to-people): {size} out of 100 have no answer, "
+            "depending on the question and the year."]  # fmt: skip
 
 
 def _of_100(share: float) -> str:
@@ -162,12 +185,12 @@ def _comparison(release: Release, service: str) -> list[str]:
             f"Then we compared {place} with other places: {facts.comparators_text(protocol)}. They did not have "
             f"{service}."
         ]
-    said.append(f"We looked at how things changed there. That shows what may have happened in {place} without "
+    said.append(f"We looked at how things changed there. That hints at what may have happened in {place} without "
                 f"{service}. "
                 "The difference between the two is our answer.")  # fmt: skip
     if any(o.kind == "readmission" for o in protocol.outcomes):
         said.append("For going back to hospital, we compared people who were alike. "
-                    "We took account of age, sex, ethnic group, income and illness.")  # fmt: skip
+                    "We took account of age, sex, ethnic group, illness and how poor their area is.")  # fmt: skip
     if protocol.dates.adoption and protocol.dates.anticipation_days:
         said.append(f"We left out the {protocol.dates.anticipation_days} days before the start. People may have "
                     "begun to "

@@ -35,7 +35,7 @@ def hard_things(release: Release) -> list[str]:
     if facts.release_has(release, "description.recurrence") or facts.release_has(release, "attrition"):
         hard.append("deaths")
     if uncounted_harms(release):
-        hard += ["being held", "force"]
+        hard += ["being held", "force", "harming oneself"]
     if _has_prison(release):
         hard.append("prison")
     return hard
@@ -44,7 +44,7 @@ def hard_things(release: Release) -> list[str]:
 def show_note(release: Release, *, part: Part, past: str, link: str) -> None:
     """A note before one part: what is in it, and a link past it to the heading `past`, whose anchor is `link`."""
     what = {
-        "bad-news": ["deaths", *(["being held or hurt"] if uncounted_harms(release) else [])],
+        "bad-news": ["deaths", *(["being held or hurt", "harming oneself"] if uncounted_harms(release) else [])],
         "places": ["deaths", *(["prison"] if _has_prison(release) else [])],
         "risk": ["guessing who will be ill again"],
     }[part]  # fmt: skip

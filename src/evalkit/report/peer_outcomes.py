@@ -34,6 +34,7 @@ _WANTED = {
     "neither": "Neither more nor fewer is better by itself.",
 }
 
+_GROUP_NAMES = {"Comparators": "The other places", "Female": "Women", "Male": "Men"}
 _WANTED_MONEY = "Spending less is only good if nobody loses help that they need."
 
 
@@ -137,10 +138,12 @@ def show_description(release: Release) -> None:
     show_text(
         "### What the records show\n\nWe can say how often people came back to hospital. "
         "This is a description. It does not show what caused it. "
-        "People in the two groups may differ in many ways, such as how ill they were.",
+        "People in the groups may differ in many ways, such as how ill they were.",
         id="text-description",
     )  # fmt: skip
-    show_table(recurrence_table(release), id="tab-description", caption="How often people came back to hospital",
+    # Deaths stand under the bad news alone, after the note that lets readers pass over them.
+    table = recurrence_table(release).drop(columns="Deaths").replace({"Group": _GROUP_NAMES})
+    show_table(table, id="tab-description", caption="How often people came back to hospital",
                note="The last column counts returns for every 1,000 days that people were out of "
                     "hospital.")  # fmt: skip
 
@@ -195,8 +198,8 @@ def _show_cost_pictures(release: Release, service: str) -> None:
     if len(parts):
         show_table(plain_money_table(release, names=plain_resource), id="tab-cost-parts",
                    caption=f"What was spent on each person every 3 months in {treated}",
-                   note="Before and after side by side is not evidence of effect. Spending fell elsewhere "
-                        "too.")  # fmt: skip
+                   note="Before and after side by side is not evidence of effect. Spending changed in other "
+                        "places too.")  # fmt: skip
 
 
 def show_displacement(release: Release) -> None:

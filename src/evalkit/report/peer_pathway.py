@@ -369,7 +369,7 @@ def show_for_whom(release: Release) -> None:
     shown = [e for e in effects if e.has_number]
     clear = [e for e in shown if e.certainty in ("strong", "likely", "suggests")]
     parts = [
-        f"Did {service} help some people more than others? We named the groups before we saw the results. If you look "
+        f"Did {service} help or harm some people more than others? We named the groups before we saw the results. If you look "
         "at many groups, one will stand out by luck. Our method allows for that: it pulls all groups towards each "
         "other, as far as the figures do not force them apart."
     ]

@@ -163,7 +163,8 @@ def show_gains(release: Release) -> None:
     if not valued:
         parts.append("The plan set nothing beside the money.")
     else:
-        parts.append("Money is not the aim. So we set the money beside what people gain.")
+        parts.append("Money is not the aim. So we set the money beside what people gain. Only people for whom both are "
+                     "known are counted. So the money can differ from what stands above.")  # fmt: skip
     for one in valued:
         parts.append(_gain_words(release, one, service_short(release.protocol.study)))
     show_text("\n\n".join(parts), id="text-value-gains")

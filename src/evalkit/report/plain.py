@@ -141,9 +141,10 @@ def explained(text: str, *words: str) -> str:
 def glossary(protocol: Protocol, *, service: str) -> list[tuple[str, str]]:
     """Words of the peer report and what they mean, in the order of the alphabet."""
     words = [
+        ("Acute ward", "A ward where people stay for a short time when they are very unwell."),
         ("Before and after", "Comparing a place with its own past. It cannot tell what caused a change."),
         ("Care home", "A residential or nursing home with staff there all the time."),
-        ("Comparison areas", f"Places without {service}. They show what would have happened anyway."),
+        ("Comparison areas", f"Places without {service}. They hint at what would have happened anyway."),
         ("Estimate", "Our best answer, worked out from records. It is never exact."),
         ("Far from home", "A ward outside the area that answers for a person's care."),
         ("Likely", "The whole range of doubt is on one side of no change."),
@@ -152,11 +153,16 @@ def glossary(protocol: Protocol, *, service: str) -> list[tuple[str, str]]:
         ("Plan", "What we said we would do before we saw any result."),
         ("Range of doubt", "The answers that fit the records. The true one may lie anywhere in it."),
         ("Rehabilitation ward", "A ward where people stay long and prepare to live outside hospital."),
+        ("Risk model", "A sum that guesses who may go back to hospital."),
         ("Strong evidence", "Even the end of the range nearest to no change is a clear change."),
+        ("Supported living", "A home of one's own or shared, with staff who give support."),
         ("Suggests", "It points one way, but the comparison has a known weakness."),
     ]
     told = " ".join([o.plain for o in protocol.outcomes] + [c.text.lower() for c in protocol.claims])
-    special = {"Care home": "care home", "Far from home": "far from home", "Placement": "placement",
+    told += " supported living" if protocol.pathway else ""
+    told += " risk model" if protocol.risk_model else ""
+    special = {"Acute ward": "acute ward", "Care home": "care home", "Risk model": "risk model",
+               "Supported living": "supported living", "Far from home": "far from home", "Placement": "placement",
                "Rehabilitation ward": "rehabilitation"}  # fmt: skip
     words = [(word, meaning) for word, meaning in words if special.get(word, "") in told]
     if protocol.study.synthetic:
