@@ -33,13 +33,13 @@ def review_import(
     ] = False,
 ) -> None:
     """Check every file, then store all comments or none. Exits with 1 if one was held back, 2 if a file is refused."""
-    from evalkit.review.blocks import load_blocks
+    from evalkit.review.blocks import load_blocks, load_words
     from evalkit.review.collect import import_comments
 
     if blank_flags and accept_flags:
         raise typer.BadParameter("take --blank-flags or --accept-flags, not both")
     done = import_comments(
-        files, reviews, blocks=load_blocks(report), reason=accept_flags,
+        files, reviews, blocks=load_blocks(report), words=load_words(report), reason=accept_flags,
         flags="blank" if blank_flags else "accept" if accept_flags else "hold",
         same_words="another" if another_reader else "repeated",
     )  # fmt: skip
@@ -52,9 +52,12 @@ def review_status(*, reviews: Reviews) -> None:
     """List what keeps the report from being released. Exits with 1 while there is anything."""
     from rich.console import Console
 
+    from evalkit.core.errors import Fault, ReviewError
     from evalkit.review.load import load_review
     from evalkit.review.status import review_status as status_of
 
+    if not reviews.is_dir():  # a wrong name must not read as "nothing is missing"
+        raise ReviewError(Fault(str(reviews), "there is no such folder", next_step="Is its name written right?"))
     found = status_of(load_review(reviews))
     _tell_status(found, Console())
     raise typer.Exit(1 if found.waiting else 0)
@@ -88,6 +91,8 @@ def review_answer(
         analysis=analysis, blocks=load_blocks(report) if report else None,
     )  # fmt: skip
     typer.echo(f"{answered.id} is answered: {STATUSES[answered.status]}. It shows in the next report.")
+    if changed and not report:
+        typer.echo("Note: nobody checked that the changed parts are in the report. With --report they are looked up.")
 
 
 def _tell_import(done: Imported, reviews: Path) -> None:
@@ -123,5 +128,7 @@ def _tell_status(found: ReviewStatus, console: Console) -> None:
     console.print(escape(said) if said else "No reader has commented yet.")
     if examples:
         console.print(f"Examples by the makers of evalkit, counted nowhere: {examples}.")
+    if found.taken_out:
+        console.print(f"Taken out of the record: {', '.join(found.taken_out)}. The report says so.")
     count = len(found.waiting)
     console.print("Nothing is missing." if not count else f"{count} still to answer.")

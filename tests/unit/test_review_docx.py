@@ -88,7 +88,8 @@ def test_replies_follow_their_comment_and_resolved_ones_still_count(tmp_path: Pa
     assert [(c.block, c.text) for c in done.added] == [
         ("deaths", "First place?"), ("deaths", "with that."), ("text-b-1", "Last place."),
     ]  # fmt: skip
-    assert done.added[1].quote == "In reply to: First place?"
+    assert done.added[1].quote == done.added[0].quote == "Deaths", "another reader's words are no quote"
+    assert any("comment 2: it answers comment 1" in note for note in done.notes)
     assert sum("marked as resolved" in note for note in done.notes) == 2
     assert {c.status for c in done.added} == {"open"}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from evalkit.core.protocol import Claim
@@ -80,7 +80,8 @@ def assess_claim(release: Release, claim: Claim) -> ClaimFinding:
         return _without(claim, "cannot", "The estimate is not released, because too few people are behind it.")
     if not finding.has_number:
         return _without(claim, "cannot", plain_reason(finding.reason))
-    change = _stated_change(release, finding) or relative_change(release, finding)
+    change = (_budget_change(release, claim) or _stated_change(release, finding)
+              or relative_change(release, finding))  # fmt: skip
     if not all(math.isfinite(x) for x in change):
         return _without(
             claim,
@@ -89,7 +90,29 @@ def assess_claim(release: Release, claim: Claim) -> ClaimFinding:
         )
     naive = facts.naive_finding(release, finding.outcome)
     before = relative_change(release, naive)[0] if naive and finding.outcome.scale == "rate_ratio" else math.nan
-    return _compared(claim, *change, before)
+    found = _compared(claim, *change, before)
+    return replace(found, text=" ".join([found.text, *_budget_words(release, claim)]))
+
+
+def _budget_row(claim: Claim) -> str:
+    return f"from_year_{claim.from_year}"
+
+
+def _budget_change(release: Release, claim: Claim) -> tuple[float, float, float] | None:
+    """The change of spending in the years that the claim names, where the release holds it with an interval."""
+    row = facts.cell(release, "budget", _budget_row(claim), "estimated_share")
+    if row is None or row["status"] != "shown" or not math.isfinite(row["lower"] + row["upper"]):
+        return None
+    return -float(row["value"]), -float(row["upper"]), -float(row["lower"])
+
+
+def _budget_words(release: Release, claim: Claim) -> list[str]:
+    """A claim made beside a budget is also told beside it: by that measure it may be right."""
+    share = facts.cell_value(release, "budget", _budget_row(claim), "claimed_share")
+    if not math.isfinite(share):
+        return []
+    met = round(100 * share) >= round(-100 * float(claim.relative_change or 0.0))
+    return [f"Beside the old budget, spending was {percent_change(1 - share)}{', as was said' if met else ''}."]
 
 
 def _stated_change(release: Release, finding: Finding) -> tuple[float, float, float] | None:

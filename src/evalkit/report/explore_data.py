@@ -26,9 +26,9 @@ Group = Literal["hospital", "homes", "harms", "money", "chosen"]
 GROUPS: Mapping[Group, str] = {
     "hospital": "Hospital",
     "homes": "Where people live",
-    "harms": "Harms that we looked for",
+    "harms": "Harms, and where use may have moved",
     "money": "Money",
-    "chosen": "What people chose to ask",
+    "chosen": "What matters to people",
 }
 STANDINGS: Mapping[Standing, str] = {
     "effect": "Worked out by comparing",

@@ -77,7 +77,7 @@ def answer_finding(release: Release, finding: Finding, row: pd.Series, names: Na
     sentences = effect_sentences(finding, service=service, observed=observed)
     worked = _worked_out(finding, observed, names)
     found = finding.valence == "worse" and finding.certainty in ("suggests", "likely", "strong")
-    harm = harm_words(worst_case(finding, service=service), standing="found" if found else "possible")
+    harm = harm_words(worst_case(finding, service=service, observed=observed), standing="found" if found else "possible")
     own = Row(_effect_name(finding, names), number(finding.value, str(row["unit"])),
               _interval_words(finding, str(row["unit"])), str(row["id"]), float(row["value"]))  # fmt: skip
     return Answer(
@@ -285,6 +285,6 @@ def limits_of(release: Release, finding: Finding, names: Names) -> tuple[str, ..
     if len(protocol.areas.treated) == 1 and protocol.exposure.by == "area":
         lines.append(f"If something else in {names.treated} made the change. Only {names.treated} had {names.service}.")
     if protocol.exposure.by == "area":
-        lines.append(f"What happened to those who met {names.service}. Everybody in {names.treated} is counted.")
+        lines.append(f"What happened to those who met {names.service}. People are counted if they met it or not.")
     lines.append(_KIND_LIMITS[finding.outcome.kind])
     return tuple(lines)

@@ -83,7 +83,7 @@ def answer_days(release: Release, effects: list[Effect], key: str, names: Names)
     if all(shown(cell) for cell in means):
         without, seen = (max(float(cell["value"]), 0.0) for cell in means)
         sentences = [
-            f"Out of {_YEAR_DAYS} days, a person spent {_days(seen)} there with {names.service}.",
+            f"Out of {_YEAR_DAYS} days, a person spent {_days(seen)} there with {names.service}, on average.",
             f"Without {names.service}, we think it would have been {_days(without)} out of {_YEAR_DAYS}.",
         ]
         ends = [min(max(seen - x, 0.0), _YEAR_DAYS) for x in (effect.upper, effect.lower)]
@@ -248,23 +248,22 @@ def answer_subgroup(release: Release, key: str, names: Names) -> Answer:
             continue
         change = float(cell["value"])
         words = change_words(change, 100).replace(" out of 100", "")
-        sentences.append(f"Out of 100 {name}, we think {words} went back with {names.service}.")
+        sentences.append(f"Out of 100 {name.removeprefix('all ')}, we think {words} went back with {names.service}.")
         count = abs(round(100 * change))
         arrays.append(Array(starts_with_capital(name), f"{words} out of 100", count, none=100 - count))
         rows.append(Row(f"Change among {name} (1 stands for everybody)", number(change, "risk"), "no range of its own",
                         str(cell["id"]), change))  # fmt: skip
-    one, other = WHO_PAIRS[key]
     ends = tuple(change_words(x, 100) for x in (effect.lower, effect.value, effect.upper))
-    sentences += [f"The difference between the two is {ends[1]}.", f"It could be from {ends[0]} to {ends[2]}."]
+    sentences += [f"The difference between the two is {ends[1]}. These numbers are rounded.", f"It could be from {ends[0]} to {ends[2]}."]
     rows.append(Row("Difference between the two changes", number(effect.value, "risk"),
                     f"{number(effect.lower, 'risk')} to {number(effect.upper, 'risk')}", str(row["id"]),
                     float(row["value"])))  # fmt: skip
     signs = {float(cell["value"]) < 0 for cell in cells if shown(cell)}
     change = "changed" if len(signs) > 1 else "fewer who went back" if True in signs else "more who went back"
     pair = Pair(tuple(arrays), change, "no change for them") if len(arrays) == 2 else None
-    sure = f"The figures suggest that {one} and {other} differ."
+    sure = "The figures suggest that the two kinds of people differ."
     if effect.certainty == "too_uncertain":
-        sure = f"We cannot tell if {one} and {other} differ. The range includes no difference."
+        sure = "We cannot tell if the two kinds of people differ. The range includes no difference."
     limits = ("If the change in either group is real. Only the difference has a range of doubt.",
               "If luck made one group stand out. We named the groups beforehand and pulled them together.")  # fmt: skip
     return Answer("", "", "effect", tuple(sentences), pair,

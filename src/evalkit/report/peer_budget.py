@@ -64,6 +64,10 @@ def show_claim(release: Release) -> None:
             f"- **Beside what we think would have been spent:** {_share_words(estimated, claim)}",
         ]))  # fmt: skip
     if claim is not None:
+        if claimed.has_number:
+            promised = round(-100 * float(claim.relative_change or 0.0))
+            kept = "was kept" if round(100 * claimed.value) >= promised else "was **not** kept"
+            parts.append(f"Beside the old budget, the promise {kept}. But that is not the fair question.")
         parts.append(_relation_words(claim, estimated, service))
     show_text("\n\n".join(p for p in parts if p), id="text-value-claim")
     rows = release.table("budget")

@@ -182,10 +182,18 @@ def _gain_words(release: Release, valued: Valued, service: str) -> str:
     sentences = [
         f"Our best answer is {_gained(effect.value, valued)} {EACH}.",
         f"It could be {_gained(effect.lower, valued)}, or {_gained(effect.upper, valued)}.",
+        *_scale_words(release, valued),
         f"The money: {_money_words(cost)}.",
         *_price_words(plane, cost, effect, service), *_out_of_hundred(plane, service),
     ]  # fmt: skip
     return f"{head} {' '.join(sentences)}"
+
+
+def _scale_words(release: Release, valued: Valued) -> list[str]:
+    """What a point is worth knowing beside: the ends of the scale, where the plan gives them."""
+    scales = {c.scale for c in release.protocol.chosen
+              if c.record == "answers" and valued.kind == "score" and c.instrument == valued.instrument}  # fmt: skip
+    return [f"Answers go from {low} to {high}." for low, high in sorted(scales)]
 
 
 def _money_words(cost: Amount) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ BLOCKS_FILE = "blocks.json"
 WHOLE_REPORT = "document"  # the title: where a comment on no one place belongs
 REPORTS: tuple[ReportName, ...] = get_args(ReportName)
 _ID = re.compile(r"[a-z][a-z0-9_.:-]{0,79}")
+_NO_WORDS = re.compile(r"<(script|style|annotation|noscript)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _WORD_LIMIT = 40  # characters of a bookmark's name in Word
 
 
@@ -94,6 +97,27 @@ def load_blocks(folder: Path | str) -> Blocks:
     return content
 
 
+def load_words(folder: Path | str) -> dict[str, str]:
+    """Letters and figures of each report in reading order, from its page and its form: to tell a quote from anything.
+
+    A report without a page has no words here, so that no quote from it can be told to be one.
+    """
+    words = {}
+    for report in REPORTS:
+        found = []
+        for name in (f"{report}.html", f"{report}_comments.csv"):
+            path = Path(folder) / name
+            if path.is_file():
+                found.append(path.read_text(encoding="utf-8", errors="replace"))
+        words[report] = squeezed(html.unescape(_NO_WORDS.sub(" ", "\n".join(found))))
+    return words
+
+
+def squeezed(text: str) -> str:
+    """Letters and figures alone: two programs that show the same words differ in all the rest."""
+    return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
+
+
 def bookmark_name(block: str) -> str:
     """The bookmark of a block in the Word file: its id, or what pandoc makes of one too long for Word."""
     if block[:1].isalpha() and len(block) <= _WORD_LIMIT:
@@ -103,4 +127,9 @@ def bookmark_name(block: str) -> str:
 
 def safe_id(block: str) -> str:
     """The id if it looks like one: what somebody typed into its place by mistake is never repeated."""
-    return f'"{block}"' if _ID.fullmatch(block) else "something that is not an id"
+    return f'"{block}"' if is_id(block) else "something that is not an id"
+
+
+def is_id(block: str) -> bool:
+    """Whether it can be the id of a block."""
+    return _ID.fullmatch(block) is not None

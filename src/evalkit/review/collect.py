@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from evalkit.core.errors import Fault, ReviewError, suggest_name
 from evalkit.core.faults import choice_faults, refuse
-from evalkit.review.blocks import REPORTS, WHOLE_REPORT, Blocks, Known, build_known, safe_id
+from evalkit.review.blocks import REPORTS, WHOLE_REPORT, Blocks, Known, build_known, safe_id, squeezed
 from evalkit.review.from_csv import read_csv
 from evalkit.review.from_docx import read_docx
 from evalkit.review.from_html import read_html
@@ -32,6 +32,7 @@ from evalkit.review.incoming import (
     text_faults,
 )  # fmt: skip
 from evalkit.review.load import load_review
+from evalkit.review.lock import only_writer
 from evalkit.review.personal import ALWAYS_OUT, blank_personal, find_in_name, find_personal
 from evalkit.review.record import KINDS, Comment, Held, Review
 from evalkit.review.save import save_comments
@@ -73,7 +74,7 @@ class Imported:
 
 def import_comments(
     files: Iterable[Path | str], folder: Path | str, *, blocks: Blocks, flags: Flags = "hold", reason: str = "",
-    same_words: SameWords = "repeated",
+    same_words: SameWords = "repeated", words: Mapping[str, str] | None = None,
 ) -> Imported:  # fmt: skip
     """Check readers' files and store their comments as `comments/c0001.yaml` and so on, in the order of the files.
 
@@ -87,6 +88,9 @@ def import_comments(
     same_words
         Whether a comment with the words, place, kind and name of a stored one is that one `repeated`, or `another`
         reader's.
+    words
+        The words of each report (`load_words`): a quote that is not among them is not kept. A reader can write anything
+        into its place, and it is printed without being asked about. None keeps every quote.
 
     Raises
     ------
@@ -95,7 +99,7 @@ def import_comments(
     ParameterError
         If an option is unknown, or flags are accepted without a reason.
     OutputError
-        If the record cannot be written.
+        If the record cannot be written, or another command is writing it.
     """
     _check_options(flags, reason, same_words)
     review = load_review(folder)
@@ -104,11 +108,15 @@ def import_comments(
     faults = [fault for one in parsed for fault in one.faults]
     notes = [note for one in parsed for note in one.notes]
     ready = [comment for one in parsed for comment in _checked(one.comments, known, faults, notes)]
+    if words is not None:
+        ready = [(where, _with_true_quote(where, comment, words, notes)) for where, comment in ready]
     if faults:
         raise ReviewError(faults)
-    sorted_out, held = _sorted_out(ready, review, flags=flags, reason=clean_text(reason), same_words=same_words)
-    if sorted_out.added or held != review.held:
-        save_comments(folder, sorted_out.added, held)
+    with only_writer(folder):
+        review = load_review(folder)  # as it is now: another command may have written since
+        sorted_out, held = _sorted_out(ready, review, flags=flags, reason=clean_text(reason), same_words=same_words)
+        if sorted_out.added or held != review.held:
+            save_comments(folder, sorted_out.added, held)
     return replace(sorted_out, notes=(*notes, *sorted_out.notes))
 
 
@@ -163,6 +171,14 @@ def _sorted_out(
 def _blanked(comment: Comment) -> Comment:
     text = blank_personal(comment.text, find_personal(comment.text))
     return replace(comment, text=text, name="" if find_in_name(comment.name) else comment.name)
+
+
+def _with_true_quote(where: str, comment: Comment, words: Mapping[str, str], notes: list[str]) -> Comment:
+    quoted = squeezed(comment.quote)
+    if not comment.quote or (quoted and quoted in words.get(comment.report, "")):
+        return comment
+    notes.append(f"{where}: its quote is not in the {comment.report} report that was given, so it was not kept.")
+    return replace(comment, quote="")
 
 
 def _digest(comment: Comment) -> str:

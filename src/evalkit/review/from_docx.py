@@ -116,8 +116,17 @@ def _read_parts(where: str, content: bytes) -> dict[str, Any]:
             if len(listed) > MAX_PARTS or any(listed.count(name) > 1 for name in wanted):
                 raise ReviewError(Fault(where, "its list of parts is not that of a Word document", next_step=_SAVE))
             return {name: _parse(where, name, _unpacked(where, archive, name)) for name in wanted}
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError,
-            OSError, ValueError, struct.error) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+        ValueError,
+        struct.error,
+    ) as error:
         # RuntimeError is what zipfile raises for a part that is locked with a password.
         if isinstance(error, ReviewError):
             raise

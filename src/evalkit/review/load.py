@@ -13,10 +13,13 @@ import yaml
 
 from evalkit.core.errors import Fault, ReviewError, suggest_name
 from evalkit.review.blocks import REPORTS
-from evalkit.review.check import COMMENT_KEYS, comment_from
+from evalkit.review.check import COMMENT_KEYS, comment_from, named
+from evalkit.review.incoming import TEXT_LIMIT, text_faults
+from evalkit.review.personal import ALWAYS_OUT, find_personal
 from evalkit.review.record import Comment, Gripp2, Held, Involvement, Principle, Review, Route, Version
 
 COMMENTS, HELD_FILE, INVOLVEMENT_FILE, VERSIONS = "comments", "held.yaml", "involvement.yaml", "versions"
+OLD = f".{COMMENTS}-new-old"  # where the comments stand while new ones take their place
 _SIZE_LIMIT = 200_000  # bytes of one file written by hand
 _INVOLVEMENT_KEYS = ("four_pi", "gripp2", "people", "credits", "support")
 _HELD_KEYS = ("key", "report", "block", "route", "found")
@@ -37,7 +40,7 @@ class _Loader(yaml.BaseLoader):
         keys = [key.value for key, _ in node.value]
         twice = sorted({str(key) for key in keys if keys.count(key) > 1})
         if twice:
-            raise yaml.YAMLError(f'"{twice[0]}" stands in it twice')
+            raise yaml.YAMLError(f"{named(twice[0])} stands in it twice")
         return super().construct_mapping(node, deep=deep)
 
 
@@ -64,6 +67,9 @@ def load_review(folder: Path | str) -> Review:
 
 def _load_comments(folder: Path, faults: list[Fault]) -> tuple[Comment, ...]:
     comments = []
+    if not folder.is_dir() and (folder.exists() or folder.with_name(OLD).exists()):
+        step = f"Rename {OLD} to {COMMENTS}." if folder.with_name(OLD).exists() else "Put the folder back."
+        faults.append(Fault(str(folder), "it is not there as a folder; a write was broken off", next_step=step))
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name == HELD_FILE or path.name.startswith(".") or path.name.endswith(("~", ".bak", ".orig")):
             continue
@@ -139,6 +145,7 @@ def _load_involvement(path: Path, faults: list[Fault]) -> Involvement:
             continue
         faults += _key_faults(f"{where}, {name}", given, allowed)
         maps[name] = MappingProxyType({key: text.strip() for key, text in given.items()})
+        faults += [fault for key, text in given.items() for fault in _words_faults(where, named(key), text)]
     said = entries.get("people") or ""
     if not isinstance(said, str) or not re.fullmatch(r"\d{0,6}", said):
         faults.append(
@@ -146,7 +153,17 @@ def _load_involvement(path: Path, faults: list[Fault]) -> Involvement:
         )
         said = ""
     lists = {name: _listed(where, name, entries.get(name), faults, of=str) for name in ("credits", "support")}
+    faults += [f for text in lists["credits"] for f in _words_faults(where, "credits", text)]
+    faults += [f for text in lists["support"] for f in text_faults(where, "support", text, limit=TEXT_LIMIT)]
     return Involvement(**maps, people=int(said) if said else None, **lists)
+
+
+def _words_faults(where: str, name: str, text: str) -> list[Fault]:
+    """What must not be printed of who took part. Contacts for support are numbers and addresses by intent."""
+    return text_faults(where, name, text.strip(), limit=TEXT_LIMIT) + [
+        Fault(where, f"{name} holds what looks like personal data", got=kind, next_step="Take it out.")
+        for kind in dict.fromkeys(one.kind for one in find_personal(text) if one.kind in ALWAYS_OUT)
+    ]
 
 
 def _listed(where: str, name: str, given: Any, faults: list[Fault], *, of: type) -> tuple[Any, ...]:
@@ -160,7 +177,7 @@ def _listed(where: str, name: str, given: Any, faults: list[Fault], *, of: type)
 
 def _key_faults(where: str, entries: Mapping[str, Any], allowed: Sequence[str]) -> list[Fault]:
     return [
-        Fault(where, f'"{key}" is unknown', allowed=", ".join(allowed), next_step=suggest_name(str(key), allowed))
+        Fault(where, f"{named(key)} is unknown", allowed=", ".join(allowed), next_step=suggest_name(str(key), allowed))
         for key in entries if key not in allowed
     ]  # fmt: skip
 

@@ -15,10 +15,10 @@ import yaml
 from evalkit.core.errors import Fault, ReviewError, suggest_name
 from evalkit.core.files import cannot_write, swap_folder
 from evalkit.review.blocks import Blocks, flat_blocks
-from evalkit.review.check import answer_faults
-from evalkit.review.incoming import TEXT_LIMIT, clean_text, text_faults
-from evalkit.review.load import COMMENTS, HELD_FILE, VERSIONS, load_review
-from evalkit.review.personal import find_personal
+from evalkit.review.check import LIMITS, answer_faults, personal_faults, place_faults
+from evalkit.review.incoming import clean_text, text_faults
+from evalkit.review.load import COMMENTS, HELD_FILE, OLD, VERSIONS, load_review
+from evalkit.review.lock import only_writer
 from evalkit.review.record import Comment, Held, Status, Version
 
 _FINAL = ("changed", "declined")
@@ -66,6 +66,8 @@ def save_comments(folder: Path | str, comments: Iterable[Comment], held: Iterabl
     kept = [asdict(entry) | {"found": list(entry.found)} for entry in held]
     try:
         shutil.rmtree(fresh, ignore_errors=True)
+        if target.is_dir():  # what a broken write left; `load_review` refuses where it is all there is
+            shutil.rmtree(target.with_name(OLD), ignore_errors=True)
         if target.is_dir():
             shutil.copytree(target, fresh)
         else:
@@ -91,13 +93,18 @@ def save_version(folder: Path | str, *, manifest_digest: str, blocks: Blocks) ->
     OutputError
         If it cannot be written.
     """
+    with only_writer(folder):
+        return _saved_version(Path(folder), manifest_digest, blocks)
+
+
+def _saved_version(folder: Path, manifest_digest: str, blocks: Blocks) -> Version:
     review = load_review(folder)
     flat = flat_blocks(blocks)
     for known in review.versions:
         if known.manifest == manifest_digest and dict(known.blocks) == flat:
             return known
     version = Version(review.number, manifest_digest, flat)
-    path = Path(folder) / VERSIONS / f"{version.number}.json"
+    path = folder / VERSIONS / f"{version.number}.json"
     entries = {"number": version.number, "manifest": version.manifest, "blocks": flat}
     _write_beside(path, json.dumps(entries, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
     return version
@@ -117,8 +124,16 @@ def answer_comment(
     OutputError
         If the file cannot be written.
     """
-    review = load_review(folder)
-    found = {comment.id: comment for comment in review.comments}
+    texts = {"reply": reply, "reason": reason, "analysis": analysis, "decided_by": by, "second": second}
+    texts = {name: clean_text(text) for name, text in texts.items()}
+    with only_writer(folder):
+        return _answered(Path(folder), id, status, texts, tuple(changed), blocks)
+
+
+def _answered(
+    folder: Path, id: str, status: Status, texts: Mapping[str, str], changed: tuple[str, ...], blocks: Blocks | None
+) -> Comment:
+    found = {comment.id: comment for comment in load_review(folder).comments}
     where = f"{COMMENTS}/{id}.yaml"
     if id not in found:
         raise ReviewError(Fault("id", "there is no such comment", got=id[:20], allowed=_few(found),
@@ -127,25 +142,17 @@ def answer_comment(
     if before.status in _FINAL:
         raise ReviewError(Fault(where, f'it has its answer already ("{before.status}")',
                                 next_step="Change the file by hand if that was wrong."))  # fmt: skip
-    texts = {"reply": reply, "reason": reason, "analysis": analysis, "decided_by": by, "second": second}
-    texts = {name: clean_text(text) for name, text in texts.items()}
-    places = tuple(name.removeprefix(f"{before.report}/") for name in changed)
+    places = tuple(dict.fromkeys(name.removeprefix(f"{before.report}/") for name in changed))
     answered = replace(before, status=status, changed=places, **texts)
-    faults = [fault for name, text in texts.items() for fault in text_faults(where, name, text, limit=TEXT_LIMIT)]
+    faults = [fault for name, text in texts.items()
+              for fault in text_faults(where, name, text, limit=LIMITS[name])]  # fmt: skip
     faults += [Fault(where, "an answer needs another status than open")] if status == "open" else []
-    faults += answer_faults(where, answered) + _personal_faults(where, texts)
-    faults += _block_faults(where, answered, blocks)
+    faults += answer_faults(where, answered) + personal_faults(where, answered)
+    faults += place_faults(where, answered.changed) + _block_faults(where, answered, blocks)
     if faults:
         raise ReviewError(faults)
-    _write_beside(Path(folder) / COMMENTS / f"{id}.yaml", dump_comment(answered))
+    _write_beside(folder / COMMENTS / f"{id}.yaml", dump_comment(answered))
     return answered
-
-
-def _personal_faults(where: str, texts: Mapping[str, str]) -> list[Fault]:
-    return [
-        Fault(where, f"{name} holds what looks like personal data", got=one.kind, next_step="Say it in other words.")
-        for name in ("reply", "reason", "analysis") for one in find_personal(texts[name])
-    ]  # fmt: skip
 
 
 def _block_faults(where: str, answered: Comment, blocks: Blocks | None) -> list[Fault]:

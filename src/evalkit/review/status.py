@@ -28,10 +28,14 @@ class StatusRow:
 
 @dataclass(frozen=True)
 class ReviewStatus:
-    """A row a comment in order, those held back last; `counts` says how many have each status (examples left out)."""
+    """A row a comment in order, those held back last; `counts` says how many have each status (examples left out).
+
+    `taken_out` are the ids whose comment somebody took away.
+    """
 
     rows: tuple[StatusRow, ...]
     counts: Mapping[str, int]
+    taken_out: tuple[str, ...] = ()
 
     @property
     def waiting(self) -> tuple[StatusRow, ...]:
@@ -54,7 +58,7 @@ def review_status(review: Review) -> ReviewStatus:
         for held in review.held
     ]  # fmt: skip
     counts = Counter(STATUSES[comment.status] for comment in review.comments if comment.reader != "example")
-    return ReviewStatus(tuple(rows), dict(counts))
+    return ReviewStatus(tuple(rows), dict(counts), review.taken_out)
 
 
 def _first_words(text: str) -> str:
