@@ -162,7 +162,7 @@ def test_the_table_says_what_the_sentences_say(cells) -> None:
     without = int(re.search(r"about (\d+) out of 100", text)[1])
     low, high = map(int, re.search(r"as few as (\d+) or as many as (\d+)", text).groups())
     row = next(r for r in shown(cells["harm"], "tab-summary").splitlines() if "within 1 month" in r)
-    assert f"{seen - without} more in 100 ({seen - high} to {seen - low} more)" in row
+    assert f"{seen - without} more in 100 people ({seen - high} to {seen - low} more)" in row
 
 
 def test_without_results_the_first_page_says_so(monkeypatch) -> None:

@@ -101,5 +101,53 @@ def test_what_is_refused_comes_as_a_named_error(tmp_path: Path, report: Path) ->
 
 
 def test_an_empty_record_lacks_nothing(tmp_path: Path) -> None:
-    code, said = call("status", "--reviews", tmp_path / "none")
+    (tmp_path / "rev").mkdir()
+    code, said = call("status", "--reviews", tmp_path / "rev")
     assert (code, "No reader has commented yet" in said) == (0, True)
+
+
+def test_a_record_whose_name_is_wrong_does_not_read_as_answered(tmp_path: Path) -> None:
+    with pytest.raises(ReviewError, match="no such folder"):
+        call("status", "--reviews", tmp_path / "none")
+
+
+def test_a_quote_is_kept_only_if_the_page_that_was_read_has_it(tmp_path: Path, report: Path) -> None:
+    (report / "peer.html").write_text(
+        "<style>hidden</style><p>About <b>15</b> people&nbsp;in 100, &amp; more.</p>", encoding="utf-8"
+    )
+    page = write_html(
+        tmp_path / "a.html", entry("One.", quote="15 people in 100, & more…"), entry("Two.", quote="My own words"),
+        entry("Three.", quote="hidden"), entry("Four.", quote="—"),
+    )  # fmt: skip
+    code, said = call("import", page, "--reviews", tmp_path / "rev", "--report", report)
+    assert code == 0
+    assert [c.quote for c in load_review(tmp_path / "rev").comments] == ["15 people in 100, & more…", "", "", ""]
+    assert said.count("its quote is not in the peer report") == 3
+    assert "own words" not in said
+
+
+def test_a_changed_part_that_nobody_looked_up_is_said_to_be_so(tmp_path: Path, report: Path) -> None:
+    call("import", write_html(tmp_path / "a.html", entry("x y")), "--reviews", tmp_path, "--report", report)
+    answer = (
+        "answer",
+        "c0001",
+        "--reviews",
+        tmp_path,
+        "--status",
+        "changed",
+        "--reply",
+        "Y.",
+        "--by",
+        "A",
+        "--changed",
+    )
+    with pytest.raises(ReviewError, match="changed names what is no id"):
+        call(*answer, "The table on page 3")
+    assert "nobody checked" in call(*answer, "fig-z")[1]
+
+
+def test_an_id_whose_comment_is_gone_is_told(tmp_path: Path, report: Path) -> None:
+    page = write_html(tmp_path / "a.html", entry("One."), entry("Two."), entry("Three."))
+    call("import", page, "--reviews", tmp_path, "--report", report)
+    (tmp_path / "comments" / "c0002.yaml").unlink()
+    assert "Taken out of the record: c0002" in call("status", "--reviews", tmp_path)[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 import zipfile
 from pathlib import Path
 
@@ -270,3 +271,43 @@ def test_a_locked_part_is_refused(tmp_path: Path) -> None:
             content[at + offset] |= 1
     path.write_bytes(bytes(content))
     assert "locked with a password" in refused(path, tmp_path)
+
+
+def test_a_text_box_in_a_comment_is_read_once(tmp_path: Path) -> None:
+    parts = good_parts()
+    inner = b"<w:r><w:pict><w:txbxContent><w:p><w:r><w:t>in a box</w:t></w:r></w:p></w:txbxContent></w:pict></w:r>"
+    xml = parts["word/comments.xml"]
+    parts["word/comments.xml"] = xml.replace(b"</w:p></w:comment>", inner + b"</w:p></w:comment>", 1)
+    assert parts["word/comments.xml"] != xml
+    path = write_zip(tmp_path / "peer.docx", parts)
+    assert take(path, tmp_path).added[0].text.count("in a box") == 1
+
+
+def test_many_comments_over_much_text_take_no_more_than_their_sum(tmp_path: Path) -> None:
+    parts, many = good_parts(), 300
+    space = b'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    starts = b"".join(b'<w:commentRangeStart w:id="%d"/>' % n for n in range(many))
+    said = b"".join(b'<w:comment w:id="%d"><w:p><w:r><w:t>No. %d?</w:t></w:r></w:p></w:comment>' % (n, n)
+                    for n in range(many))  # fmt: skip
+    parts["word/document.xml"] = (
+        b'<w:document %s><w:body><w:p><w:bookmarkStart w:id="1" w:name="text-a-1"/>%s<w:r><w:t>y</w:t></w:r></w:p>%s'
+        b"</w:body></w:document>" % (space, starts, b"<w:p/>" * 100_000)
+    )
+    parts["word/comments.xml"] = b"<w:comments %s>%s</w:comments>" % (space, said * 20)
+    assert "too many comments" in refused(write_zip(tmp_path / "peer.docx", parts), tmp_path)
+    parts["word/comments.xml"] = b"<w:comments %s>%s</w:comments>" % (space, said)
+    began = time.process_time()
+    assert len(take(write_zip(tmp_path / "peer.docx", parts), tmp_path).added) == many
+    assert time.process_time() - began < 4
+
+
+def test_a_part_packed_in_a_way_that_breaks_is_refused(tmp_path: Path) -> None:
+    for method in (9, 12, 14, 99):
+        broken = bytearray(write_zip(tmp_path / "peer.docx", good_parts()).read_bytes())
+        for place in range(len(broken) - 12):
+            if broken[place : place + 4] == b"PK\3\4":
+                broken[place + 8] = method
+            if broken[place : place + 4] == b"PK\1\2":
+                broken[place + 10] = method
+        (tmp_path / "peer.docx").write_bytes(bytes(broken))
+        assert "broken or locked" in refused(tmp_path / "peer.docx", tmp_path)

@@ -315,3 +315,17 @@ def test_the_form_that_evalkit_writes_comes_back(tmp_path: Path) -> None:
     (one,) = take(path, to=tmp_path / "rev").added
     assert (one.block, one.kind, one.quote) == ("deaths", "wrong", "=Some words")
     assert json.dumps(one.text) == '"Not so"'
+
+
+def test_nobody_sends_a_comment_as_an_example(tmp_path: Path) -> None:
+    """An example counts nowhere and is printed without being asked: a sent one would be silenced or shown so."""
+    page = write_html(tmp_path / "a.html", entry("Hm.", reader="example"))
+    table = write_csv(tmp_path / "peer.csv", "tab-a,wrong,Hm.,,,Example,")
+    said = refused(page, table, to=tmp_path / "rev")
+    assert said.count("who the reader is is unknown") == 2
+    assert "example" not in said.split("Allowed:")[1]
+
+
+def test_letters_that_show_as_nothing_are_taken_out(tmp_path: Path) -> None:
+    page = write_html(tmp_path / "a.html", entry("a\u034fb\u3164c\u2800d"))
+    assert take(page, to=tmp_path / "rev").added[0].text == "abcd"

@@ -17,7 +17,9 @@ from evalkit.report.blocks import plain_text
 from evalkit.report.document import MARKDOWN
 from evalkit.review.blocks import load_blocks
 from evalkit.review.check import answer_faults
+from evalkit.review.incoming import clean_text, text_faults
 from evalkit.review.load import load_review
+from evalkit.review.personal import find_personal
 from evalkit.review.plain import plain_markdown
 from evalkit.review.record import Comment, Held, Review
 from evalkit.review.save import answer_comment, dump_comment, save_comments, save_version
@@ -67,7 +69,7 @@ def test_any_words_come_back_as_they_were(words: str) -> None:
     import tempfile
 
     text = words.strip()
-    if not text or any((ord(c) & 0xFFFE) == 0xFFFE for c in text):
+    if not text or find_personal(text) or clean_text(text) != text or text_faults("", "", text, limit=100):
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "comments"
@@ -109,10 +111,49 @@ def test_an_answer_may_be_written_by_hand(tmp_path: Path) -> None:
             "same name twice",
         ),
         ({"status": "changed", "reply": "Yes.", "decided_by": "A"}, "names no place"),
+        ({"text": "Ring 07700 900123"}, "text holds what looks like personal data. Got telephone number"),
+        ({"text": "Ring 07700 900123", "flags_accepted": "So."}, "telephone number"),
+        ({"text": "Since 3 May 2016"}, "Got date"),
+        ({"name": "Jane Smith"}, "name holds what looks like personal data"),
+        ({"quote": "a@b.org"}, "quote holds what looks like personal data"),
+        ({"status": "accepted", "decided_by": "A 943 476 5919", "reply": "Yes."}, "decided_by holds what looks"),
+        ({"status": "accepted", "decided_by": "A", "reply": "3 people told us."}, "small number of people"),
+        ({"reason": "She was born in 1984"}, "reason holds what looks"),
+        ({"second": "SE5 8AZ"}, "second holds what looks"),
+        ({"flags_accepted": "Ask a@b.org"}, "flags_accepted holds what looks"),
+        ({"reply": '"a\\u202eb"'}, "invisible characters. Got U+202E"),
+        ({"changed": "[The table on page 3]"}, "changed names what is no id. Got something that is not an id"),
     ],
 )
 def test_what_breaks_the_schema_is_refused(tmp_path: Path, lines: dict[str, str], told: str) -> None:
     assert told in faults_of(by_hand(tmp_path, **lines))
+
+
+def test_a_date_or_name_that_somebody_accepted_may_stand(tmp_path: Path) -> None:
+    by_hand(tmp_path, text="It began on 3 May 2016", flags_accepted="It is public.")
+    assert load_review(tmp_path).comments[0].text == "It began on 3 May 2016"
+
+
+def test_a_fault_never_repeats_a_line_of_words(tmp_path: Path) -> None:
+    said = faults_of(by_hand(tmp_path, **{"My name is Jane": "x", "kind": "It was Jane who said so"}))
+    assert "Jane" not in said
+    assert "(not a name)" in said
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("credits:\n  - Ann, a@b.org\n", "credits holds what looks"),
+        ("four_pi:\n  impact: Ring 07700 900123\n", '"impact" holds what looks'),
+        ('gripp2:\n  aim: "a\\u202eb"\n', "invisible"),
+        ('support:\n  - "a\\u0007b"\n', "control"),
+    ],
+)
+def test_personal_data_and_hidden_signs_in_who_took_part(tmp_path: Path, lines: str, told: str) -> None:
+    (tmp_path / "involvement.yaml").write_text(f"{lines}\n")
+    assert told in faults_of(tmp_path)
+    (tmp_path / "involvement.yaml").write_text("support:\n  - Crisis line, 020 7946 0958, help@example.org\n")
+    assert load_review(tmp_path).involvement.support
 
 
 @pytest.mark.parametrize(

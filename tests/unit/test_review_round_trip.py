@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -19,10 +20,11 @@ from evalkit.report.blocks import ReportBlock, digests, read_blocks
 from evalkit.report.changes import build_labels
 from evalkit.report.comments import write_comment_form
 from evalkit.report.document import MARKDOWN, read_document
-from evalkit.report.peer_involvement import show_said_and_done
+from evalkit.report.peer_involvement import show_involvement, show_said_and_done, show_support
 from evalkit.report.render_docx import write_docx
 from evalkit.review.collect import import_comments
 from evalkit.review.load import load_review
+from evalkit.review.record import Comment, Held, Review
 from evalkit.review.save import answer_comment, save_version
 from tests.report_factory import make_release
 from tests.review_factory import comment_on, entry, write_html
@@ -105,6 +107,43 @@ def test_every_comment_comes_back_answered(reviews, report, monkeypatch) -> None
         assert harm not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; ![x](/etc/passwd) *so*" in page
     assert "&lt;b&gt;so&lt;/b&gt;" in page
+
+
+def shown_by(call, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What `call` shows as text, as the page does."""
+    texts: list[str] = []
+    monkeypatch.setattr(display, "display", lambda data, **_: texts.append(data.get("text/markdown", "")))
+    call()
+    return pypandoc.convert_text("\n\n".join(texts), "html", MARKDOWN, extra_args=["--wrap=none"])
+
+
+def test_who_took_part_and_contacts_are_plain_words(tmp_path: Path, monkeypatch) -> None:
+    """Written by hand, so nobody's markup: a line of it must neither run nor become a heading."""
+    lines = f"  - '{HOSTILE}'\n  - \"A peer\\n\\n# A heading\"\n"
+    (tmp_path / "involvement.yaml").write_text(f"credits:\n{lines}support:\n{lines}")
+    review = load_review(tmp_path)
+    for show in (show_involvement, show_support):
+        page = shown_by(partial(show, make_release(), review), monkeypatch)
+        assert "&lt;script&gt;alert(1)&lt;/script&gt; ![x](/etc/passwd) *so*" in page
+        assert "<li>A peer # A heading.</li>" in page
+        for harm in ("<script", "<img", "<em>so", "<h1"):
+            assert harm not in page
+
+
+SAID = Comment("c0002", "peer", "text-lead-1", "wrong", "One\ntwo\n\nthree", quote="A caption", consent_to_quote=True,
+               status="changed", reply="Yes.", decided_by="A", changed=("a", "a"))  # fmt: skip
+
+
+def test_what_is_said_of_a_comment_is_exact(monkeypatch) -> None:
+    held = [Held(key, report, "x", "csv", ("date",)) for key, report in (("1", "peer"), ("2", "academic"))]
+    review = Review((SAID,), held=tuple(held))
+    page = shown_by(partial(show_said_and_done, make_release(), review), monkeypatch)
+    assert "“A caption”." in page
+    assert "One<br" in page
+    assert "two</p>" in page, "a blank line ends a paragraph"
+    assert "We changed 1 place. What still stands in the report is marked." in page
+    assert "1 more came in with what looks like personal details" in page, "the other is on the other report"
+    assert "Taken out of the record, with all that was said there: c0001." in page
 
 
 def test_what_an_answer_changed_is_marked_and_old_places_stay_known(reviews, report) -> None:

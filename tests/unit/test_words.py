@@ -178,8 +178,8 @@ def test_the_peer_report_reads_plainly(releases, world, drop, monkeypatch) -> No
 def test_bad_news_is_on_the_first_page(releases, world, monkeypatch) -> None:
     outputs = peer_outputs(releases[world], monkeypatch)
     first = next(data["text/markdown"] for data, meta in outputs if meta["evalkit"]["id"] == "text-summary")
-    assert ("**For the worse:** it is likely for" in first) is (world == "harm")
-    assert ("**For the better:** it is likely for" in first) is (world == "benefit")
+    assert ("**For the worse:** it is likely for 6 things" in first) is (world == "harm")
+    assert ("**For the better:** it is likely for 6 things" in first) is (world == "benefit")
     assert "**Deaths:**" in first
     assert "held under the Mental Health Act" in first
     assert "Simulated" in first

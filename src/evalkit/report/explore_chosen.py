@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from evalkit.core.chosen import ChosenOutcome
+from evalkit.core.chosen import CHOSEN_BY_LABELS, ChosenOutcome
 from evalkit.report import facts
 from evalkit.report.explore_data import (
     Answer,
@@ -67,7 +67,9 @@ def _why_none(finding: ChosenFinding) -> tuple[str, ...]:
 def _answer(release: Release, finding: ChosenFinding, names: Names, source: str) -> Answer:
     sentences, arrays, rows, asked = _groups(release, finding, names)
     ends = tuple(change_words(x / 100, 100) for x in (finding.lower, finding.value, finding.upper))
-    sentences.append(f"Set beside the change elsewhere, the change in {names.treated} is {ends[1]}.")
+    sentences.append(
+        f"Set beside the change elsewhere, the change in {names.treated} is {ends[1]}. These numbers are rounded."
+    )
     spread = ""
     if finding.has_range:
         sentences.append(f"It could be from {ends[0]} to {ends[2]}.")
@@ -81,8 +83,12 @@ def _answer(release: Release, finding: ChosenFinding, names: Names, source: str)
         Pair(tuple(arrays), f"{finding.item.plain}", "did not") if len(arrays) in (2, 4) else None,
         Span(finding.lower, finding.value, finding.upper, 0.0, ends) if finding.has_range else None,
         certainty=finding.certainty, sure=_sure(finding, names), weak=_weak(release, finding), worst=worst,
-        limits=(*_LIMITS, *asked), rows=tuple(rows),
+        limits=(*_LIMITS, *asked), rows=tuple(rows), planned=_chosen_by(finding.item),
     )  # fmt: skip
+
+
+def _chosen_by(item: ChosenOutcome) -> str:
+    return f"Chosen by {CHOSEN_BY_LABELS[item.chosen_by]}"
 
 
 def _groups(

@@ -77,7 +77,9 @@ def answer_finding(release: Release, finding: Finding, row: pd.Series, names: Na
     sentences = effect_sentences(finding, service=service, observed=observed)
     worked = _worked_out(finding, observed, names)
     found = finding.valence == "worse" and finding.certainty in ("suggests", "likely", "strong")
-    harm = harm_words(worst_case(finding, service=service, observed=observed), standing="found" if found else "possible")
+    harm = harm_words(
+        worst_case(finding, service=service, observed=observed), standing="found" if found else "possible"
+    )
     own = Row(_effect_name(finding, names), number(finding.value, str(row["unit"])),
               _interval_words(finding, str(row["unit"])), str(row["id"]), float(row["value"]))  # fmt: skip
     return Answer(

@@ -30,7 +30,7 @@ from evalkit.report.explore_data import (
 from evalkit.report.explore_effects import answer_finding, change_words
 from evalkit.report.explore_seen import answer_percents
 from evalkit.report.figures_pathway import day_words
-from evalkit.report.peer_pathway import WHO_PAIRS
+from evalkit.report.peer_whom import WHO_PAIRS
 from evalkit.report.people_effects import (
     AFTER,
     DAYS,
@@ -254,7 +254,10 @@ def answer_subgroup(release: Release, key: str, names: Names) -> Answer:
         rows.append(Row(f"Change among {name} (1 stands for everybody)", number(change, "risk"), "no range of its own",
                         str(cell["id"]), change))  # fmt: skip
     ends = tuple(change_words(x, 100) for x in (effect.lower, effect.value, effect.upper))
-    sentences += [f"The difference between the two is {ends[1]}. These numbers are rounded.", f"It could be from {ends[0]} to {ends[2]}."]
+    sentences += [
+        f"The difference between the two is {ends[1]}. These numbers are rounded.",
+        f"It could be from {ends[0]} to {ends[2]}.",
+    ]
     rows.append(Row("Difference between the two changes", number(effect.value, "risk"),
                     f"{number(effect.lower, 'risk')} to {number(effect.upper, 'risk')}", str(row["id"]),
                     float(row["value"])))  # fmt: skip

@@ -267,7 +267,9 @@ def recurrence_whos(release: Release, names: Names) -> list[tuple[Choice, list[t
     plain = {"Female": "Women", "Male": "Men"}
     for row, name in label.items():
         kind, _, level = str(row).partition(".")
-        kinds.setdefault(kind, []).append((str(row), place_words(level) if kind == "group" else plain.get(str(name), str(name))))
+        kinds.setdefault(kind, []).append(
+            (str(row), place_words(level) if kind == "group" else plain.get(str(name), str(name)))
+        )
     found = []
     for kind in sorted(kinds, key=lambda k: ({"group": 0, "all": 2}.get(k, 1), k)):
         rows = sorted(kinds[kind], key=lambda pair: pair[1] != names.treated) if kind == "group" else kinds[kind]

@@ -127,7 +127,7 @@ def _left_hospital(release: Release, names: Names) -> list[Topic]:
     deaths.append((with_without(names), when, _deaths_effect(release)))
     return [
         build_topic("going-back-ever", "Going back to hospital, ever", "hospital", again),
-        build_topic("deaths", "Dying, among people who left hospital", "harms", deaths, note=_DEATHS_NOTE),
+        build_topic("deaths", "Deaths of people who left hospital", "harms", deaths, note=_DEATHS_NOTE),
     ]
 
 

@@ -153,7 +153,7 @@ def _deaths(release: Release, service: str) -> list[str]:
         else:
             row_of = facts.cell(release, "description.recurrence", row, "deaths")
             few = row_of is not None and "fewer than" in str(row_of["reason"])
-            held = f"fewer than {facts.threshold(release)} people who left hospital died" if few else (
+            held = f"fewer than {facts.threshold(release)} people who left hospital died during the study" if few else (
                 "the number of deaths is not released")  # fmt: skip
             sentences.append(f"{where}, {held}.")
     return sentences

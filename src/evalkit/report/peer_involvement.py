@@ -19,6 +19,7 @@ from evalkit.review.record import KINDS, STATUSES, Comment, Gripp2, Kind, Princi
 if TYPE_CHECKING:
     from evalkit.disclose.release import Release
 
+_ENDS = (".", "?", "!", "…")
 NOT_RECORDED = "Not recorded"
 _FOUR_PI: dict[Principle, tuple[str, str]] = {
     "principles": ("Principles", "What did we agree on before we began, such as respect and being paid?"),
@@ -194,9 +195,16 @@ def _exchange(comment: Comment) -> str:
     parts = [title, _EXAMPLE] if comment.reader == "example" else [title]
     parts.append(_you_said(comment))
     if comment.consent_to_quote or comment.reader == "example":
-        parts.append("\n".join(f"> {line}" for line in comment.text.strip().splitlines()))
+        parts.append(_quoted(comment.text))
     parts.append(f"**We did.** {STATUSES[comment.status]}. {_answer(comment)}".strip())
     return "\n\n".join(parts)
+
+
+def _quoted(text: str) -> str:
+    """A reader's words as a quote: their lines stay lines."""
+    lines = text.strip().splitlines()
+    after = [*lines[1:], ""]
+    return "\n".join(f"> {line}" + "\\" * bool(line and more) for line, more in zip(lines, after, strict=True))
 
 
 def _you_said(comment: Comment) -> str:
@@ -207,7 +215,8 @@ def _you_said(comment: Comment) -> str:
         who = f"{comment.name}, {who}"
     text = f"**You said** ({who}): {full_stop(KINDS[comment.kind])}"
     if comment.quote:
-        text += f" It is about the part that says: “{comment.quote.strip()}”"
+        quote = comment.quote.strip()
+        text += f" It is about the part that says: “{quote}”{'' if quote.endswith(_ENDS) else '.'}"
     if not comment.consent_to_quote and comment.reader != "example":
         text += " The words are not shown, because the writer did not agree to be quoted."
     return text

@@ -10,7 +10,7 @@ import pandas as pd
 from evalkit.report import facts, figures
 from evalkit.report.chosen_facts import read_chosen
 from evalkit.report.display import show_figure, show_table, show_text
-from evalkit.report.peer_pathway import WHO_PAIRS
+from evalkit.report.peer_whom import WHO_PAIRS
 from evalkit.report.people_effects import SUBGROUPS, read_people_effects
 from evalkit.report.phrases import headline, service_short, starts_with_capital
 from evalkit.report.plain import empty_by_nature, glossary, plain_column, plain_reason, word_anchor

@@ -33,10 +33,10 @@ SIMULATED = "Simulated records: no real person is in this report, and it says no
 NO_REVIEW = Review()
 _CLEAR: tuple[Certainty, ...] = ("strong", "likely", "suggests")
 _LEAD: dict[Certainty, str] = {
-    "strong": "there is strong evidence of", "likely": "it is likely that there was", "suggests": "the figures suggest",
+    "strong": "there is strong evidence", "likely": "it is likely", "suggests": "the figures suggest",
 }  # fmt: skip
 _GROUPS: tuple[tuple[Valence, str], ...] = (
-    ("worse", "For the worse"), ("better", "For the better"), ("neither", "Changed, but not good or bad by itself"),
+    ("worse", "For the worse"), ("better", "For the better"), ("neither", "Changed, neither good nor bad"),
 )  # fmt: skip
 _ORDER = {"worse": 0, "better": 1, "neither": 2}
 _HEAD = ("What we looked at", "Our best answer, and its range", "How sure we are")
@@ -111,17 +111,17 @@ def _chosen_line(release: Release) -> list[str]:
 
 
 def _told(group: list[Finding]) -> str:
-    """`the figures suggest less of this: moving into a care home and days spent on a rehabilitation ward.`"""
+    """`the figures suggest that this fell: moving into a care home and days spent on a rehabilitation ward.`"""
     said = []
     for rung, lead in _LEAD.items():
         found = [f for f in group if f.certainty == rung]
         if len(found) > 3:
-            said.append(f"{lead} a change in {len(found)} things in the table.")
+            said.append(f"{lead} {'it ' * (rung == 'suggests')}for {len(found)} things in the table.")
             continue
-        for direction, way in (("lower", "less"), ("higher", "more")):
+        for direction, way in (("lower", "fell"), ("higher", "rose")):
             named = [f.outcome.plain for f in found if f.direction == direction]
             if named:
-                said.append(f"{lead} {way} of this: {listed(named)}.")
+                said.append(f"{lead} that this {way}: {listed(named)}.")
     return " ".join([*said[:1], *map(starts_with_capital, said[1:])])
 
 
@@ -233,15 +233,19 @@ def _sure_cell(finding: Finding) -> str:
 
 
 def _note(planned: list[Finding]) -> str:
+    scales = {f.outcome.scale for f in planned if f.has_number}
     first = next((f for f in planned if f.has_number and f.outcome.scale == "rate_ratio"
                   and change_cell(f)[0].isdigit()), None)  # fmt: skip
-    if first is None:
-        return "The true answer may lie anywhere in the range."
-    base = ratio_base(first.value, first.lower, first.upper)
-    note = f'"{_more(first.value - 1, base)} in {base}" means {round(base * first.value):,} where we expected {base:,}.'
-    if any(f.has_number and f.outcome.scale == "risk_difference" for f in planned):
-        note += ' "In 100 people" means of 100 people who left hospital.'
-    return f"{note} The truth may lie anywhere in the range."
+    said = []
+    if first is not None:
+        base = ratio_base(first.value, first.lower, first.upper)
+        said.append(f'"{_more(first.value - 1, base)} in {base}" means {round(base * first.value):,} where we expected '
+                    f"{base:,}.")  # fmt: skip
+    if "risk_difference" in scales:
+        said.append('"In 100 people" means of 100 people who left hospital.')
+    if "gbp_per_person_quarter" in scales:
+        said.append("Money is for each person every 3 months.")
+    return " ".join([*said, "The truth may lie anywhere in the range."])
 
 
 # ---- how sure, what is not known, who took part ------------------------------------------------------

@@ -163,8 +163,9 @@ def show_gains(release: Release) -> None:
     if not valued:
         parts.append("The plan set nothing beside the money.")
     else:
-        parts.append("Money is not the aim. So we set the money beside what people gain. Only people for whom both are "
-                     "known are counted. So the money can differ from what stands above.")  # fmt: skip
+        parts.append("Money is not the aim. So we set the money beside what people gain.")
+        if any(plane is not None and plane.has_numbers for plane in (read_plane(release, one) for one in valued)):
+            parts[-1] += " Only people for whom both are known are counted. So the money can differ from above."
     for one in valued:
         parts.append(_gain_words(release, one, service_short(release.protocol.study)))
     show_text("\n\n".join(parts), id="text-value-gains")
@@ -193,7 +194,7 @@ def _scale_words(release: Release, valued: Valued) -> list[str]:
     """What a point is worth knowing beside: the ends of the scale, where the plan gives them."""
     scales = {c.scale for c in release.protocol.chosen
               if c.record == "answers" and valued.kind == "score" and c.instrument == valued.instrument}  # fmt: skip
-    return [f"Answers go from {low} to {high}." for low, high in sorted(scales)]
+    return [f"Answers go from {low:g} to {high:g}." for low, high in sorted(scales)]
 
 
 def _money_words(cost: Amount) -> str:

@@ -248,10 +248,10 @@ def _report_of(names: Mapping[str, Mapping[str, str]]) -> str:
 def _anchors(document: Any, names: Mapping[str, str]) -> dict[str, _Anchor]:
     """Where each comment stands. One that starts between paragraphs belongs to the next of them."""
     places: dict[str, tuple[str, int]] = {}
-    quotes: dict[str, str] = {}
+    spans: dict[str, tuple[int, int]] = {}  # where each comment's words start and end in all that is read
+    read: list[str] = []
     waiting: list[str] = []
-    open_now: set[str] = set()
-    current, inside, words = "", False, False
+    current, inside, words, length = "", False, False, 0
 
     def settle() -> None:
         for comment in waiting:
@@ -264,25 +264,26 @@ def _anchors(document: Any, names: Mapping[str, str]) -> dict[str, _Anchor]:
         elif what == "end":
             settle()
             inside = False
-            quotes |= {comment: f"{quotes[comment]} " for comment in open_now}
+            read.append(" ")
+            length += 1
         elif what == "block":
             current = value
         elif what in ("start", "point") and value not in places and value not in waiting:
             waiting.append(value)
-            quotes[value] = ""
-            if what == "start":
-                open_now.add(value)
+            spans[value] = (length, length + (_ENOUGH if what == "start" else 0))
             if inside and words:
                 settle()
         elif what == "stop":
-            open_now.discard(value)
+            start, end = spans.get(value, (0, 0))
+            spans[value] = (start, min(end, length))
         elif what == "words" and value.strip():
             words = words or inside
             settle()
-            quotes |= {comment: quotes[comment] + value[:_ENOUGH] for comment in open_now}
-            open_now -= {comment for comment in open_now if len(quotes[comment]) > _ENOUGH}
+            read.append(value)
+            length += len(value)
     settle()
-    return {comment: _Anchor(block, quotes[comment], order) for comment, (block, order) in places.items()}
+    whole = "".join(read)
+    return {comment: _Anchor(block, whole[slice(*spans[comment])], order) for comment, (block, order) in places.items()}
 
 
 def _marks(node: Any, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -27,13 +27,21 @@ class Found:
     end: int
 
 
+_DASHES = str.maketrans("\u2010\u2011\u2012\u2212", "----")
 _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
     r"nov(?:ember)?|dec(?:ember)?)"
 )
+_NO_NAME = frozenset({
+    "a", "an", "the", "of", "from", "in", "with", "and", "who", "peer", "peers", "carer", "carers", "staff",
+    "reader", "reviewer", "researcher", "member", "service", "user", "users", "person", "people", "somebody",
+    "someone", "friend", "worker", "support", "expert", "experience", "lived", "group", "former", "another",
+    "one", "mother", "father", "parent", "sister", "brother", "student", "volunteer", "anonymous",
+})  # fmt: skip
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
 _DATE = (
-    rf"(?:\b\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}\b|(?<![\d/.-])\d{{1,2}}[-/.]\d{{1,2}}[-/.](?:\d{{4}}|\d{{2}})(?![\d/.-])|"
+    r"(?:\b\d{1,2}\s{0,2}[-/.]\s{0,2}\d{1,2}\s{0,2}[-/.]\s{0,2}(?:19|20)\d{2}\b|"
+    rf"\b\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}\b|(?<![\d/.-])\d{{1,2}}[-/.]\d{{1,2}}[-/.](?:\d{{4}}|\d{{2}})(?![\d/.-])|"
     rf"\b{_DAY}(?:\s+of)?[\s-]+{_MONTH}\b(?:[,\s-]+\d{{4}})?|"
     rf"\b(?:(?!may\b){_MONTH}|(?-i:May|MAY))\s+{_DAY}(?!\d)(?:,?\s+\d{{4}})?(?!\s*(?:%|per|people|months|days)))"
 )
@@ -52,7 +60,8 @@ _KIN = (
 )
 _COUNTED = (
     r"(?:people|persons?|women|wom[ae]n|men|man|males?|females?|adults?|residents?|patients?|service users?|deaths?|"
-    r"suicides?|of (?:us|them)|others?|peers?|carers?|staff|friends?|tenants?|admissions?|discharges?)"
+    r"suicides?|of (?:us|them)|others?|peers?|carers?|staff|friends?|tenants?|admissions?|discharges?|"
+    r"mates?|girls?|boys?|lads?|blokes?|clients?|inpatients?|relatives?|families)"
 )
 _SPELT = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _STREET = r"(?:street|st|road|rd|avenue|ave|lane|close|drive|gardens|terrace|crescent|court|way|hill|grove|place)"
@@ -62,6 +71,7 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for kind, pattern in (
         ("e-mail address",
          r"(?<![\w.+'-])[\w.+'-]+\s*(?:@|[\[(]\s*at\s*[\])])\s*[\w-]+(?:\s*(?:\.|[\[(]\s*dot\s*[\])])\s*[\w-]+)+"),
+        ("e-mail address", r"(?<![\w.+'-])[\w.+'-]+\s+\(?at\)?\s+[\w-]+\s+\(?dot\)?\s+(?:com|org|net|uk|co|eu|nhs)\b"),
         ("web address",
          r"\bhttps?:\S*|\bwww\.\S+|(?<![@\w-])[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|uk|info|io|eu|me|co)\b(?:/\S*)?"),
         ("handle of an account", r"(?<![\w@.])@\w{2,}"),
@@ -84,10 +94,12 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("name of a person", rf"\b(?:called|named|signed|regards|yours),?\s+{_NOT_NAME}{_NAME}"),
     )
 )  # fmt: skip
-_DIGITS = re.compile(r"(?<![£$€\d.,])\+?\(?\d(?:[\s().\-–/]{0,3}\d){6,}")
+_DIGITS = re.compile(r"(?<![£$€\d.,])\+?\(?\d(?:[\s().\-–—_/]{0,3}\d){6,}")
+_NHS_GROUPS = re.compile(r"(?<!\d)\d{3}[\W_]{1,3}\d{3}[\W_]{1,3}\d{4}(?!\d)")
+_TELEPHONE = r"(?:0|44|0044)0?[1-9]\d{8,9}"
 _NOUN_COUNT = re.compile(
-    rf"(?<![\w.,/:£-])(?P<number>\d{{1,4}}|{'|'.join(_SPELT)})\s+(?:(?!(?:of|in|out|or|to|and|per)\b)[a-z-]+\s+)?"
-    rf"{_COUNTED}\b",
+    rf"(?<![\w.,/:£-])(?P<number>\d{{1,4}}|{'|'.join(_SPELT)}|couple of|both(?=\s+of\s+(?:us|them)\b))\s+"
+    rf"(?:(?:of\s+(?:my|our|the)|(?!(?:of|in|out|or|to|and|per)\b)[a-z-]+)\s+)?{_COUNTED}\b",
     re.IGNORECASE,
 )
 _RATE_BEFORE = re.compile(r"(?:out of|in every|in each|of every|per|every|each|\d in|one in)\s+$", re.IGNORECASE)
@@ -114,7 +126,10 @@ def find_personal(text: str, *, threshold: int = FEWEST) -> tuple[Found, ...]:
 
 def find_in_name(name: str) -> tuple[Found, ...]:
     """What is personal in the name a reader gave to be shown: as in a text, and two names that look like a full one."""
-    full = re.fullmatch(r"[A-Z][\w'’-]+(?:\s+[A-Z][\w'’.-]*)+", name.strip())
+    words = re.findall(r"[^\W\d_][\w'’.-]*", _folded(name)[0])
+    own = [word for word in words if word.lower() not in _NO_NAME]
+    high = [word for word in own if not word[0].islower()]  # scripts without capitals count as names too
+    full = len(high) > 1 or (len(own) == len(words) == 2 and not high)
     return find_personal(name) or ((Found("name of a person", 0, len(name)),) if full else ())
 
 
@@ -139,33 +154,46 @@ def _long_numbers(text: str) -> Iterator[Found]:
         digits = "".join(groups)
         years = all(re.fullmatch(r"(?:19|20)\d\d|\d\d", group) for group in groups) and len(groups) > 1
         kind = ""
-        if is_nhs_number(digits):
+        whole = [digits, *groups, *("".join(groups[i : i + 3]) for i in range(len(groups) - 2))]
+        if any(is_nhs_number(part) for part in whole):
             kind = "NHS number"
-        elif re.fullmatch(r"(?:0|44|0044)0?[1-9]\d{8,9}", digits):
+        elif match.group().startswith("+") or any(re.fullmatch(_TELEPHONE, part) for part in whole):
             kind = "telephone number"
         elif not years or any(group.startswith("0") for group in groups[:1]):
             kind = "long number"
         if kind and not re.fullmatch(_DATE, match.group(), re.IGNORECASE):
             yield Found(kind, match.start(), match.end())
+    for match in _NHS_GROUPS.finditer(text):
+        if is_nhs_number(re.sub(r"\D", "", match.group())):
+            yield Found("NHS number", match.start(), match.end())
 
 
 def _small_counts(text: str, threshold: int) -> Iterator[Found]:
     for match in _NOUN_COUNT.finditer(text):
         said = match["number"].lower()
-        number = _SPELT.index(said) + 1 if said in _SPELT else int(said)
+        number = _SPELT.index(said) + 1 if said in _SPELT else int(said) if said.isdecimal() else 2
         rate = _RATE_BEFORE.search(text[: match.start()]) or _RATE_AFTER.search(text[match.end() :])
         if number < threshold and not rate:
             yield Found("small number of people", match.start(), match.end())
 
 
 def _folded(text: str) -> tuple[str, list[int]]:
-    """The text as a reader sees it (full-width letters made plain, invisible ones left out), and where each was."""
+    """The text as a reader sees it, and where each letter was: plain letters and figures, without accents.
+
+    Full-width letters and other scripts' figures become plain; what is invisible is left out.
+    """
     letters: list[str] = []
     places: list[int] = []
-    for place, letter in enumerate(text):
-        if unicodedata.category(letter) == "Cf":
-            continue
-        plain = unicodedata.normalize("NFKC", letter)
+    for place, letter in enumerate(text.translate(_DASHES)):
+        plain = "".join(
+            _figure(part) for part in unicodedata.normalize("NFKD", letter)
+            if unicodedata.category(part) not in ("Cf", "Mn")
+        )  # fmt: skip
         letters += plain
         places += [place] * len(plain)
     return "".join(letters), places
+
+
+def _figure(letter: str) -> str:
+    value = unicodedata.decimal(letter, None)
+    return letter if value is None else str(value)
