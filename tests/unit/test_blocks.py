@@ -162,6 +162,17 @@ def test_what_changed_is_told_from_what_is_new_and_what_only_moved(tmp_path):
     assert build_labels(now, latest, report="academic", version=3) == {}
 
 
+def test_comments_and_answers_are_not_marked_as_new(tmp_path):
+    """Each of them would be: they would bury what else is new."""
+    said = text("text-said-c0001", "### Comment c0001\n\n**You said**: no.\n\n**We did.** Yes.")
+    now = blocks_of(tmp_path, text("text-a", "One."), text("text-said-and-done", "1 comment."), said)
+    assert {"comment-c0001", "text-said-c0001-1", "text-said-and-done-1"} < {block.id for block in now}
+    before = Version(1, "m", {"peer/document": now[0].digest})
+    labels = build_labels(now, Review(versions=(before,)), report="peer", version=2)
+    assert labels["text-a-1"] == "New since version 1"
+    assert not [name for name in labels if "said" in name or "c0001" in name]
+
+
 def test_what_an_answered_comment_changed_is_named_after_it(tmp_path):
     blocks = blocks_of(tmp_path, *whole())
     comment = Comment("c0001", "peer", "fig-a", "wrong", "It is.", status="changed", changed=("fig-a", "text-lead"))

@@ -61,6 +61,7 @@ def test_people_and_what_was_expected_are_not_mixed_up(world, monkeypatch) -> No
         if name.lower() in rows:
             assert (" people" in cell) is (rows[name.lower()] == "risk_difference"), cell
     note = said(show_summary, release, monkeypatch)["tab-summary"]
+    assert "Money is for each person every 3 months." in note
     assert '"In 100 people" means of 100 people who left hospital.' in note
 
 

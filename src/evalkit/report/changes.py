@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from evalkit.review.record import Review
 
 _PLACE = re.compile(r"-\d+$")
+# Comments and answers say of themselves which version they belong to: marked, they would bury what else is new.
+_SAID = re.compile(r"text-said-.*|comment-c\d+")
 
 
 def build_labels(blocks: tuple[ReportBlock, ...], review: Review, *, report: str, version: int) -> dict[str, str]:
     """What to say beside each block that changed, by its id: since which version, and after which comments.
 
-    A paragraph that only moved within its part, because another was put before it, has not changed.
+    A paragraph that only moved within its part, because another was put before it, has not changed. The comments and
+    answers themselves are not marked as new.
     """
     words: dict[str, list[str]] = {block.id: [] for block in blocks}
     for name, text in _since_last(blocks, review, report, version).items():
@@ -47,6 +50,8 @@ def _since_last(blocks: tuple[ReportBlock, ...], review: Review, report: str, ve
     moved = {(_part(name), digest) for name, digest in before.items()}
     out = {}
     for block in blocks:
+        if _SAID.fullmatch(block.id):
+            continue
         if (_part(block.id), block.digest) not in moved:
             what = "Changed" if block.id in before else "New"
             out[block.id] = f"{what} since version {last.number}"

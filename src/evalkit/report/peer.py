@@ -57,7 +57,8 @@ def show_claims(release: Release) -> None:
         id="text-claims",
     )  # fmt: skip
     table["What was said"] = table["What was said"].str.rstrip(".")  # they head their rows
-    note = "What we found is for all the years after the start, unless the saying names its years."
+    note = ("What we found is for all the years after the start, even where a saying is of the first. "
+            "Where it begins later, so do we.")  # fmt: skip
     if release.protocol.study.synthetic:
         note += " These are simulated records. So the table shows how we test a saying, not whether it is true."
     show_table(table, id="tab-claims", caption="What was said, and what we found", note=note)

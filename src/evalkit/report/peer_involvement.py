@@ -172,8 +172,8 @@ def _version(review: Review) -> str:
     changed = sorted({block for c in counted(review) for block in c.changed if c.report == "peer"})
     last = f"This is version {review.number}. Version {review.number - 1} came before it."
     if not changed:
-        return f"{last} No comment has led to a change so far. What is new is marked where it stands."
-    return f"{last} Comments changed it in {_places(len(changed))}. What is new is marked where it stands."
+        return f"{last} No comment has led to a change so far. What is new elsewhere in the report is marked."
+    return f"{last} Comments changed it in {_places(len(changed))}. What is new elsewhere in the report is marked."
 
 
 def _places(count: int) -> str:

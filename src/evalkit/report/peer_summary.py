@@ -145,11 +145,11 @@ def _share_of(some: list[Finding], planned: list[Finding]) -> str:
 
 def _harm_lines(release: Release, service: str) -> list[str]:
     """Deaths, and harms that nobody planned to count: on the first page whatever else is there."""
-    more = list_worse(release)
-    lines = [f"**Also for the worse,** the figures suggest: {listed(more)}."] if more else []
-    good = list_better(release)
-    if good:
-        lines.append(f"**Also for the better,** the figures suggest: {listed(good)}.")
+    lines = []
+    for word, found in (("worse", list_worse(release)), ("better", list_better(release))):
+        if found:
+            lines.append(f"**Also for the {word},** the figures suggest: {listed(found)}. "
+                         "Of many things, one can stand out by chance.")  # fmt: skip
     if facts.release_has(release, "description.recurrence"):
         told = "They are counted under" if death_rates(release) else "Their number is not released. See"
         lines.append(f"**Deaths:** the plan did not ask if {service} changed them. {told} [Bad news](#bad-news).")

@@ -48,7 +48,7 @@ _COLUMNS = {
     "placements.weekly_cost_gbp": "the weekly price of a placement",
     "placements.provider": "who runs a placement",
     "placements.funder": "who pays for a placement",
-    "assessments.score": "the answer to a question in an assessment",
+    "assessments.score": "an answer, where staff did ask",
     "ward_stays.legal_status": "whether a stay was under the Mental Health Act",
     "ward_stays.admission_method": "how a person came to a ward",
     "ward_stays.out_of_area": "whether a ward was far from home",
