@@ -237,7 +237,7 @@ def test_bands_are_as_wide_as_the_moves_and_all_who_begin_end_somewhere(name) ->
     alt = say(name)
     for move in table[table["share"].notna()].itertuples():
         place = options["labels"][move.target]
-        assert f"to {place[:1].lower()}{place[1:]} {move.share:.0f}" in alt
+        assert f", then {place[:1].lower()}{place[1:]}: {move.share:.0f}" in alt
 
 
 def test_a_move_withheld_of_one_group_is_told_of_neither() -> None:
@@ -245,8 +245,8 @@ def test_a_move_withheld_of_one_group_is_told_of_neither() -> None:
     hit = (rows["row"] == "Lambeth|ward") & (rows["column"] == "care_home people")
     rows.loc[hit, ["value", "status"]] = [NAN, "suppressed"]
     alt = figures.describe_moves(rows, labels=PLACE_LABELS)
-    assert "on a ward to in a care home" not in alt
-    assert "on a ward to on a ward" in alt
+    assert "On a ward, then in a care home" not in alt
+    assert "On a ward, then on a ward" in alt
 
 
 @pytest.mark.parametrize("name", [n for n in DRAWN if n.startswith("differences")])

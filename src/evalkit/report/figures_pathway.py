@@ -257,8 +257,8 @@ def describe_moves(rows: pd.DataFrame, *, labels: Mapping[str, str]) -> str:
     for who, moves in table.groupby("who", sort=False):
         shown, began = moves[moves["share"].notna()], moves.drop_duplicates("start").dropna(subset="started")
         begun = [f"{labels[m.start]} {m.started:.0f}" for m in began.itertuples()]
-        told = [f"From {labels[m.start][:1].lower()}{labels[m.start][1:]} to {labels[m.target][:1].lower()}"
-                f"{labels[m.target][1:]} {m.share:.0f}" for m in shown.itertuples()]  # fmt: skip
+        told = [f"{labels[m.start]}, then {labels[m.target][:1].lower()}{labels[m.target][1:]}: {m.share:.0f}"
+                for m in shown.itertuples()]  # fmt: skip
         parts += [f"{who}, out of 100 people, at the start", *(begun or ["Not released"])]
         parts += ["A year later", *(told or ["No move is released"])]
     return style.sentences(parts)

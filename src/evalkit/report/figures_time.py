@@ -68,7 +68,8 @@ def describe_trend(rows: pd.DataFrame, *, groups: Sequence[str], y_label: str, a
         if not len(shown):
             parts.append(f"{group}: no number is released")
             continue
-        text = f"{group}: first {style.number_text(shown[0])}, last {style.number_text(shown[-1])}"
+        ends = [f"first {style.number_text(shown[0])}", f"last {style.number_text(shown[-1])}"]
+        text = f"{group}: " + (", ".join(ends) if len(shown) > 1 else f"{style.number_text(shown[0])} in one period")
         if place is not None:
             early, late = (v[np.isfinite(v)] for v in (values[: int(place + 0.5)], values[int(place + 0.5) :]))
             if len(early) and len(late):

@@ -35,6 +35,8 @@ _HOW = (
 )
 _SHORT = 15  # words; a longer sentence is marked for the people who finish the template
 _LEANS = ("That ", "This ", "It ", "They ", "So ")  # a sentence that means nothing without the one before it
+_POINTER = "\u2063"  # an invisible separator, which no text holds
+_LEFT_OUT = {"note", "text-content-note"}  # classes and ids of what belongs to the report, not to its findings
 _PICTURE = "Picture to choose together"
 _SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z£0-9])")
 
@@ -114,7 +116,7 @@ def _table_in_words(table: Block) -> list[Block]:
 
 def _row_in_words(head: Sequence[str], row: Sequence[str]) -> str:
     cells = "; ".join(f"{name}: {cell}" for name, cell in zip(head[1:], row[1:], strict=True) if cell)
-    return f"{row[0]}. {cells}".rstrip(". ") + "."
+    return f"{row[0].rstrip('.')}. {cells}".rstrip(". ") + "."
 
 
 def _group(blocks: list[Block]) -> Block:
@@ -149,19 +151,31 @@ def _ruled(block: Block, mark: str) -> Block:
 
 
 def easy_read_rows(document: Document) -> tuple[str, ...]:
-    """The findings of the summary, which is the first section: a sentence each."""
+    """The findings of the summary, which is the first section: a sentence each.
+
+    Sentences that point at another part are left out, and notes with the table that they explain: neither is here.
+    """
     blocks = document.tree["blocks"]
     levels = [block["c"][0] for block in blocks if block["t"] == "Header"]
     starts = [i for i, block in enumerate(blocks) if block["t"] == "Header" and block["c"][0] == min(levels)]
     first, after = [*starts[:2], len(blocks), len(blocks)][:2]
     said: list[str] = []
-    for text in _texts(blocks[first:after]):
+    for text in _texts(map_blocks(blocks[first:after], _with_mark)):
         for place, part in enumerate(_SENTENCE_END.split(text)):
-            if place and part.startswith(_LEANS):
+            if _POINTER in part[1:]:
+                continue
+            if place and said and part.startswith(_LEANS):
                 said[-1] = f"{said[-1]} {part}"
             else:
                 said.append(part)
-    return tuple(dict.fromkeys(part for part in said if part))
+    return tuple(dict.fromkeys(part.replace(_POINTER, "") for part in said if part))
+
+
+def _with_mark(node: Block) -> Block:
+    """A link marked in front; one that opens a sentence names what the sentence is about."""
+    if node.get("t") != "Link":
+        return node
+    return {"t": "Span", "c": [["", [], []], [{"t": "Str", "c": _POINTER}, *node["c"][1]]]}
 
 
 def _texts(blocks: Sequence[Block]) -> list[str]:
@@ -170,7 +184,7 @@ def _texts(blocks: Sequence[Block]) -> list[str]:
     for block in blocks:
         if block["t"] in ("Para", "Plain"):
             out.append(plain_text(_without_label(block["c"])))
-        elif block["t"] == "Div":
+        elif block["t"] == "Div" and not _LEFT_OUT & {block["c"][0][0], *block["c"][0][1]}:
             out += _texts(block["c"][1])
         elif block["t"] == "BulletList":
             out += [text for item in block["c"] for text in _texts(item)]
