@@ -28,7 +28,7 @@ from evalkit.report.document import read_document
 from evalkit.review.record import Review
 from tests.report_factory import ROOT, make_release
 
-RUNS = 5
+RUNS = 3
 # Blocks that tell of tables as a whole (whether they are there, or how many numbers), and not of their numbers.
 WHOLE = ("tab-suppression", "tab-origins")
 
@@ -77,8 +77,12 @@ def blocks(monkeypatch) -> dict[str, str]:
         "show_text": lambda markdown, *, id: keep(id, markdown),
         "show_document": lambda **facts: None, "show_sources": lambda lines: None,
     }  # fmt: skip
-    for found in pkgutil.iter_modules(evalkit.report.__path__):
-        module = importlib.import_module(f"evalkit.report.{found.name}")
+    # All are imported before any is changed: one that was first imported later would keep the stand-ins for good.
+    modules = [
+        importlib.import_module(f"evalkit.report.{found.name}")
+        for found in pkgutil.iter_modules(evalkit.report.__path__)
+    ]
+    for module in modules:
         for name in vars(module).copy():
             if name.startswith("plot_"):
                 monkeypatch.setattr(module, name, lambda *rows, **options: written((rows, options)))
