@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import evalkit
-from evalkit.core.protocol import Protocol
+
+if TYPE_CHECKING:
+    from evalkit.core.protocol import Protocol
 
 Format = Literal["text", "bibtex"]
 AUTHORS = "The evalkit authors"

@@ -24,10 +24,11 @@ from evalkit.data import open_tables
 ROOT = Path(__file__).parents[2]
 WORLD = ROOT / "data/synthetic/ipsa"
 TEXT = (ROOT / "protocols/ipsa.toml").read_text(encoding="utf-8")
-# Pathways need areas, one date and a year before it; these tests take one of the three away.
+# Pathways and chosen outcomes need areas, one date and a year before it; these tests take one of the three away.
 # Days are valued in states of a pathway, and go with it.
 NO_DAYS = re.sub(r'\[\[economics\.valued\]\]\nkind = "days"\n(?:.+\n)+', "", TEXT)
-NO_PATHWAY = NO_DAYS[: NO_DAYS.index("[pathway]")] + NO_DAYS[NO_DAYS.index("[economics]") :]
+NO_CHOSEN = NO_DAYS[: NO_DAYS.index("[[chosen]]")] + NO_DAYS[NO_DAYS.index("[[claims]]") :]
+NO_PATHWAY = NO_CHOSEN[: NO_CHOSEN.index("[pathway]")] + NO_CHOSEN[NO_CHOSEN.index("[economics]") :]
 
 
 def study(folder: Path, *, text: str = TEXT, without: tuple[str, ...] = (), **changes) -> Study:

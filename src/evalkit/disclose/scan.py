@@ -27,7 +27,7 @@ _BEFORE, _THOUSAND = r"(?<![\w.,:/#&@%=+\u2013\u2212-])", r"[,\u00a0\u202f]\d{3}
 _ALONE = re.compile(
     rf"{_BEFORE}(?<!\d[ \u00a0\u202f])\d{{1,3}}(?:{_THOUSAND})+(?![\w,]|[.]\d)|{_BEFORE}\d{{3,9}}(?![\w%/:-]|[.,]\d)"
 )
-_PAGE_NUMBER = re.compile(r"\bPage \d+ of \d+|(?:\. ){3,}\s*\d{1,3}\b")  # at the foot, and after dots in the contents
+_PAGE_NUMBER = re.compile(r"\b[Pp]age \d{1,3}(?: of \d{1,3})?\b|(?:\. ){3,}\s*\d{1,3}\b")  # or after dots
 _PICTURE = re.compile(r"Picture of (100|365|1,?000)[.:]")
 _NUMBER = re.compile(r"\d{3,9}|\d{1,3}(?:,\d{3})+")
 _PATH = re.compile(r"(?<![\w./])/(?:home|root|Users|tmp|var|work|mnt|opt|private|srv)/[\w.+-]+|\b[A-Z]:\\+\w|file://")
@@ -84,16 +84,18 @@ def scan_files(folder: Path | str, *, unreleased: Unreleased) -> tuple[Leak, ...
             continue
         pieces, unread = decode_file(path)
         leaks += [Leak(path.name, found.place or "file", found.what) for found in unread]
+        pages = sum(piece.place.startswith("page object") for piece in pieces)
         for piece in pieces:
-            leaks += _search(path.name, piece, unreleased, user)
+            leaks += _search(path.name, piece, unreleased, user, pages=pages)
     return tuple(dict.fromkeys(leaks))
 
 
-def _search(file: str, piece: Piece, unreleased: Unreleased, user: str) -> list[Leak]:
+def _search(file: str, piece: Piece, unreleased: Unreleased, user: str, *, pages: int) -> list[Leak]:
     leaks = []
+    said_of_file = {pages} if piece.place == "metadata" else set()  # a PDF says there how many pages it has
     for found in _ALONE.findall("" if _is_of_a_whole(piece.text) else _PAGE_NUMBER.sub(" ", piece.text)):
         number = int(re.sub(r"\D", "", found))
-        if number in unreleased.counts:
+        if number in unreleased.counts and number not in said_of_file:
             names = unreleased.counts[number]
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             leaks.append(Leak(file, piece.place, f"the exact count of {names[0]}{more}, which is not released"))

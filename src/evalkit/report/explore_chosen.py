@@ -27,6 +27,8 @@ from evalkit.report.peer_chosen import ChosenFinding, read_chosen
 from evalkit.report.phrases import number, starts_with_capital
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from evalkit.disclose.release import Release
 
 _PERIODS = {"before": "in the year before", "after": "in the year after"}
@@ -76,6 +78,7 @@ def _answer(release: Release, finding: ChosenFinding, names: Names, source: str)
         spread = f"{number(finding.lower)} to {number(finding.upper)}"
     rows.append(Row("Difference between the two changes, out of 100 people", number(finding.value), spread, source,
                     finding.value))  # fmt: skip
+    rows += _bound_rows(release, finding)
     found = finding.certainty != "too_uncertain" and _is_worse(finding)
     worst = harm_words(_worst(finding, names), standing="found" if found else "possible")
     return Answer(
@@ -137,13 +140,28 @@ def _is_worse(finding: ChosenFinding) -> bool:
 
 def _weak(release: Release, finding: ChosenFinding) -> tuple[str, ...]:
     """What those without a record could do to the answer."""
-    low, high = (facts.cell(release, "chosen_bounds", finding.item.key, side) for side in ("least", "most"))
-    if not (shown(low) and shown(high)):
+    bounds = _bounds(release, finding)
+    if not bounds:
         return ("We do not know what the people who are missing would have said.",)
-    ends = [float(row[end]) if math.isfinite(row[end]) else float(row["value"])
-            for row, end in ((low, "lower"), (high, "upper"))]  # fmt: skip
-    first, last = (change_words(end / 100, 100) for end in ends)
-    return (f"If we allow for those who are missing, it could be from {first} to {last}.",)
+    first, last = (change_words((row[end] if math.isfinite(row[end]) else row["value"]) / 100, 100)
+                   for row, end in zip(bounds, ("lower", "upper"), strict=True))  # fmt: skip
+    first = first.removesuffix(" out of 100")
+    return (f"With any answers of those who are missing, it could be {first} to {last}.",)
+
+
+def _bounds(release: Release, finding: ChosenFinding) -> list[pd.Series]:
+    """The least and the most that the difference could be with those who are missing; none where one is not shown."""
+    rows = [facts.cell(release, "chosen_bounds", finding.item.key, side) for side in ("least", "most")]
+    return rows if all(shown(row) for row in rows) else []
+
+
+def _bound_rows(release: Release, finding: ChosenFinding) -> list[Row]:
+    return [
+        Row(f"The {row['column']} that it could be with those who are missing", number(row["value"]),
+            f"{number(row['lower'])} to {number(row['upper'])}" if math.isfinite(row["lower"] + row["upper"]) else "",
+            str(row["id"]), float(row["value"]))
+        for row in _bounds(release, finding)
+    ]  # fmt: skip
 
 
 def _worst(finding: ChosenFinding, names: Names) -> str:

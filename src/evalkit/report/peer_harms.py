@@ -160,9 +160,11 @@ def _deaths(release: Release, service: str) -> list[str]:
 
 
 def uncounted_harms(release: Release) -> list[str]:
-    """Harms that the plan does not count, in words; none where the study is not about stays on wards."""
+    """Harms that the plan does not count, in words; none where it names no ward that mental-health care alone has."""
     protocol = release.protocol
-    if not any(o.kind == "readmission" or getattr(o, "ward_types", ()) for o in protocol.outcomes):
+    states = protocol.pathway.states if protocol.pathway else ()
+    wards = {ward for named in (*states, *protocol.outcomes) for ward in getattr(named, "ward_types", ())}
+    if not wards & {"picu", "rehab", "secure"}:
         return []
     missing = [name for name, _ in _HARMS]
     return missing if _asks_for_homes(protocol) else [*missing, _HOME]
