@@ -97,7 +97,7 @@ def test_too_little_is_not_soothed(monkeypatch) -> None:
     assert "In Lambeth, fewer than 10 people who left hospital died during the study." in bad
     first = said(show_summary, release, monkeypatch)["text-summary"]
     assert "Their number is not released." in first
-    assert "(no range)" in said(show_summary, release, monkeypatch)["tab-summary"]
+    assert "it has no range of doubt" in said(show_summary, release, monkeypatch)["tab-summary"]
 
 
 def test_deaths_stand_behind_their_note_alone(monkeypatch) -> None:

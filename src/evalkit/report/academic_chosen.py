@@ -23,8 +23,8 @@ METHOD = (
     "those recorded. The estimate is the difference in changes, $(\\bar y_{{T1}} - \\bar y_{{T0}}) - (\\bar y_{{C1}} - "
     "\\bar y_{{C0}})$, from available records and without covariates. Its variance sums squared influence by person, "
     "$$\\psi_i = r_{{i1}}(y_{{i1}} - \\bar y_1)/n_1 - r_{{i0}}(y_{{i0}} - \\bar y_0)/n_0,$$ with Satterthwaite's "
-    "degrees of freedom. It is right if, without the service, recorded shares had moved in parallel: both the outcome and who "
-    "is recorded. Intervals count people; with one treated area they do not count what else happened to it."
+    "degrees of freedom. It is right if, without the service, recorded shares had moved in parallel: both the outcome "
+    "and who is recorded. Intervals count people; with one treated area they do not count what else happened to it."
 )
 MISSING = (
     "People who are worse may be asked less often, so that records need not be missing at random. Nothing is imputed. "

@@ -82,6 +82,8 @@ def _outcome_text(release: Release, finding: Finding, service: str) -> list[str]
     parts.append(" ".join(effect_sentences(finding, service=service, observed=observed)))
     if finding.has_range and math.isfinite(finding.level):
         parts[-1] += f" {times_right(finding.level)}"
+    elif finding.has_number and not finding.has_range:
+        parts[-1] += " There is no range of doubt. So this number may be far from the truth."
     sure = confidence_sentences(finding, service=service)
     if sure:
         parts.append(f"**How sure are we?** {' '.join(sure)}")
@@ -92,8 +94,8 @@ def _outcome_text(release: Release, finding: Finding, service: str) -> list[str]
 
 
 def _show_icons(release: Release, finding: Finding, service: str) -> None:
-    if not finding.has_number:
-        return
+    if not (finding.has_number and finding.has_range):
+        return  # a picture without its range would look surer than it is
     outcome = finding.outcome
     caption = f"{starts_with_capital(outcome.plain)}, with and without {service}"
     if outcome.scale == "risk_difference":
@@ -101,8 +103,6 @@ def _show_icons(release: Release, finding: Finding, service: str) -> None:
         if not math.isfinite(observed):
             return
         without = counterfactual_risk(finding, observed)
-        if not finding.has_range:
-            without = (without[0], math.nan, math.nan)
         titles = (f"Without {service} (our estimate)", f"With {service} (seen)")
         options = {"without": without, "seen": observed, "happened": "went back", "not_happened": "did not go back",
                    "titles": titles, "base": finding_base(finding)}  # fmt: skip

@@ -190,6 +190,8 @@ def change_cell(finding: Finding, *, observed: float = math.nan) -> str:
         return "Not released"
     if not finding.has_number:
         return f"No number. {full_stop(plain_reason(finding.reason))}"
+    if not finding.has_range:
+        return "No number here, for it has no range of doubt"
     ends = [finding.value, finding.lower, finding.upper]
     if finding.outcome.scale == "gbp_per_person_quarter":
         told = [signed_money(x) if math.isfinite(x) else "" for x in ends]
@@ -201,10 +203,8 @@ def change_cell(finding: Finding, *, observed: float = math.nan) -> str:
         told = [_more(x - finding.null, base, observed) for x in ends]
         of = f" in {base:,}{' people' if people else ''}"
         if not told[0][0].isdigit():
-            return f"About the same ({_shorter(told[1], told[2])}{of})" if finding.has_range else "About the same"
+            return f"About the same ({_shorter(told[1], told[2])}{of})"
         lead = f"{told[0]}{of}"
-    if not finding.has_range:
-        return f"{lead} (no range)"
     return f"{lead} ({_shorter(told[1], told[2])})"
 
 
