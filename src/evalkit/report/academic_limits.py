@@ -39,7 +39,7 @@ def show_deviations(release: Release, review: Review | None = None) -> None:
         show_table(exploratory, id="tab-exploratory", caption="Exploratory estimates")
     else:
         show_text("No estimate outside the protocol is in this release.", id="text-no-exploratory")
-    asked = [c for c in (review or Review()).comments if c.status == "needs_analysis" and c.reader != "example"]
+    asked = [c for c in (review or Review()).counted if c.status == "needs_analysis"]
     if asked:
         late = sum(c.after_results for c in asked)
         show_text(f"Readers' comments ask for new work in {listed([c.id for c in asked])}; {late} of {len(asked)} "

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.report.blocks import ReportBlock, plain_text
 from evalkit.report.document import Document, inlines
+from evalkit.review.blocks import part_of
 
 if TYPE_CHECKING:
     from evalkit.review.record import Review
 
-_PLACE = re.compile(r"-\d+$")
 # Comments and answers say of themselves which version they belong to: marked, they would bury what else is new.
 _SAID = re.compile(r"text-said-.*|comment-c\d+")
 
@@ -47,27 +47,22 @@ def _since_last(blocks: tuple[ReportBlock, ...], review: Review, report: str, ve
     before = {name.removeprefix(start): digest for name, digest in last.blocks.items() if name.startswith(start)}
     if not before:
         return {}
-    moved = {(_part(name), digest) for name, digest in before.items()}
+    moved = {(part_of(name), digest) for name, digest in before.items()}
     out = {}
     for block in blocks:
         if _SAID.fullmatch(block.id):
             continue
-        if (_part(block.id), block.digest) not in moved:
+        if (part_of(block.id), block.digest) not in moved:
             what = "Changed" if block.id in before else "New"
             out[block.id] = f"{what} since version {last.number}"
     return out
-
-
-def _part(name: str) -> str:
-    """The part of the report that a numbered block stands in; any other block stands for itself."""
-    return _PLACE.sub("", name)
 
 
 def _first_of(name: str, known: Mapping[str, Any]) -> str:
     """The block of that name, or the first one of the part that bears it; "" where the report has neither."""
     if name in known:
         return name
-    return next((other for other in known if _PLACE.search(other) and _part(other) == name), "")
+    return next((other for other in known if other != name and part_of(other) == name), "")
 
 
 def with_labels(document: Document, labels: Mapping[str, str]) -> Document:

@@ -55,7 +55,7 @@ def _who(review: Review) -> str:
 
 def _comments(review: Review) -> str:
     """How many comments came and what became of them; examples by the makers of evalkit do not count."""
-    real = [c for c in review.comments if c.reader != "example"]
+    real = review.counted
     if not real:
         return "No reader has commented on either report yet."
     states = {"changed": "led to a change", "accepted": "were agreed with", "declined": "were declined, with a reason",

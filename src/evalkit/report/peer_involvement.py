@@ -76,7 +76,7 @@ def four_pi_table(review: Review) -> pd.DataFrame:
 
 def gripp2_table(review: Review) -> pd.DataFrame:
     """Five rows: the record's own words, and for results and discussion what the comments add up to."""
-    told, counts = review.involvement.gripp2, counted(review)
+    told, counts = review.involvement.gripp2, review.counted
     extra: dict[Gripp2, str] = {"methods": _how_it_came(counts), "results": _what_came(counts),
                                 "discussion": _what_changed(counts)}  # fmt: skip
     rows = []
@@ -89,11 +89,6 @@ def gripp2_table(review: Review) -> pd.DataFrame:
 
 def _said(words: str) -> str:
     return full_stop(words) if words.strip() else f"{NOT_RECORDED}."
-
-
-def counted(review: Review) -> tuple[Comment, ...]:
-    """Comments of readers: examples by the makers are left out."""
-    return tuple(c for c in review.comments if c.reader != "example")
 
 
 def count_statuses(comments: Sequence[Comment]) -> dict[Status, int]:
@@ -153,7 +148,7 @@ def _lines(entries: Sequence[str]) -> str:
 def show_said_and_done(release: Release, review: Review) -> None:
     """Every comment on the peer report with its answer, which version this is, and what changed since the last."""
     comments = [c for c in review.comments if c.report == "peer"]
-    real = [c for c in comments if c.reader != "example"]
+    real = [c for c in comments if c in review.counted]
     parts = [f"You can comment on every part of this report on {service_short(release.protocol.study)}. Each comment "
              "gets an answer, and both stand here.", _version(review), *_tally(real)]  # fmt: skip
     held = sum(entry.report == "peer" for entry in review.held)
@@ -162,14 +157,14 @@ def show_said_and_done(release: Release, review: Review) -> None:
     parts += [f"Taken out of the record, with all that was said there: {listed(review.taken_out)}."
               ] * bool(review.taken_out)  # fmt: skip
     show_text("\n\n".join(parts), id="text-said-and-done")
-    for comment in [*real, *(c for c in comments if c.reader == "example")]:
+    for comment in [*real, *(c for c in comments if c not in real)]:
         show_text(_exchange(comment), id=f"text-said-{comment.id}")
 
 
 def _version(review: Review) -> str:
     if review.number == 1:
         return "This is version 1. No version came before it."
-    changed = sorted({block for c in counted(review) for block in c.changed if c.report == "peer"})
+    changed = sorted({block for c in review.counted for block in c.changed if c.report == "peer"})
     last = f"This is version {review.number}. Version {review.number - 1} came before it."
     if not changed:
         return f"{last} No comment has led to a change so far. What is new elsewhere in the report is marked."

@@ -21,6 +21,7 @@ BLOCKS_FILE = "blocks.json"
 WHOLE_REPORT = "document"  # the title: where a comment on no one place belongs
 REPORTS: tuple[ReportName, ...] = get_args(ReportName)
 _ID = re.compile(r"[a-z][a-z0-9_.:-]{0,79}")
+_PLACE = re.compile(r"-\d+$")
 _NO_WORDS = re.compile(r"<(script|style|annotation|noscript)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _WORD_LIMIT = 40  # characters of a bookmark's name in Word
 
@@ -123,6 +124,11 @@ def bookmark_name(block: str) -> str:
     if block[:1].isalpha() and len(block) <= _WORD_LIMIT:
         return block
     return "X" + hashlib.sha1(block.encode(), usedforsecurity=False).hexdigest()[1:]
+
+
+def part_of(block: str) -> str:
+    """The part of a report that a numbered block stands in; any other block stands for itself."""
+    return _PLACE.sub("", block)
 
 
 def safe_id(block: str) -> str:

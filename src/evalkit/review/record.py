@@ -116,6 +116,11 @@ class Review:
     held: tuple[Held, ...] = ()
 
     @property
+    def counted(self) -> tuple[Comment, ...]:
+        """Comments of readers: examples by the makers are shown and counted nowhere."""
+        return tuple(c for c in self.comments if c.reader != "example")
+
+    @property
     def unanswered(self) -> tuple[Comment, ...]:
         return tuple(c for c in self.comments if not c.answered)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
@@ -14,7 +13,7 @@ import yaml
 
 from evalkit.core.errors import Fault, ReviewError, suggest_name
 from evalkit.core.files import cannot_write, swap_folder
-from evalkit.review.blocks import Blocks, flat_blocks
+from evalkit.review.blocks import Blocks, flat_blocks, part_of
 from evalkit.review.check import LIMITS, answer_faults, personal_faults, place_faults
 from evalkit.review.incoming import clean_text, text_faults
 from evalkit.review.load import COMMENTS, HELD_FILE, OLD, VERSIONS, load_review
@@ -159,9 +158,7 @@ def _block_faults(where: str, answered: Comment, blocks: Blocks | None) -> list[
     if blocks is None:
         return []
     there = blocks.get(answered.report, {})
-    parts = {
-        re.sub(r"-\d+$", "", name) for name in there
-    }  # a part may be named as a whole, without a paragraph's number
+    parts = {part_of(name) for name in there}  # which may be named as a whole, without a paragraph's number
     return [
         Fault(where, f"changed names a block that is not in the {answered.report} report", got=name[:80],
               next_step=suggest_name(name, sorted(there)))

@@ -57,7 +57,7 @@ def review_status(review: Review) -> ReviewStatus:
                   (f"a look at the file: {', '.join(held.found)}",))
         for held in review.held
     ]  # fmt: skip
-    counts = Counter(STATUSES[comment.status] for comment in review.comments if comment.reader != "example")
+    counts = Counter(STATUSES[comment.status] for comment in review.counted)
     return ReviewStatus(tuple(rows), dict(counts), review.taken_out)
 
 
